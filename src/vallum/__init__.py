@@ -1,0 +1,1 @@
+"""Vallum: a security layer for machine learning that you host yourself."""

@@ -1,0 +1,62 @@
+"""Every limit on untrusted input, in one place. Units are in the names.
+
+A parser takes the record that belongs to it as an argument with the default below; a test checks
+that every field is used.
+"""
+
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class JsonBounds:
+    """Limits on JSON and YAML documents that people or programs send."""
+
+    max_bytes: int = 16 * MIB
+    max_depth: int = 32
+    max_nodes: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveBounds:
+    """Limits on zip and tar archives, checked before a member is read."""
+
+    max_bytes: int = 16 * GIB
+    max_entries: int = 10_000
+    max_member_bytes: int = 16 * GIB
+    max_total_bytes: int = 32 * GIB
+    max_ratio: int = 200  # expanded to packed; a zip bomb's overlap-free member has about 1,030
+    max_name_bytes: int = 1_024
+    max_depth: int = 3  # archives within archives
+
+
+@dataclass(frozen=True, slots=True)
+class TableBounds:
+    """Limits on uploaded tables."""
+
+    max_bytes: int = 8 * GIB
+    max_columns: int = 16_384
+    max_rows: int = 1_000_000_000
+    max_cell_bytes: int = 1 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBounds:
+    """Limits on model files and what they declare."""
+
+    max_bytes: int = 64 * GIB
+    max_header_bytes: int = 100 * MIB  # safetensors' own limit
+    max_tensors: int = 1_000_000
+    max_dimensions: int = 32
+    max_nodes: int = 1_000_000
+    max_opcodes: int = 10_000_000
+    max_stack: int = 1_000_000
+
+
+JSON = JsonBounds()
+ARCHIVE = ArchiveBounds()
+TABLE = TableBounds()
+MODEL = ModelBounds()
