@@ -1,0 +1,369 @@
+"""What crosses the HTTP border: arguments and replies of every step, shared by server and SDK.
+
+A step's name is `<noun>.<verb>`; its arguments are the record below of the same name. Content
+(uploads and downloads) travels as a raw body beside them.
+"""
+
+from vallum.schema.access import DenyAssignment, Principal, Reason, Role, RoleAssignment
+from vallum.schema.asset import Asset, AssetVersion, Deployment, Endpoint, Job, JobLimits
+from vallum.schema.entry import Entry
+from vallum.schema.evidence import Evidence
+from vallum.schema.record import Record
+
+
+class Problem(Record, frozen=True):
+    """An error on the wire (RFC 9457), `application/problem+json`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    hint: str = ""
+    request_id: str = ""
+    missing: tuple[Reason, ...] = ()
+
+
+class Page(Record, frozen=True):
+    """Where a listing goes on."""
+
+    after: str = ""
+    limit: int = 100
+
+
+class Named(Record, frozen=True):
+    """A step on one named thing: an asset, endpoint, job, role, group, … by name or id."""
+
+    name: str
+    version: int | None = None  # None: the newest
+
+
+class DataCreate(Record, frozen=True):
+    """Ingest a table; the body is its content. Gates: `format`, `pii`, `risk`."""
+
+    name: str
+    format: str  # `csv`, `parquet`, `jsonl`
+    label: str = ""  # may only raise what the `pii` gate suggests
+    description: str = ""
+    tags: dict[str, str] = {}
+
+
+class DataProtect(Record, frozen=True):
+    """Make a protected version: drop or pseudonymise identifiers, generalise to k."""
+
+    name: str
+    version: int | None = None
+    k: int = 5
+    max_suppression: str = "0.04"
+    drop: tuple[str, ...] = ()
+    pseudonymise: tuple[str, ...] = ()
+    quasi_identifiers: tuple[str, ...] = ()  # empty: what the `pii` gate found
+    sensitive: tuple[str, ...] = ()
+    into: str = ""  # name of the protected data asset; empty: `<name>-protected`
+
+
+class ModelRegister(Record, frozen=True):
+    """Register a model; the body is one file or a tar of a folder. Gate: `scan`."""
+
+    name: str
+    file_name: str  # such as `model.onnx`; ignored for a folder
+    folder: bool = False  # the body is a tar archive
+    label: str = ""
+    lineage: tuple[str, ...] = ()  # data version ids that the caller may read
+    description: str = ""
+    tags: dict[str, str] = {}
+
+
+class ModelSign(Record, frozen=True):
+    """Attach an OpenSSF signature bundle of the caller's, or sign with the workspace's key."""
+
+    name: str
+    version: int | None = None
+    bundle: str = ""  # base64 of the bundle; empty: sign with the workspace's release key
+
+
+class ModelTest(Record, frozen=True):
+    """Run the attack gates `evasion` and `membership` on a model version as a job."""
+
+    name: str
+    version: int | None = None
+    data: str = ""  # `name:version` of a data version with a label column
+    label_column: str = ""
+    holdout: str = ""  # data version that the model was not trained on
+    budget_s: int = 20
+
+
+class EndpointCreate(Record, frozen=True):
+    """Create an endpoint without deployments."""
+
+    name: str
+    stage: str = "development"
+    rate_per_s: int = 1000
+    burst: int = 2000
+    max_rows: int = 10_000
+    description: str = ""
+
+
+class EndpointDeploy(Record, frozen=True):
+    """Put a model version behind an endpoint and send it all or part of the traffic."""
+
+    endpoint: str
+    deployment: str
+    model: str
+    version: int | None = None
+    traffic: int = 100
+    in_process: bool = False
+    decimals: int | None = None
+
+
+class EndpointKeys(Record, frozen=True):
+    """Make a new scoring key of an endpoint; the old one of that kind is revoked."""
+
+    endpoint: str
+    kind: str = "primary"
+    expires_at: str = ""
+
+
+class Shown(Record, frozen=True):
+    """A secret that is shown once."""
+
+    id: str
+    name: str
+    secret: str
+    expires_at: str = ""
+
+
+class JobSubmit(Record, frozen=True):
+    """Queue a job; the body is a tar of the code folder."""
+
+    name: str
+    entry: str
+    inputs: dict[str, str] = {}  # name to `data/<name>:<version>` or `model/…`
+    outputs: dict[str, str] = {}  # name to `data/<name>` or `model/<name>`
+    parameters: dict[str, str] = {}
+    limits: JobLimits = JobLimits()
+
+
+class RoleCreate(Record, frozen=True):
+    """Create or replace a custom role definition."""
+
+    name: str
+    description: str = ""
+    actions: tuple[str, ...] = ()
+    not_actions: tuple[str, ...] = ()
+    data_actions: tuple[str, ...] = ()
+    not_data_actions: tuple[str, ...] = ()
+
+
+class RoleImport(Record, frozen=True):
+    """Import an Azure role file, ARM or PowerShell form."""
+
+    document: str
+    scopes: dict[str, str] = {}  # OLD to NEW
+    dry_run: bool = False
+
+
+class RoleAssign(Record, frozen=True):
+    """Give a role to a principal or group at a scope."""
+
+    role: str
+    principal: str
+    scope: str = (
+        ""  # empty: the workspace; else `data/<name>`, `model/<name>`, `endpoint/<name>`, …
+    )
+    condition: str = ""
+    expires_at: str = ""
+
+
+class RoleDeny(Record, frozen=True):
+    """Refuse actions to principals at a scope whatever their roles say."""
+
+    name: str
+    principals: tuple[str, ...]
+    actions: tuple[str, ...] = ()
+    data_actions: tuple[str, ...] = ()
+    exclude_principals: tuple[str, ...] = ()
+    scope: str = ""
+    do_not_apply_to_children: bool = False
+    condition: str = ""
+
+
+class RoleExplain(Record, frozen=True):
+    """Ask why a principal may or may not do something."""
+
+    principal: str
+    action: str
+    resource: str = ""
+
+
+class Explanation(Record, frozen=True):
+    """Why, and who could grant it."""
+
+    allowed: bool
+    reasons: tuple[Reason, ...]
+    grantors: tuple[str, ...] = ()
+
+
+class RoleWhatIf(Record, frozen=True):
+    """Ask what an assignment would change."""
+
+    assign: RoleAssign | None = None
+    remove: str = ""  # an assignment id
+
+
+class Difference(Record, frozen=True):
+    """One action that a change would give or take."""
+
+    principal: str
+    action: str
+    scope: str
+    before: bool
+    after: bool
+
+
+class IdentityCreate(Record, frozen=True):
+    """Create a user or service principal."""
+
+    name: str
+    kind: str = "user"
+
+
+class GroupChange(Record, frozen=True):
+    """Add or remove a member of a group."""
+
+    group: str
+    member: str
+
+
+class KeyCreate(Record, frozen=True):
+    """Issue an API key to a principal; empty `principal` is the caller."""
+
+    name: str
+    principal: str = ""
+    expires_at: str = ""
+    actions: tuple[str, ...] = ()
+    scope: str = ""
+
+
+class ConnectionCreate(Record, frozen=True):
+    """Create a connection; its secret can be used but never read back."""
+
+    name: str
+    kind: str
+    target: str
+    secret: str = ""
+
+    def __repr__(self) -> str:
+        return f"ConnectionCreate(name={self.name!r}, kind={self.kind!r}, secret=<secret>)"
+
+
+class AuditList(Record, frozen=True):
+    """A window of the log."""
+
+    after: int = -1
+    limit: int = 100
+    kind: str = ""
+    step: str = ""
+    principal: str = ""
+    resource: str = ""
+
+
+class LoggedEntry(Record, frozen=True):
+    """An entry with its place in the tree."""
+
+    index: int
+    entry: Entry
+    leaf_hash: str
+
+
+class VerifyFinding(Record, frozen=True):
+    """Something that does not hold."""
+
+    code: str
+    message: str
+    position: int | None = None
+
+
+class Verification(Record, frozen=True):
+    """The outcome of `verify`: no finding means that everything held."""
+
+    entries: int
+    records: int
+    objects: int
+    root: str
+    findings: tuple[VerifyFinding, ...] = ()
+
+
+class VersionShown(Record, frozen=True):
+    """A version with the verdicts about it; details need the right to read its content."""
+
+    version: AssetVersion
+    evidence: tuple[Evidence, ...] = ()
+    signatures: tuple[str, ...] = ()  # signer ids
+
+
+class EndpointShown(Record, frozen=True):
+    """An endpoint with its deployments."""
+
+    endpoint: Endpoint
+    deployments: tuple[Deployment, ...] = ()
+    scoring_uri: str = ""
+
+
+class WorkspaceShown(Record, frozen=True):
+    """What `workspace show` tells."""
+
+    id: str
+    name: str
+    version: str
+    entries: int
+    root: str
+    generation: int
+    checkpoint: str = ""  # newest signed note: clients keep it as their anchor
+
+
+class Listing(Record, frozen=True):
+    """A page of a listing; only the field of the noun asked for is filled."""
+
+    assets: tuple[Asset, ...] = ()
+    versions: tuple[AssetVersion, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    roles: tuple[Role, ...] = ()
+    assignments: tuple[RoleAssignment, ...] = ()
+    denies: tuple[DenyAssignment, ...] = ()
+    principals: tuple[Principal, ...] = ()
+    keys: tuple["KeyShown", ...] = ()
+    connections: tuple["ConnectionShown", ...] = ()
+    entries: tuple[LoggedEntry, ...] = ()
+    after: str = ""
+
+
+class KeyShown(Record, frozen=True):
+    """An API key without its secret or hash."""
+
+    id: str
+    name: str
+    principal_id: str
+    created_at: str
+    expires_at: str = ""
+    revoked_at: str = ""
+    endpoint_id: str = ""
+
+
+class ConnectionShown(Record, frozen=True):
+    """A connection without its secret."""
+
+    id: str
+    name: str
+    kind: str
+    target: str
+    created_at: str
+
+
+class Done(Record, frozen=True):
+    """A change was made, or would be with `dry_run`."""
+
+    id: str = ""
+    text: str = ""
+    entry_id: str = ""

@@ -1,0 +1,196 @@
+"""Assets, jobs and connections as they are stored in `records` rows."""
+
+from enum import StrEnum
+
+from vallum.schema.record import Record
+
+
+class Workspace(Record, frozen=True):
+    """The root of every scope chain."""
+
+    id: str
+    name: str
+    created_at: str
+
+
+class Part(Record, frozen=True):
+    """One encrypted object of a version. The row that lists it publishes it."""
+
+    part: str  # path within the version, `/`-separated, relative
+    upload_id: str
+    length: int  # bytes of plaintext
+    digest: str  # `sha256:…` for models and code, `hmac-sha256:…` for personal data
+    object_name: str
+
+
+class Asset(Record, frozen=True):
+    """A named container of versions: `data`, `model`, `environment`, `endpoint` or `compute`."""
+
+    id: str
+    kind: str
+    name: str
+    owner_id: str
+    created_at: str
+    description: str = ""
+    tags: dict[str, str] = {}
+
+
+class AssetVersion(Record, frozen=True):
+    """An immutable version of a data asset or model, identified by its digest."""
+
+    id: str
+    asset_id: str
+    kind: str  # `data` or `model`
+    name: str  # of the asset, for reading only
+    version: int
+    digest: str  # over the sorted manifest of parts: commitment for data, plain for models
+    parts: tuple[Part, ...]
+    created_at: str
+    created_by: str
+    format: str  # `csv`, `parquet`, `jsonl`, `onnx`, `folder`, `bytes`
+    label: str = ""
+    protected: bool = False  # a recorded protecting transform made it
+    rows: int | None = None
+    columns: tuple[str, ...] = ()
+    lineage: tuple[str, ...] = ()  # version ids it was made from
+    job_id: str = ""
+    makers: tuple[str, ...] = ()  # every human in the lineage: none of them approves it
+    tags: dict[str, str] = {}
+
+
+class WrappedDataKey(Record, frozen=True):
+    """The wrapped data key of a version (an authority row)."""
+
+    id: str  # of the version
+    wrapped: dict[str, object]  # crypto.WrappedKey as JSON
+
+
+class Waiver(Record, frozen=True):
+    """A second person's expiring leave to pass in spite of a failed gate."""
+
+    id: str
+    gate: str
+    subject_digest: str
+    reason: str
+    by: str
+    expires_at: str
+
+
+class EndpointKeyKind(StrEnum):
+    """The two keys of an endpoint, so that one can be rotated while the other serves."""
+
+    PRIMARY = "primary"
+    SECONDARY = "secondary"
+
+
+class Endpoint(Record, frozen=True):
+    """A named address that serves deployments of models."""
+
+    id: str
+    name: str
+    owner_id: str
+    created_at: str
+    stage: str = "development"  # or `production`: another approver is needed
+    rate_per_s: int = 1000
+    burst: int = 2000
+    max_rows: int = 10_000
+    traffic: dict[str, int] = {}  # deployment name to percent; sums to 0 or 100
+    description: str = ""
+
+
+class DeploymentState(StrEnum):
+    """What a deployment does now."""
+
+    FAILED = "failed"
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class Deployment(Record, frozen=True):
+    """One model version behind an endpoint (an authority row)."""
+
+    id: str
+    endpoint_id: str
+    name: str
+    model_version_id: str
+    model_digest: str
+    state: DeploymentState
+    created_at: str
+    created_by: str
+    in_process: bool = False
+    decimals: int | None = None  # output shaping: round scores
+    reason: str = ""  # why it failed or was stopped
+
+
+class JobState(StrEnum):
+    """The life of a job."""
+
+    CANCELLED = "cancelled"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    QUEUED = "queued"
+    RUNNING = "running"
+
+
+class JobLimits(Record, frozen=True):
+    """Bounds on a job's sandbox."""
+
+    memory_bytes: int = 2 * 1024**3
+    cpu_s: int = 600
+    wall_s: int = 900
+    processes: int = 64
+    file_bytes: int = 1024**3
+    tmp_bytes: int = 512 * 1024**2
+
+
+class Job(Record, frozen=True):
+    """A queued step: code, inputs and outputs pinned by digest, run in the sandbox."""
+
+    id: str
+    name: str
+    owner_id: str
+    identity_id: str  # its managed identity
+    created_at: str
+    state: JobState
+    code: Part
+    entry: str  # file of the code bundle to run
+    inputs: dict[str, str] = {}  # name to data or model version id
+    outputs: dict[str, str] = {}  # name to `model/<name>` or `data/<name>`
+    parameters: dict[str, str] = {}
+    limits: JobLimits = JobLimits()
+    started_at: str = ""
+    ended_at: str = ""
+    exit_code: int | None = None
+    reason: str = ""
+    logs: Part | None = None
+    made: tuple[str, ...] = ()  # version ids
+    enforced: tuple[str, ...] = ()  # sandbox limits that really held
+    makers: tuple[str, ...] = ()
+    claimed_by: str = ""
+
+
+class Connection(Record, frozen=True):
+    """A datastore, registry or webhook; its secret is write-only."""
+
+    id: str
+    name: str
+    kind: str
+    target: str
+    owner_id: str
+    created_at: str
+    sealed_secret: str = ""  # base64; never leaves the server
+
+
+class Credential(Record, frozen=True):
+    """An API key as stored: the secret only as a keyed hash (an authority row)."""
+
+    id: str
+    principal_id: str
+    name: str
+    secret_hash: str  # hexadecimal HMAC
+    created_at: str
+    expires_at: str = ""
+    revoked_at: str = ""
+    actions: tuple[str, ...] = ()
+    scope: str = ""
+    endpoint_id: str = ""  # an endpoint's key: good for scoring there and nothing else
