@@ -194,3 +194,4 @@ class Credential(Record, frozen=True):
     actions: tuple[str, ...] = ()
     scope: str = ""
     endpoint_id: str = ""  # an endpoint's key: good for scoring there and nothing else
+    kind: str = "api-key"  # or `console`, `token`: how a caller who presents it is seen

@@ -48,4 +48,5 @@ class Entry(Record, frozen=True):
     changes: tuple[Change, ...] = ()
     generation: int = 0
     authority_root: str = ""
+    error: str = ""  # stable code of what went wrong after it was allowed; empty: nothing did
     details: str = ""  # commitment: HMAC-SHA256 under 32 random bytes kept in the details
