@@ -1,0 +1,37 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+.PHONY: demo test test-slow check bench docs lock clean
+
+demo:
+	@tools/setup demo
+	@.venv/bin/vallum demo
+
+test:
+	@tools/setup test
+	.venv/bin/pytest -n 2 -m "not slow"
+
+test-slow:
+	@tools/setup test
+	.venv/bin/pytest -m slow
+
+check:
+	@tools/setup test
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/python tools/check_house.py
+
+docs:
+	.venv/bin/python tools/generate_reference.py
+
+bench:
+	.venv/bin/python benchmarks/run.py
+
+lock:
+	.venv/bin/pip-compile -q --extra server --extra demo --extra dev --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras \
+	    --allow-unsafe --no-header -o requirements.lock pyproject.toml
+	sed -i '/^# WARNING: pip install/,/^    # via vallum/d' requirements.lock
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
