@@ -1,0 +1,157 @@
+"""JSON and YAML documents: one meaning per document, bounded before anything is built."""
+
+import json
+from typing import Any
+
+import yaml
+
+from vallum.base.bounds import JSON, JsonBounds
+from vallum.formats.refusal import refuse, within
+
+_OPEN, _CLOSE = frozenset(b"{["), frozenset(b"}]")
+_QUOTE, _BACKSLASH = ord('"'), ord("\\")
+_MAX_DIGITS = 4_300  # Python's own limit on int("…"), kept so that a longer one is our refusal
+
+
+def load_json(data: bytes, bounds: JsonBounds = JSON) -> Any:  # noqa: ANN401 - JSON is untyped
+    """Parse one JSON document.
+
+    Refuses duplicate keys, NaN and infinities, a byte-order mark, invalid UTF-8 and whatever goes
+    beyond `bounds`: two parsers must not be able to read two meanings from the same bytes.
+
+    Raises:
+        InputError: Code `format.json.*`.
+        LimitExceededError: Code `format.json.too-large`, `.too-deep` or `.too-many-nodes`.
+
+    Source: RFC 8259; RFC 7493 section 2.3 for duplicate keys.
+    """
+    within(len(data), bounds.max_bytes, "format.json.too-large", "bytes of the JSON document")
+    _check_shape(data, bounds)
+    try:
+        text = data.decode("utf-8")
+        return json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_int=_integer,
+        )
+    except (ValueError, RecursionError) as error:
+        refuse("format.json.malformed", "the document is not valid JSON", cause=error)
+
+
+def _check_shape(data: bytes, bounds: JsonBounds) -> None:
+    """Bound depth and nodes by a look at the bytes, before a parser recurses."""
+    bare = _without_strings(data)
+    nodes = bare.count(b",") + bare.count(b":") + bare.count(b"{") + bare.count(b"[") + 1
+    within(nodes, bounds.max_nodes, "format.json.too-many-nodes", "nodes of the JSON document")
+    depth = 0
+    for byte in bare.translate(None, delete=_NOT_BRACKETS):
+        if byte in _OPEN:
+            depth += 1
+            within(depth, bounds.max_depth, "format.json.too-deep", "depth of the JSON document")
+        elif byte in _CLOSE:
+            depth -= 1
+
+
+_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"{}[]")
+
+
+def _without_strings(data: bytes) -> bytes:
+    """Drop what stands between quotes, so that brackets in text do not count."""
+    kept: list[bytes] = []
+    position = 0
+    while True:
+        start = data.find(b'"', position)
+        if start < 0:
+            kept.append(data[position:])
+            return b"".join(kept)
+        kept.append(data[position:start])
+        end = start + 1
+        while True:
+            end = data.find(b'"', end)
+            if end < 0:
+                return b"".join(kept)  # an unclosed string: the parser refuses it
+            before = end - 1
+            while data[before] == _BACKSLASH:
+                before -= 1
+            if (end - before) % 2 == 1:
+                break
+            end += 1
+        position = end + 1
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                refuse("format.json.duplicate-key", f"the key `{key[:80]}` appears twice")
+            seen.add(key)
+    return mapping
+
+
+def _no_constant(name: str) -> Any:  # noqa: ANN401 - the signature that json expects
+    refuse("format.json.not-finite", f"`{name}` is not a JSON number")
+
+
+def _integer(text: str) -> int:
+    within(len(text), _MAX_DIGITS, "format.json.number-too-long", "digits of a number")
+    return int(text)
+
+
+def load_yaml(data: bytes, bounds: JsonBounds = JSON) -> Any:  # noqa: ANN401 - YAML is untyped
+    """Parse one YAML document of plain mappings, sequences and scalars.
+
+    Refuses anchors and aliases (a billion laughs), tags (types chosen by the document), duplicate
+    keys, keys that are not strings, several documents and whatever goes beyond `bounds`.
+
+    Raises:
+        InputError: Code `format.yaml.*`.
+        LimitExceededError: Code `format.yaml.too-large`, `.too-deep` or `.too-many-nodes`.
+
+    Source: YAML 1.1 as read by PyYAML's safe loader.
+    """
+    within(len(data), bounds.max_bytes, "format.yaml.too-large", "bytes of the YAML document")
+    try:
+        text = data.decode("utf-8")
+        _check_events(text, bounds)
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506, TID251 - a safe loader of ours
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        refuse("format.yaml.malformed", "the document is not valid YAML", cause=error)
+
+
+def _check_events(text: str, bounds: JsonBounds) -> None:
+    depth = nodes = documents = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            refuse("format.yaml.alias", "anchors and aliases are not allowed")
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                refuse("format.yaml.documents", "the file holds more than one document")
+        if isinstance(event, yaml.NodeEvent):
+            nodes += 1
+            within(nodes, bounds.max_nodes, "format.yaml.too-many-nodes", "nodes of the document")
+            if getattr(event, "tag", None) not in (None, "!"):
+                refuse("format.yaml.tag", "tags are not allowed")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            within(depth, bounds.max_depth, "format.yaml.too-deep", "depth of the document")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, with string keys that appear once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                refuse("format.yaml.key", "a key is not a string")
+            if key in seen:
+                refuse("format.yaml.duplicate-key", f"the key `{key[:80]}` appears twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)

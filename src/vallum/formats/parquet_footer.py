@@ -1,0 +1,148 @@
+"""A Parquet footer's counts and sizes, read before any column is decoded."""
+
+from dataclasses import dataclass
+
+from vallum.base.bounds import MODEL, TableBounds
+from vallum.base.errors import InputError
+from vallum.formats.refusal import refuse, within
+
+_MAGIC = b"PAR1"
+_TAIL = 8
+_MAX_FIELDS = 5_000_000
+_MAX_DEPTH = 16
+_MORE = 0x80  # a varint's continuation bit
+_LONG_LIST = 15
+_BOOLS = (1, 2)
+_BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(3, 13)
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetFooter:
+    """What the footer declares."""
+
+    rows: int
+    columns: int
+    row_groups: int
+    uncompressed_bytes: int
+
+
+def read_footer(data: bytes, bounds: TableBounds) -> ParquetFooter:
+    """Read and bound the footer.
+
+    Raises:
+        InputError: Code `format.parquet.*`.
+        LimitExceededError: Too many rows or columns, or too large when expanded.
+
+    Source: apache/parquet-format, README and `parquet.thrift`; Thrift compact protocol.
+    """
+    if len(data) < 2 * len(_MAGIC) + 4 or data[:4] != _MAGIC:
+        refuse("format.parquet.magic", "the file does not begin as Parquet")
+    if data[-4:] != _MAGIC:
+        refuse("format.parquet.magic", "the file does not end as Parquet")
+    length = int.from_bytes(data[-_TAIL:-4], "little")
+    if length > len(data) - _TAIL - 4:
+        refuse("format.parquet.footer", "the footer is longer than the file")
+    within(length, MODEL.max_header_bytes, "format.parquet.footer-too-large", "footer bytes")
+    reader = _Compact(data[-_TAIL - length : -_TAIL])
+    footer = reader.struct()
+    schema, rows, groups = footer.get(2), footer.get(3), footer.get(4)
+    if not isinstance(schema, list) or not isinstance(rows, int) or not isinstance(groups, list):
+        refuse("format.parquet.footer", "the footer lacks its schema, rows or row groups")
+    columns = sum(1 for item in schema if isinstance(item, dict) and 1 in item)
+    if rows < 0:
+        refuse("format.parquet.footer", "the number of rows is negative")
+    within(rows, bounds.max_rows, "format.parquet.too-many-rows", "rows of the table")
+    within(columns, bounds.max_columns, "format.parquet.too-many-columns", "columns of the table")
+    size = sum(_group_bytes(group) for group in groups)
+    within(size, bounds.max_bytes, "format.parquet.too-large", "bytes of the expanded table")
+    return ParquetFooter(rows, columns, len(groups), size)
+
+
+def _group_bytes(group: object) -> int:
+    chunks = group.get(1) if isinstance(group, dict) else None
+    if not isinstance(chunks, list):
+        refuse("format.parquet.footer", "a row group has no columns")
+    total = 0
+    for chunk in chunks:
+        if not isinstance(chunk, dict) or 1 in chunk:
+            refuse("format.parquet.external", "a column lies in another file")
+        meta = chunk.get(3)
+        size = meta.get(6) if isinstance(meta, dict) else None
+        if not isinstance(size, int) or size < 0:
+            refuse("format.parquet.footer", "a column chunk declares no size")
+        total += size
+    return total
+
+
+class _Compact:
+    """A reader of Thrift's compact protocol into dicts by field number."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+        self._fields = 0
+
+    def _byte(self) -> int:
+        if self._at >= len(self._data):
+            refuse("format.parquet.footer", "the footer is cut short")
+        self._at += 1
+        return self._data[self._at - 1]
+
+    def _varint(self) -> int:
+        value = 0
+        for shift in range(0, 70, 7):
+            byte = self._byte()
+            value |= (byte & 0x7F) << shift
+            if byte < _MORE:
+                return value
+        raise InputError("a number in the footer is too long", code="format.parquet.footer")
+
+    def _zigzag(self) -> int:
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)
+
+    def struct(self, depth: int = 0) -> dict[int, object]:
+        fields: dict[int, object] = {}
+        number = 0
+        within(depth, _MAX_DEPTH, "format.parquet.too-deep", "depth of the footer")
+        while (head := self._byte()) != 0:
+            number = number + (head >> 4) if head >> 4 else self._zigzag()
+            if number in fields:
+                refuse("format.parquet.footer", "a field of the footer appears twice")
+            fields[number] = self._value(head & 0x0F, depth + 1, in_list=False)
+        return fields
+
+    def _value(self, kind: int, depth: int, *, in_list: bool) -> object:
+        self._fields += 1
+        within(self._fields, _MAX_FIELDS, "format.parquet.too-many-fields", "fields of the footer")
+        if kind in _BOOLS:
+            return self._byte() == 1 if in_list else kind == 1
+        if kind == _BYTE:
+            return self._byte()
+        if kind in (_I16, _I32, _I64):
+            return self._zigzag()
+        if kind == _DOUBLE:
+            self._skip(8)
+            return None
+        if kind == _BINARY:
+            self._skip(self._varint())
+            return b""
+        if kind in (_LIST, _SET):
+            head = self._byte()
+            count = self._varint() if head >> 4 == _LONG_LIST else head >> 4
+            return [self._value(head & 0x0F, depth + 1, in_list=True) for _ in range(count)]
+        if kind == _MAP:
+            count = self._varint()
+            kinds = self._byte() if count else 0
+            for _ in range(count):
+                self._value(kinds >> 4, depth + 1, in_list=True)
+                self._value(kinds & 0x0F, depth + 1, in_list=True)
+            return None
+        if kind == _STRUCT:
+            return self.struct(depth + 1)
+        raise InputError("the footer holds an unknown type", code="format.parquet.footer")
+
+    def _skip(self, count: int) -> None:
+        if count > len(self._data) - self._at:
+            refuse("format.parquet.footer", "the footer is cut short")
+        self._at += count
