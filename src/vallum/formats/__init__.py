@@ -1,6 +1,33 @@
 """Bounded readers of tables, documents, archives and model files; nothing read is executed."""
 
 from vallum.formats.document import load_json, load_yaml
+from vallum.formats.member import Member
+from vallum.formats.onnx_header import OnnxHeader, OnnxValue, read_onnx_header
+from vallum.formats.protobuf import Field, fields
+from vallum.formats.safetensors_header import (
+    SafetensorsHeader,
+    TensorInfo,
+    read_safetensors_header,
+)
 from vallum.formats.table import identify_table, read_table, write_csv_safe
+from vallum.formats.tar_archive import TarArchive
+from vallum.formats.zip_archive import ZipArchive
 
-__all__ = ["identify_table", "load_json", "load_yaml", "read_table", "write_csv_safe"]
+__all__ = [
+    "Field",
+    "Member",
+    "OnnxHeader",
+    "OnnxValue",
+    "SafetensorsHeader",
+    "TarArchive",
+    "TensorInfo",
+    "ZipArchive",
+    "fields",
+    "identify_table",
+    "load_json",
+    "load_yaml",
+    "read_onnx_header",
+    "read_safetensors_header",
+    "read_table",
+    "write_csv_safe",
+]

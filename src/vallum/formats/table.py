@@ -23,6 +23,8 @@ _POLARS_ERRORS: tuple[type[BaseException], ...] = (
     pl.exceptions.PanicException,
     OSError,
     ValueError,
+    TypeError,
+    OverflowError,
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -150,7 +152,7 @@ def _read_jsonl(data: bytes, bounds: TableBounds) -> pl.DataFrame:
         refuse("format.jsonl.empty", "the file holds no row")
     try:
         return pl.DataFrame(columns, strict=True, infer_schema_length=None)
-    except (*_POLARS_ERRORS, TypeError, OverflowError) as error:
+    except _POLARS_ERRORS as error:
         refuse("format.jsonl.types", "a column mixes types", cause=error)
 
 
