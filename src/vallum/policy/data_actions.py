@@ -1,0 +1,27 @@
+"""Which actions are data actions: the table that gives every action exactly one plane.
+
+They score or reveal content, keys or secrets, or give such rights away. `*` in a role's `actions`
+never reaches them, whatever a role file from elsewhere says. DESIGN.md sections 7 and 15.
+"""
+
+DATA_ACTIONS: frozenset[str] = frozenset(
+    {
+        "audit/payload/read",
+        "computes/listKeys/action",
+        "connections/listsecrets/action",
+        "connections/use/action",
+        "data/versions/content/read",
+        "dataGrants/write",
+        "evidence/details/read",
+        "jobs/logs/read",
+        "jobs/outputs/read",
+        "models/versions/content/read",
+        "onlineEndpoints/deployments/getLogs/action",
+        "onlineEndpoints/listKeys/action",
+        "onlineEndpoints/regenerateKeys/action",
+        "onlineEndpoints/score/action",
+        "onlineEndpoints/token/action",
+        "workspaces/listKeys/action",
+    }
+)
+"""Short names. All others of the catalogue are control actions."""

@@ -1,0 +1,170 @@
+"""What evidence each step needs: the policy file, typed, and the strict default.
+
+version: vallum.policy/1
+steps:                       # asked before a step runs
+  deploy:
+    - {when: {stage: production}, gate: evasion, verdict: pass, max_age: 30d,
+       limits: {success_rate: {at_most: "0.30"}}}
+    - {when: {stage: production}, approvals: 1}
+results:                     # asked of what a step made, before anybody sees it
+  register:
+    - {gate: scan}
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from vallum.base import InputError
+from vallum.schema import Label, Record
+
+MAX_RULES: Final = 1_000
+
+_Decimal = Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]{1,20}(\.[0-9]{1,20})?$")]
+_Age = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,4}[smhd]$")]
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+
+
+class Limit(Record, frozen=True):
+    """A bound on a measure, as decimal text (quote it in YAML) or a whole number."""
+
+    at_most: _Decimal | int | None = None
+    at_least: _Decimal | int | None = None
+
+
+class When(Record, frozen=True):
+    """Where a requirement applies; everything that is given must hold, nothing given: always.
+
+    What is not known counts as the strictest: an unclassified subject has the highest label, and
+    a request in which nothing states a stage is one for production.
+    """
+
+    stage: Literal["development", "production", ""] = ""
+    label: Label | None = None  # this label or a higher one
+    tags: dict[str, str] = {}
+
+
+class Requirement(Record, frozen=True):
+    """One thing that must be on record about each subject: a verdict, or approvals, or both."""
+
+    gate: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    verdict: Literal["pass"] = "pass"
+    when: When = When()
+    subject: Annotated[str, msgspec.Meta(max_length=128)] = ""  # kind path; empty: every version
+    max_age: _Age | None = None
+    limits: dict[_Name, Limit] = {}  # on measures
+    budget: dict[_Name, _Decimal | int] = {}  # least values of parameters
+    min_version: str = ""  # of the gate
+    data: tuple[_Name, ...] = ()  # digests of the test data that count; empty: any
+    issuers: tuple[_Name, ...] = ()  # principals whose evidence counts; empty: any but the makers
+    approvals: Annotated[int, msgspec.Meta(ge=0, le=9)] = 0  # by other persons than the makers
+
+
+class Requirements(Record, frozen=True):
+    """A policy file."""
+
+    version: Literal["vallum.policy/1"]
+    steps: dict[_Name, tuple[Requirement, ...]] = {}
+    results: dict[_Name, tuple[Requirement, ...]] = {}
+    break_glass_persons: Annotated[int, msgspec.Meta(ge=1, le=2)] = 1
+
+
+AS_DEPLOY: Final = frozenset({"alias", "mirror", "restart", "rollback", "scale", "traffic"})
+"""Steps that ask what deploy asks, beside what is written for them."""
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_PROMOTION = (
+    Requirement(gate="scan", subject="models/versions"),
+    Requirement(gate="signature", subject="models/versions"),
+    Requirement(gate="evasion", subject="models/versions", max_age="30d"),
+    Requirement(gate="membership", subject="models/versions", max_age="30d"),
+    Requirement(when=When(stage="production"), subject="models/versions", approvals=1),
+)
+
+STRICT: Final = Requirements(
+    version="vallum.policy/1",
+    steps={
+        "deploy": _PROMOTION,
+        "sign": (Requirement(gate="scan", subject="models/versions"),),
+        "train": (
+            Requirement(
+                gate="anonymity",
+                subject="data/versions",
+                when=When(label=Label.HIGHLY_CONFIDENTIAL),
+            ),
+        ),
+    },
+    results={
+        "protect": (Requirement(gate="anonymity", subject="data/versions"),),
+        "register": (Requirement(gate="scan", subject="models/versions"),),
+    },
+)
+"""What holds in a workspace without a policy file."""
+
+
+def parse_requirements(document: object) -> Requirements:
+    """Check a policy file that a bounded YAML or JSON reader has turned into plain values.
+
+    Raises:
+        InputError: A field is missing, unknown or of another form; the message names it.
+    """
+    try:
+        requirements = msgspec.convert(document, Requirements)
+    except msgspec.ValidationError as error:
+        raise InputError(
+            f"the policy file does not fit: {str(error)[:300]}",
+            code="policy.file",
+            hint="see docs/reference/policy-file.md",
+        ) from error
+    rules = [
+        rule
+        for table in (requirements.steps, requirements.results)
+        for listed in table.values()
+        for rule in listed
+    ]
+    if len(rules) > MAX_RULES:
+        raise InputError(
+            f"the policy file has {len(rules)} rules, at most {MAX_RULES}", code="policy.file"
+        )
+    for rule in rules:
+        if not rule.gate and not rule.approvals:
+            raise InputError("a rule names neither `gate` nor `approvals`", code="policy.file")
+        if not rule.gate and (rule.limits or rule.budget or rule.max_age or rule.issuers):
+            raise InputError("a rule has conditions on evidence but no `gate`", code="policy.file")
+        for name, limit in rule.limits.items():
+            if limit.at_most is None and limit.at_least is None:
+                raise InputError(
+                    f"the limit on `{name}` has neither `at_most` nor `at_least`",
+                    code="policy.file",
+                )
+    return requirements
+
+
+def required(requirements: Requirements, step: str) -> tuple[Requirement, ...]:
+    """Return what must hold before `step` runs, for all stages and labels."""
+    own = requirements.steps.get(step, ())
+    return own + requirements.steps.get("deploy", ()) if step in AS_DEPLOY else own
+
+
+def requirements_schema() -> Mapping[str, object]:
+    """Return the JSON Schema of the policy file."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **msgspec.json.schema(Requirements),
+    }
+
+
+def age_s(text: str) -> int:
+    """Return the seconds of an age such as `30d`."""
+    return int(text[:-1]) * _UNITS_S[text[-1]]
+
+
+def decimal(text: str | int) -> Decimal | None:
+    """Return the number that `text` is; None if it is none, or not finite."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
