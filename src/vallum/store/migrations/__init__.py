@@ -1,0 +1,1 @@
+"""Alembic's scripts, shipped in the package: `versions` holds one file a change of the tables."""
