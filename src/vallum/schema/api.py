@@ -367,3 +367,101 @@ class Done(Record, frozen=True):
     id: str = ""
     text: str = ""
     entry_id: str = ""
+
+
+class JobShown(Record, frozen=True):
+    """A job as its owner sees it."""
+
+    job: Job
+
+
+class RoleImported(Record, frozen=True):
+    """What an import did, or would do, with every effective difference from Azure."""
+
+    role: Role
+    differences: tuple[str, ...] = ()
+    dry_run: bool = False
+
+
+class Differences(Record, frozen=True):
+    """What a change of roles would change."""
+
+    differences: tuple[Difference, ...] = ()
+    escalations: tuple[str, ...] = ()
+
+
+class Consistency(Record, frozen=True):
+    """Ask for a consistency proof between two sizes of the log."""
+
+    old: int
+    new: int
+
+
+class ConsistencyProof(Record, frozen=True):
+    """Sibling hashes in hexadecimal, RFC 9162 section 2.1.4, and the newest signed note."""
+
+    old: int
+    new: int
+    path: tuple[str, ...]
+    checkpoint: str
+
+
+class AuditShown(Record, frozen=True):
+    """An entry with its inclusion proof; the details need the right to read payloads."""
+
+    index: int
+    entry: Entry
+    path: tuple[str, ...]
+    checkpoint: str
+    details: str = ""  # JSON text; empty without the right, or after erasure
+
+
+class PostureFinding(Record, frozen=True):
+    """An insecure setting or a missing piece of evidence, and how to mend it."""
+
+    id: str
+    severity: str
+    message: str
+    fix: str = ""
+    resource: str = ""
+
+
+class Posture(Record, frozen=True):
+    """The state of the workspace as findings."""
+
+    findings: tuple[PostureFinding, ...] = ()
+    checked: int = 0
+
+
+class SessionCreate(Record, frozen=True):
+    """Open an interactive session with a user's own, un-narrowed key."""
+
+    minutes: int = 15
+
+
+class ApprovalCreate(Record, frozen=True):
+    """Approve a step with one model version, as a person who had no part in it."""
+
+    model: str
+    version: int | None = None
+    endpoint: str = ""  # empty: wherever it is asked
+    step: str = "deploy"
+    days: int = 7
+
+
+class ApprovalShown(Record, frozen=True):
+    """An approval on record."""
+
+    id: str
+    step: str
+    subject_digest: str
+    by: str
+    made_at: str
+    expires_at: str
+
+
+class Approvals(Record, frozen=True):
+    """A page of approvals."""
+
+    approvals: tuple[ApprovalShown, ...] = ()
+    after: str = ""

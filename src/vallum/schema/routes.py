@@ -1,0 +1,142 @@
+"""The HTTP interface as a table: one row a step. Server and SDK read the same rows.
+
+A path parameter is a field of the arguments; the other fields travel in the query (GET, DELETE
+and uploads) or as a JSON body. `upload` means that the body is the content itself, `download`
+that the reply is. Every change also takes `?dry_run=true`.
+"""
+
+from dataclasses import dataclass
+
+from vallum.schema import api
+from vallum.schema.record import Record
+
+PREFIX = "/api/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One step as an HTTP operation."""
+
+    method: str
+    path: str
+    step: str
+    arguments: type[Record]
+    reply: type[Record]
+    summary: str
+    upload: bool = False
+    download: bool = False
+
+
+ROUTES: tuple[Route, ...] = (
+    # data
+    Route("GET", "/data", "data.list", api.Page, api.Listing, "List data assets"),
+    Route("PUT", "/data/{name}/versions", "data.create", api.DataCreate, api.VersionShown,
+          "Ingest a table as a new version", upload=True),
+    Route("GET", "/data/{name}", "data.show", api.Named, api.VersionShown,
+          "Show a data version and the verdicts about it"),
+    Route("GET", "/data/{name}/content", "data.download", api.Named, api.Done,
+          "Download a data version", download=True),
+    Route("POST", "/data/{name}/protect", "data.protect", api.DataProtect, api.VersionShown,
+          "Make a protected version"),
+    Route("DELETE", "/data/{name}", "data.delete", api.Named, api.Done,
+          "Delete a data asset, or one version, by destroying its keys"),
+    # models
+    Route("GET", "/models", "model.list", api.Page, api.Listing, "List models"),
+    Route("PUT", "/models/{name}/versions", "model.register", api.ModelRegister,
+          api.VersionShown, "Register a model version", upload=True),
+    Route("GET", "/models/{name}", "model.show", api.Named, api.VersionShown,
+          "Show a model version and the verdicts about it"),
+    Route("GET", "/models/{name}/content", "model.download", api.Named, api.Done,
+          "Download a model version as a tar archive", download=True),
+    Route("POST", "/models/{name}/sign", "model.sign", api.ModelSign, api.VersionShown,
+          "Sign a model version"),
+    Route("POST", "/models/{name}/verify", "model.verify", api.Named, api.Done,
+          "Verify a model version's bytes and signature"),
+    Route("POST", "/models/{name}/test", "model.test", api.ModelTest, api.VersionShown,
+          "Attack a model version: evasion and membership inference"),
+    Route("DELETE", "/models/{name}", "model.delete", api.Named, api.Done,
+          "Delete a model, or one version, by destroying its keys"),
+    # endpoints
+    Route("GET", "/endpoints", "endpoint.list", api.Page, api.Listing, "List endpoints"),
+    Route("POST", "/endpoints", "endpoint.create", api.EndpointCreate, api.EndpointShown,
+          "Create an endpoint"),
+    Route("GET", "/endpoints/{name}", "endpoint.show", api.Named, api.EndpointShown,
+          "Show an endpoint and its deployments"),
+    Route("POST", "/endpoints/{endpoint}/deployments", "endpoint.deploy", api.EndpointDeploy,
+          api.EndpointShown, "Deploy a model version"),
+    Route("POST", "/endpoints/{endpoint}/keys", "endpoint.keys", api.EndpointKeys, api.Shown,
+          "Make a new scoring key"),
+    Route("DELETE", "/endpoints/{name}", "endpoint.delete", api.Named, api.Done,
+          "Stop and delete an endpoint"),
+    # jobs
+    Route("GET", "/jobs", "job.list", api.Page, api.Listing, "List jobs"),
+    Route("PUT", "/jobs", "job.submit", api.JobSubmit, api.JobShown, "Queue a job", upload=True),
+    Route("GET", "/jobs/{name}", "job.show", api.Named, api.JobShown, "Show a job"),
+    Route("GET", "/jobs/{name}/logs", "job.logs", api.Named, api.Done, "Read a job's output",
+          download=True),
+    Route("POST", "/jobs/{name}/cancel", "job.cancel", api.Named, api.Done, "Cancel a job"),
+    # roles
+    Route("GET", "/roles", "role.list", api.Page, api.Listing,
+          "List role definitions, assignments and denies"),
+    Route("GET", "/roles/{name}", "role.show", api.Named, api.Listing, "Show a role"),
+    Route("POST", "/roles", "role.create", api.RoleCreate, api.Done, "Create or replace a role"),
+    Route("POST", "/roles/import", "role.import", api.RoleImport, api.RoleImported,
+          "Import an Azure role file"),
+    Route("POST", "/role-assignments", "role.assign", api.RoleAssign, api.Done, "Assign a role"),
+    Route("DELETE", "/role-assignments/{name}", "role.unassign", api.Named, api.Done,
+          "Remove an assignment or a deny"),
+    Route("POST", "/deny-assignments", "role.deny", api.RoleDeny, api.Done, "Deny actions"),
+    Route("POST", "/roles/explain", "role.explain", api.RoleExplain, api.Explanation,
+          "Explain why a principal may or may not act"),
+    Route("POST", "/roles/whatif", "role.whatif", api.RoleWhatIf, api.Differences,
+          "Show what a change of roles would change"),
+    # connections
+    Route("GET", "/connections", "connection.list", api.Page, api.Listing, "List connections"),
+    Route("POST", "/connections", "connection.create", api.ConnectionCreate, api.Done,
+          "Create a connection"),
+    Route("DELETE", "/connections/{name}", "connection.delete", api.Named, api.Done,
+          "Delete a connection"),
+    # groups and identities
+    Route("GET", "/groups", "group.list", api.Page, api.Listing, "List groups"),
+    Route("POST", "/groups", "group.create", api.IdentityCreate, api.Done, "Create a group"),
+    Route("POST", "/groups/{group}/members", "group.add", api.GroupChange, api.Done,
+          "Add a member to a group"),
+    Route("DELETE", "/groups/{group}/members/{member}", "group.remove", api.GroupChange,
+          api.Done, "Remove a member from a group"),
+    Route("GET", "/identities", "identity.list", api.Page, api.Listing,
+          "List users and service principals"),
+    Route("POST", "/identities", "identity.create", api.IdentityCreate, api.Done,
+          "Create a user or service principal"),
+    Route("POST", "/identities/{name}/disable", "identity.disable", api.Named, api.Done,
+          "Disable a principal and all its credentials"),
+    # keys
+    Route("GET", "/keys", "key.list", api.Page, api.Listing, "List API keys"),
+    Route("POST", "/keys", "key.create", api.KeyCreate, api.Shown, "Issue an API key"),
+    Route("POST", "/keys/{name}/rotate", "key.rotate", api.Named, api.Shown,
+          "Replace an API key's secret"),
+    Route("DELETE", "/keys/{name}", "key.revoke", api.Named, api.Done, "Revoke an API key"),
+    Route("POST", "/sessions", "session.create", api.SessionCreate, api.Shown,
+          "Open an interactive session"),
+    # approvals
+    Route("GET", "/approvals", "approval.list", api.Page, api.Approvals, "List approvals"),
+    Route("POST", "/approvals", "approval.create", api.ApprovalCreate, api.Done,
+          "Approve a deployment that somebody else made"),
+    # the log and the workspace
+    Route("GET", "/audit", "audit.list", api.AuditList, api.Listing, "List log entries"),
+    Route("GET", "/audit/{name}", "audit.show", api.Named, api.AuditShown,
+          "Show a log entry with its inclusion proof"),
+    Route("POST", "/audit/verify", "audit.verify", api.Page, api.Verification,
+          "Verify the whole log"),
+    Route("GET", "/audit/export", "audit.export", api.Page, api.Done,
+          "Export the log for offline verification", download=True),
+    Route("GET", "/audit/consistency", "audit.consistency", api.Consistency,
+          api.ConsistencyProof, "Prove that the log still holds what a client last saw"),
+    Route("GET", "/workspace", "workspace.show", api.Page, api.WorkspaceShown,
+          "Show the workspace"),
+    Route("GET", "/workspace/backup", "workspace.backup", api.Page, api.Done,
+          "Download an encrypted backup", download=True),
+    Route("POST", "/workspace/verify", "workspace.verify", api.Page, api.Verification,
+          "Verify every row, object and log entry"),
+    Route("GET", "/workspace/posture", "workspace.posture", api.Page, api.Posture,
+          "List insecure settings and missing evidence"),
+)  # fmt: skip
