@@ -1,17 +1,27 @@
 """Room `sandbox`: the only room that starts processes; untrusted ones see nothing but their job."""
 
 from vallum.sandbox.bubblewrap import BubblewrapRunner
+from vallum.sandbox.check import CHECK_LIMITS, Check, run_check
+from vallum.sandbox.doctor import Problem, doctor
 from vallum.sandbox.job import Input, Job, Limits, Outcome, Runner, Status
 from vallum.sandbox.memory import is_sealed, memory_file
+from vallum.sandbox.process import Process, spawn
 
 __all__ = [
+    "CHECK_LIMITS",
     "BubblewrapRunner",
+    "Check",
     "Input",
     "Job",
     "Limits",
     "Outcome",
+    "Problem",
+    "Process",
     "Runner",
     "Status",
+    "doctor",
     "is_sealed",
     "memory_file",
+    "run_check",
+    "spawn",
 ]

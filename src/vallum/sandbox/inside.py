@@ -1,32 +1,43 @@
-"""The first program inside a sandbox: sets the bounds, runs the command, hands its files out.
+"""The first program inside a sandbox: sets the bounds, then does one of three things.
 
-Standard library only; it is started with `-I -S`. It runs in the sandbox and is trusted with
-nothing: whoever takes it over can only say what the command could have written anyway. The other
-side reads within bounds.
+`run` runs a command and hands its files out; `serve` becomes a command that keeps its
+descriptors; `check` calls one pure function of ours over one payload.
 
-What it writes to the report pipe: one byte when the sandbox stands; at the end one line of JSON
-(`exit`, `missing`, `files` with lengths) and the bytes of the files.
+Standard library only until the bounds are set; it is started with `-I -S`. It runs in the sandbox
+and is trusted with nothing: whoever takes it over can only say what the command could have written
+anyway. The other side reads within bounds.
+
+What `run` writes to the report pipe: one byte when the sandbox stands; at the end one line of JSON
+(`files` with their lengths, the largest resident set) and the bytes of the files. What `check`
+writes to its channel: that byte, and one answer in MessagePack.
 """
 
-# ruff: noqa: PTH - pathlib would double the time that a start takes
+# ruff: noqa: PTH123
+# pathlib would double the time that a start takes
 
 import json
 import os
 import resource
 import stat
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 STARTED = b"+"
+REFUSALS = ("InputError", "LimitExceededError", "GateError")  # a payload's own fault
 SUPERVISORS = 2  # bubblewrap's first process and this one count as processes too
 
 
-def set_limits(limits: dict[str, Any], *, processes: int) -> None:
-    """Set every rlimit, soft and hard; they cannot be raised again."""
-    cpu = max(1, int(limits["cpu_s"]))
+def set_limits(limits: dict[str, Any]) -> None:
+    """Set every rlimit, soft and hard; they cannot be raised again.
+
+    A `cpu_s` of nothing is for a process that serves until it is ended.
+    """
+    processes = limits["processes"] + SUPERVISORS
+    if limits["cpu_s"] is not None:
+        cpu = max(1, int(limits["cpu_s"]))
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
     for kind, soft, hard in (
         (resource.RLIMIT_DATA, limits["memory_bytes"], limits["memory_bytes"]),
-        (resource.RLIMIT_CPU, cpu, cpu + 1),
         (resource.RLIMIT_FSIZE, limits["file_bytes"], limits["file_bytes"]),
         (resource.RLIMIT_NOFILE, limits["open_files"], limits["open_files"]),
         (resource.RLIMIT_NPROC, processes, processes),
@@ -38,26 +49,28 @@ def set_limits(limits: dict[str, Any], *, processes: int) -> None:
         resource.setrlimit(kind, (soft, hard))
 
 
-def main(spec: dict[str, Any]) -> int:
+def run(spec: dict[str, Any]) -> int:
     """Run the command and report; return its exit code, or 128 + signal."""
     report = spec["report"]
     os.set_inheritable(report, False)  # noqa: FBT003 - its only form
     os.write(report, STARTED)
     child = os.fork()
     if child == 0:
-        _become(spec)
+        become(spec)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     code = 128 - code if code < 0 else code
-    _hand_out(report, code, spec["outputs"], spec["limits"]["output_bytes"])
+    _hand_out(report, spec["outputs"], spec["limits"]["output_bytes"])
     return code
 
 
-def _become(spec: dict[str, Any]) -> None:
+def become(spec: dict[str, Any]) -> NoReturn:
+    """Set the bounds and become the command."""
     argv = spec["argv"]
     try:
-        os.closerange(3, 1 << 16)
-        set_limits(spec["limits"], processes=spec["limits"]["processes"] + SUPERVISORS)
+        if "report" in spec:  # a command that serves keeps the descriptors that it was given
+            os.closerange(3, 1 << 16)
+        set_limits(spec["limits"])
         os.execvp(argv[0], argv)  # noqa: S606 - the purpose
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{argv[0]}: {error}\n")
@@ -65,7 +78,7 @@ def _become(spec: dict[str, Any]) -> None:
     os._exit(127)
 
 
-def _hand_out(report: int, code: int, names: list[str], room: int) -> None:
+def _hand_out(report: int, names: list[str], room: int) -> None:
     files: list[tuple[str, bytes]] = []
     too_large = False
     for name in names:
@@ -75,9 +88,10 @@ def _hand_out(report: int, code: int, names: list[str], room: int) -> None:
         too_large = too_large or len(data) > room
         room -= len(data)
         files.append((name, data))
-    head = {"exit": code, "files": [[name, len(data)] for name, data in files]}
+    rss = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    head = {"rss": rss, "files": [[name, len(data)] for name, data in files]}
     if too_large:
-        head = {"exit": code, "files": [], "too_large": True}
+        head = {"rss": rss, "files": [], "too_large": True}
         files = []
     with open(report, "wb") as pipe:
         pipe.write(json.dumps(head).encode() + b"\n")
@@ -97,5 +111,51 @@ def _read(path: str, room: int) -> bytes | None:
         return file.read(max(0, room) + 1)
 
 
+def check(spec: dict[str, Any]) -> int:
+    """Import the function, wait for one payload, answer once."""
+    set_limits(spec["limits"])
+    sys.path[:0] = spec["path"]
+    import importlib
+    import socket
+
+    channel = socket.socket(fileno=spec["channel"])
+    channel.set_inheritable(False)
+    channel.sendall(STARTED)
+    # The name stands in a table of ours; the parent has looked it up there.
+    function = getattr(importlib.import_module(spec["module"]), spec["name"])  # noqa: TID251
+    import msgspec
+
+    from vallum.base import VallumError
+
+    message, fds, _, _ = socket.recv_fds(channel, 1 << 16, 1)
+    if not fds:
+        return 1
+    while more := channel.recv(1 << 16):
+        message += more
+    arguments = msgspec.msgpack.decode(message)
+    with open(fds[0], "rb") as file:
+        payload = file.read()
+    try:
+        answer = {"report": function(payload, **arguments)}
+    except VallumError as error:
+        kind = next(
+            (base.__name__ for base in type(error).__mro__ if base.__name__ in REFUSALS), ""
+        )
+        if not kind:
+            raise
+        answer = {"refusal": (kind, error.code, error.message, error.hint)}
+    channel.sendall(msgspec.msgpack.encode(answer))
+    return 0
+
+
+def main(mode: str, spec: dict[str, Any]) -> int:
+    """Do what `mode` says; return the exit code."""
+    if mode == "run":
+        return run(spec)
+    if mode == "check":
+        return check(spec)
+    become(spec)
+
+
 if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1])))
+    sys.exit(main(sys.argv[1], json.loads(sys.argv[2])))

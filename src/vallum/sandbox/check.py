@@ -1,0 +1,241 @@
+"""Our own pure functions over hostile bytes, each in a sandbox that sees one subject only."""
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sysconfig
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import msgspec
+
+from vallum.base import GateError, InputError, LimitExceededError, UnavailableError, VallumError
+from vallum.base.bounds import GIB, KIB, MIB
+from vallum.sandbox.bubblewrap import BubblewrapRunner
+from vallum.sandbox.inside import STARTED
+from vallum.sandbox.job import Limits
+from vallum.sandbox.memory import memory_file
+from vallum.sandbox.outcome import last_line, mend
+from vallum.sandbox.start import inside
+from vallum.sandbox.watch import Ending, Stream, kill, watch
+
+R = TypeVar("R")
+
+CHECK_LIMITS = Limits(
+    memory_bytes=4 * GIB,
+    cpu_s=120,
+    wall_s=120.0,
+    processes=32,
+    open_files=64,
+    file_bytes=64 * MIB,
+    tmp_bytes=64 * MIB,
+    output_bytes=16 * MIB,
+)
+"""Generous for a table in memory; a gate that knows its subject passes its own."""
+
+_STDERR_BYTES = 64 * KIB
+_ARGUMENT_BYTES = 48 * KIB  # one message, with the payload's descriptor
+_CODE = re.compile(r"[a-z0-9.-]{1,64}")
+_TEXT_CHARS = 400
+_CLASSES: Mapping[str, type[VallumError]] = {
+    "InputError": InputError,
+    "LimitExceededError": LimitExceededError,
+    "GateError": GateError,
+}
+_THREADS = dict.fromkeys(  # few: a check is small, and every thread counts as a process
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"), "2"
+)
+
+
+class Check:
+    """A sandbox that has imported one function and waits for the one payload that it will see.
+
+    Start it ahead of time where the import is slow; close it, or use it as a context manager.
+    """
+
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", channel: socket.socket, limits: Limits
+    ) -> None:
+        self._process = process
+        self._channel: socket.socket | None = channel
+        self._limits = limits
+
+    @classmethod
+    def start(
+        cls,
+        runner: BubblewrapRunner,
+        function: str,
+        *,
+        allowed: Collection[str],
+        limits: Limits = CHECK_LIMITS,
+    ) -> Self:
+        """Start a sandbox for `function` (`vallum.package.module:name`).
+
+        Args:
+            runner: The runner whose sandbox it is.
+            function: What to call: `function(payload: bytes, **arguments) -> report`.
+            allowed: The table of all functions that may be called this way.
+            limits: The bounds; `output_bytes` bounds the report.
+
+        Raises:
+            InputError: `function` is not in `allowed`, or not one of ours.
+            UnavailableError: no process can be started.
+        """
+        module, _, name = function.partition(":")
+        if function not in allowed or not module.startswith("vallum.") or not name.isidentifier():
+            raise InputError(
+                f"`{function}` is not in the table of checks", code="sandbox.unknown-check"
+            )
+        ours, theirs = socket.socketpair()
+        with theirs:
+            spec = {
+                "channel": theirs.fileno(),
+                "limits": msgspec.to_builtins(limits),
+                "module": module,
+                "name": name,
+                "path": import_path(),
+            }
+            try:
+                process = runner.start(
+                    inside("check", spec),
+                    limits=limits,
+                    fds=(theirs.fileno(),),
+                    env=_THREADS,
+                    stderr=subprocess.PIPE,
+                )
+            except BaseException:
+                ours.close()
+                raise
+        return cls(process, ours, limits)
+
+    def serve(
+        self,
+        payload: bytes | memoryview,
+        report_type: type[R],
+        arguments: Mapping[str, object] | None = None,
+    ) -> R:
+        """Hand over the payload and return the decoded report. Once.
+
+        Raises:
+            InputError: the payload's own fault, as the function said, or too many arguments.
+            LimitExceededError: likewise, a bound on the payload.
+            GateError: likewise; or `sandbox.late`, `sandbox.killed`, `sandbox.report-large` or
+                `sandbox.report-undecodable`: there is no verdict.
+            UnavailableError: the sandbox did not come to stand.
+        """
+        if self._channel is None:
+            raise GateError("the check has served its payload", code="sandbox.used")
+        message = msgspec.msgpack.encode(dict(arguments or {}))
+        if len(message) > _ARGUMENT_BYTES:
+            raise InputError("the arguments of a check are too long", code="sandbox.arguments")
+        channel, self._channel = self._channel, None
+        payload_fd = memory_file(payload)
+        try:
+            with contextlib.suppress(OSError):  # it has died; watching it tells how
+                socket.send_fds(channel, [message], [payload_fd])
+                channel.shutdown(socket.SHUT_WR)
+        finally:
+            os.close(payload_fd)
+        said = Stream(_pipe(self._process), _STDERR_BYTES, "stderr")
+        report = Stream(channel.detach(), self._limits.output_bytes, "report")
+        ending = watch(self._process, [report, said], wall_s=self._limits.wall_s)
+        return _decode(ending, bytes(report.data), said.data, report_type)
+
+    def close(self) -> None:
+        """End the sandbox if it has not served."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+            kill(self._process)
+            self._process.wait()
+            if self._process.stderr is not None:
+                self._process.stderr.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def run_check(
+    runner: BubblewrapRunner,
+    function: str,
+    payload: bytes | memoryview,
+    *,
+    report_type: type[R],
+    allowed: Collection[str],
+    arguments: Mapping[str, object] | None = None,
+    limits: Limits = CHECK_LIMITS,
+) -> R:
+    """Call one of our pure functions over `payload` in a fresh sandbox; see `Check`."""
+    with Check.start(runner, function, allowed=allowed, limits=limits) as check:
+        return check.serve(payload, report_type, arguments)
+
+
+def import_path() -> list[str]:
+    """Return the folders that packages and vallum are imported from, for an isolated start."""
+    source = str(Path(__file__).parents[2])
+    paths = sysconfig.get_paths()
+    return list(dict.fromkeys((paths["purelib"], paths["platlib"], source)))
+
+
+class _Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    report: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    refusal: tuple[str, str, str, str] | None = None
+
+
+def _decode(ending: Ending, raw: bytes, said: bytearray, report_type: type[R]) -> R:
+    if ending.reason == "wall":
+        raise GateError(f"the check took longer than {ending.wall_s:.0f} s", code="sandbox.late")
+    if ending.reason:
+        raise GateError(
+            f"the check wrote more to `{ending.reason}` than allowed", code="sandbox.report-large"
+        )
+    if not raw.startswith(STARTED):
+        raise UnavailableError(
+            f"the sandbox did not come to stand: {last_line(said)}",
+            code="sandbox.not-started",
+            hint=mend(said),
+        )
+    if ending.exit_code != 0:
+        # Not what it said on stderr: that may quote the payload.
+        raise GateError(f"the check ended with code {ending.exit_code}", code="sandbox.killed")
+    try:
+        answer = msgspec.msgpack.decode(raw[len(STARTED) :], type=_Answer)
+        if answer.refusal is not None:
+            raise _refusal(*answer.refusal)
+        if isinstance(answer.report, msgspec.UnsetType):
+            raise GateError("the check gave no report", code="sandbox.report-undecodable")
+        return msgspec.msgpack.decode(answer.report, type=report_type)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise GateError(
+            "the check's report does not fit its schema", code="sandbox.report-undecodable"
+        ) from error
+
+
+def _refusal(kind: str, code: str, message: str, hint: str) -> VallumError:
+    """Return the error that the function said, bounded and of three classes only."""
+    error = _CLASSES.get(kind)
+    if error is None or not _CODE.fullmatch(code):
+        return GateError(
+            "the check's refusal is not one of ours", code="sandbox.report-undecodable"
+        )
+    return error(message[:_TEXT_CHARS], code=code, hint=hint[:_TEXT_CHARS])
+
+
+def _pipe(process: "subprocess.Popen[bytes]") -> int:
+    if process.stderr is None:
+        raise AssertionError("started without a pipe")
+    fd = os.dup(process.stderr.fileno())
+    process.stderr.close()
+    return fd
