@@ -2,11 +2,14 @@
 
 from vallum.policy.actions import Action, find_action, full_name, is_data_action
 from vallum.policy.authority import Authority
+from vallum.policy.change import AccessChange, AccessDifference, apply_change, whatif
 from vallum.policy.conditions import Condition, effective_label, parse_condition
 from vallum.policy.data_actions import DATA_ACTIONS
 from vallum.policy.decision import decide, visible
 from vallum.policy.evidence import unmet, unmet_results
+from vallum.policy.explanation import Explanation, Missing, explain
 from vallum.policy.facts import Approval, BreakGlass, EvidenceView, RequestFacts
+from vallum.policy.grants import Escalation, check_grant
 from vallum.policy.requirements import (
     STRICT,
     Requirement,
@@ -14,25 +17,38 @@ from vallum.policy.requirements import (
     parse_requirements,
     required,
 )
+from vallum.policy.role_import import Difference, DifferenceKind, ImportReport, import_role
 from vallum.policy.roles import BUILT_IN_ROLES
 
 __all__ = [
     "BUILT_IN_ROLES",
     "DATA_ACTIONS",
     "STRICT",
+    "AccessChange",
+    "AccessDifference",
     "Action",
     "Approval",
     "Authority",
     "BreakGlass",
     "Condition",
+    "Difference",
+    "DifferenceKind",
+    "Escalation",
     "EvidenceView",
+    "Explanation",
+    "ImportReport",
+    "Missing",
     "RequestFacts",
     "Requirement",
     "Requirements",
+    "apply_change",
+    "check_grant",
     "decide",
     "effective_label",
+    "explain",
     "find_action",
     "full_name",
+    "import_role",
     "is_data_action",
     "parse_condition",
     "parse_requirements",
@@ -40,4 +56,5 @@ __all__ = [
     "unmet",
     "unmet_results",
     "visible",
+    "whatif",
 ]

@@ -7,6 +7,7 @@ the full name (`Microsoft.MachineLearningServices/workspaces/models/versions/rea
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Self
 
 from vallum.policy.data_actions import DATA_ACTIONS
 
@@ -16,7 +17,7 @@ class Action(StrEnum):
 
     about: str
 
-    def __new__(cls, value: str, about: str) -> "Action":
+    def __new__(cls, value: str, about: str) -> Self:
         """Make a member that carries its description."""
         member = str.__new__(cls, value)
         member._value_ = value

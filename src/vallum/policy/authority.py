@@ -1,9 +1,8 @@
 """Roles, assignments and denies, compiled once per authority generation and then only read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from math import inf
 
 from vallum.base import InputError, LimitExceededError
@@ -208,7 +207,7 @@ class Authority:
             id=principal.id,
             kind=principal.kind,
             name=principal.name,
-            groups=tuple(sorted(self._groups.get(principal_id, frozenset()))),
+            groups=tuple(sorted(self.groups_of(principal_id))),
         )
 
     def _deny(
@@ -239,13 +238,26 @@ class Authority:
                         return deny
         return None
 
-    @cached_property
-    def scopes(self) -> frozenset[str]:
-        """Every scope at which something is assigned or denied."""
-        return frozenset(
-            {assignment.scope for assignment in self.assignments}
-            | {deny.scope for deny in self.denies}
-        )
+    def groups_of(self, principal_id: str) -> frozenset[str]:
+        """Return the enabled groups that the directory puts `principal_id` in, nested ones too."""
+        return self._groups.get(principal_id, frozenset())
+
+    def all_grants(self) -> Iterator[Grant]:
+        """Yield every assignment that can grant anything, expired ones too."""
+        for at_scopes in self._grants.values():
+            for grants in at_scopes.values():
+                yield from grants
+
+    def grants_at(self, chain: tuple[str, ...], caller: Caller) -> Iterator[Grant]:
+        """Yield the assignments of `caller` and its groups at the scopes of `chain`."""
+        for principal_id in self.granting_ids(caller):
+            at_scopes = self._grants.get(principal_id, {})
+            for scope in chain:
+                yield from at_scopes.get(scope, ())
+
+    def denied_by(self, deny: DenyAssignment) -> frozenset[Action]:
+        """Return the actions that `deny` refuses."""
+        return _denied(deny)
 
 
 def _within_key(action: Action, chain: tuple[str, ...], caller: Caller) -> bool:
@@ -303,12 +315,7 @@ def _index_denies(denies: Iterable[DenyAssignment]) -> dict[str, dict[str, tuple
                 broken = True
         deny = Deny(
             record,
-            granted(
-                record.actions,
-                record.not_actions,
-                record.data_actions,
-                record.not_data_actions,
-            ),
+            _denied(record),
             frozenset(record.exclude_principals),
             condition,
             broken,
@@ -319,6 +326,10 @@ def _index_denies(denies: Iterable[DenyAssignment]) -> dict[str, dict[str, tuple
         principal_id: {scope: tuple(found) for scope, found in at_scopes.items()}
         for principal_id, at_scopes in index.items()
     }
+
+
+def _denied(deny: DenyAssignment) -> frozenset[Action]:
+    return granted(deny.actions, deny.not_actions, deny.data_actions, deny.not_data_actions)
 
 
 def _expiry_s(text: str) -> float | None:
@@ -340,9 +351,9 @@ def _closures(principals: Mapping[str, Principal]) -> dict[str, frozenset[str]]:
             for member in principal.members:
                 parents.setdefault(member, []).append(principal.id)
     closures: dict[str, frozenset[str]] = {}
-    for member in parents:
+    for member, direct in parents.items():
         found: set[str] = set()
-        waiting = list(parents[member])
+        waiting = list(direct)
         while waiting:
             group = waiting.pop()
             if group not in found:

@@ -9,10 +9,13 @@ from vallum.policy.actions import Action, find_action, read_action
 from vallum.policy.authority import Authority
 from vallum.policy.evidence import unmet
 from vallum.policy.facts import NO_EVIDENCE, EvidenceView, RequestFacts
-from vallum.schema import Ask, Caller, Decision, PrincipalKind, Reason, Resource
+from vallum.schema import Ask, Caller, Decision, Reason, Resource
 
 MAX_ASKS: Final = 10_000
 MAX_BREAK_GLASS_S: Final = 3_600
+
+INTERACTIVE: Final = frozenset({Action.APPROVALS_WRITE, Action.BREAK_GLASS_ACTION})
+"""What only a person at a console session does."""
 
 
 def decide(
@@ -136,6 +139,9 @@ def _weigh(
         return Reason(kind="error", id="", text=f"`{ask.action[:80]}` is not an action"), False
     if not _anchored(resource):
         return Reason(kind="error", id="", text=f"`{resource.id}` has no chain of scopes"), False
+    if action in INTERACTIVE and not facts.interactive:
+        text = f"`{action.value}` needs an interactive session"
+        return Reason(kind="session", id="", text=text), False
     right = authority.right(action, resource, caller, facts)
     if right.grant is not None and right.deny is None:
         grant = right.grant.assignment
@@ -162,6 +168,8 @@ def _weigh(
 def _allowed(ask: Ask, caller: Caller, authority: Authority, facts: RequestFacts) -> bool:
     action = find_action(ask.action)
     if action is None or not _anchored(ask.resource):
+        return False
+    if action in INTERACTIVE and not facts.interactive:
         return False
     return authority.right(action, ask.resource, caller, facts).held
 
@@ -191,8 +199,3 @@ def _reader_of(name: str) -> Action | None:
             return reader
         parts.pop()
     return None
-
-
-def is_person(caller: Caller) -> bool:
-    """Tell whether a human is behind `caller`: approvals and break-glass need one."""
-    return caller.kind is PrincipalKind.USER

@@ -6,12 +6,15 @@ and adding failing evidence never does either.
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 from vallum.base import parse_timestamp
 from vallum.policy.conditions import effective_label
 from vallum.policy.facts import Approval, EvidenceView, RequestFacts
 from vallum.policy.requirements import Requirement, Requirements, age_s, decimal, required
 from vallum.schema import Caller, Evidence, Label, Reason, Resource, Verdict
+
+MAX_VERSION: Final = 64  # characters
 
 _ORDER = {label.value: rank for rank, label in enumerate(Label)}
 
@@ -107,7 +110,7 @@ def _missing_verdict(
 ) -> str:
     """Say what is missing; empty if the rule is met."""
     makers = view.makers.get(subject.digest, frozenset())
-    if _waived(rule, subject, caller, view, facts.now, makers):
+    if _waived(rule, subject, caller, view, now=facts.now, makers=makers):
         return ""
     about = [
         one
@@ -127,8 +130,8 @@ def _missing_verdict(
         return ""
     if failed:
         return (
-            f"gate `{rule.gate}` failed for `{subject.id}` (`{failed[0].id}`); only a newer version "
-            "of the gate or another person's waiver changes that"
+            f"gate `{rule.gate}` failed for `{subject.id}` (`{failed[0].id}`); only a newer "
+            "version of the gate or another person's waiver changes that"
         )
     if about and not makers:
         return f"it is unknown who made `{subject.id}`, so no evidence counts"
@@ -183,7 +186,7 @@ def _at_least(version: str, least: str) -> bool:
 
 def _version(text: str) -> tuple[int, ...] | None:
     parts = text.split(".")
-    if not all(part.isascii() and part.isdigit() and len(part) <= 9 for part in parts):
+    if not all(part.isascii() and part.isdigit() for part in parts) or len(text) > MAX_VERSION:
         return None
     numbers = [int(part) for part in parts]
     while numbers and numbers[-1] == 0:
@@ -196,6 +199,7 @@ def _waived(
     subject: Resource,
     caller: Caller,
     view: EvidenceView,
+    *,
     now: datetime,
     makers: frozenset[str],
 ) -> bool:
