@@ -1,5 +1,15 @@
 """The database and the encrypted objects, over back-ends that are not trusted."""
 
+from vallum.store.authority import AUTHORITY_KINDS, AuthorityRows
 from vallum.store.database import Database, Snapshot, Transaction
+from vallum.store.records import Records, Stored
 
-__all__ = ["Database", "Snapshot", "Transaction"]
+__all__ = [
+    "AUTHORITY_KINDS",
+    "AuthorityRows",
+    "Database",
+    "Records",
+    "Snapshot",
+    "Stored",
+    "Transaction",
+]

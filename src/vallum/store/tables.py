@@ -23,6 +23,7 @@ records = sa.Table(
     sa.Column("mac", sa.LargeBinary, nullable=False),
     sa.UniqueConstraint("kind", "parent_id", "name_key", name="records_name"),
     sa.Index("records_parent", "kind", "parent_id", "id"),
+    sa.Index("records_generation", "kind", "generation"),
 )
 
 set_roots = sa.Table(

@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("kind", "parent_id", "name_key", name="records_name"),
     )
     op.create_index("records_parent", "records", ["kind", "parent_id", "id"])
+    op.create_index("records_generation", "records", ["kind", "generation"])
     op.create_table(
         "set_roots",
         sa.Column("kind", _ASCII, primary_key=True),
