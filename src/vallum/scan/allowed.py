@@ -1,0 +1,207 @@
+"""What a pickle may name: every entry is harmless with any arguments, and nothing else is.
+
+The list is exact: no prefixes and no patterns, so that `numpy.testing._private.utils.runstring`
+or `keras.src.utils.file_utils.os.system` match nothing. An entry must be safe to call with
+whatever a stream can build, other entries included, because `__setstate__` in a `__dict__` makes
+any reachable callable run.
+"""
+
+from vallum.scan.allowed_sklearn import SKLEARN
+from vallum.scan.machine import Global
+
+_PYTHON = """
+builtins: bool bytearray bytes complex dict float frozenset int list object range set slice str
+  tuple len NoneType
+collections: Counter OrderedDict defaultdict deque
+copyreg: _reconstructor __newobj__
+_codecs: encode
+datetime: date datetime time timedelta timezone
+decimal: Decimal
+fractions: Fraction
+uuid: UUID SafeUUID
+pathlib: PurePath PurePosixPath PureWindowsPath
+array: array _array_reconstructor
+"""
+
+_NUMPY = """
+numpy: dtype ndarray matrix record recarray bool bool_ float16 float32 float64 float128 int8 int16
+  int32 int64 uint8 uint16 uint32 uint64 complex64 complex128 str_ bytes_ void object_ datetime64
+  timedelta64 longlong ulonglong intc uintc longdouble log1p expm1 log exp sqrt
+numpy.rec: recarray
+numpy.ma: MaskedArray
+numpy.ma.core: MaskedArray _mareconstruct
+numpy._core.multiarray: _reconstruct scalar
+numpy._core.numeric: _frombuffer
+numpy.random._pickle: __bit_generator_ctor __generator_ctor __randomstate_ctor
+numpy.random._mt19937: MT19937
+numpy.random._pcg64: PCG64 PCG64DXSM
+numpy.random._philox: Philox
+numpy.random._sfc64: SFC64
+numpy.random.bit_generator: SeedSequence __pyx_unpickle_SeedSequence
+numpy.random.mtrand: RandomState
+numpy.random._generator: Generator
+scipy.sparse._csr: csr_matrix csr_array
+scipy.sparse._csc: csc_matrix csc_array
+scipy.sparse._coo: coo_matrix coo_array
+scipy.sparse._bsr: bsr_matrix bsr_array
+scipy.sparse._dia: dia_matrix dia_array
+scipy.sparse._lil: lil_matrix lil_array
+scipy.sparse._dok: dok_matrix dok_array
+scipy.sparse.csr: csr_matrix
+scipy.sparse.csc: csc_matrix
+joblib.numpy_pickle: NumpyArrayWrapper
+pandas: Categorical CategoricalDtype DataFrame Index RangeIndex Series StringDtype MultiIndex
+  DatetimeIndex Timestamp Timedelta
+pandas.arrays: DatetimeArray StringArray IntegerArray BooleanArray FloatingArray
+pandas._libs.arrays: __pyx_unpickle_NDArrayBacked
+pandas._libs.internals: _unpickle_block
+pandas._libs.tslibs.timestamps: _unpickle_timestamp
+pandas.core.frame: DataFrame
+pandas.core.series: Series
+pandas.core.indexes.base: _new_Index Index
+pandas.core.indexes.range: RangeIndex
+pandas.core.internals.managers: BlockManager SingleBlockManager
+"""
+
+_BOOST = """
+xgboost.core: Booster
+xgboost.sklearn: XGBClassifier XGBRegressor XGBRanker XGBRFClassifier XGBRFRegressor XGBModel
+lightgbm.basic: Booster
+lightgbm.sklearn: LGBMClassifier LGBMRegressor LGBMRanker LGBMModel
+"""
+
+_TORCH = """
+torch: FloatStorage DoubleStorage HalfStorage BFloat16Storage LongStorage IntStorage ShortStorage
+  CharStorage ByteStorage BoolStorage ComplexFloatStorage ComplexDoubleStorage QInt8Storage
+  QUInt8Storage QInt32Storage Size device dtype Tensor float16 float32 float64 bfloat16 int8 int16
+  int32 int64 uint8 bool complex64 complex128 per_tensor_affine per_channel_affine strided
+torch.storage: UntypedStorage TypedStorage
+torch._utils: _rebuild_tensor _rebuild_tensor_v2 _rebuild_parameter _rebuild_sparse_tensor
+  _rebuild_qtensor _rebuild_meta_tensor_no_storage _rebuild_parameter_with_state
+torch.nn.parameter: Parameter Buffer
+torch.serialization: _get_layout
+torch.jit._pickle: build_tensorlist build_intlist build_doublelist build_boollist
+  build_tensor_from_id restore_type_tag
+torch.nn.modules.activation: CELU ELU GELU GLU Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid
+  LogSoftmax MultiheadAttention PReLU RReLU ReLU ReLU6 SELU SiLU Mish Sigmoid Softmax Softmax2d
+  Softmin Softplus Softshrink Softsign Tanh Tanhshrink Threshold Hardshrink
+torch.nn.modules.batchnorm: BatchNorm1d BatchNorm2d BatchNorm3d SyncBatchNorm
+torch.nn.modules.container: ModuleDict ModuleList ParameterDict ParameterList Sequential
+torch.nn.modules.conv: Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d
+torch.nn.modules.dropout: AlphaDropout Dropout Dropout1d Dropout2d Dropout3d FeatureAlphaDropout
+torch.nn.modules.flatten: Flatten Unflatten
+torch.nn.modules.instancenorm: InstanceNorm1d InstanceNorm2d InstanceNorm3d
+torch.nn.modules.linear: Bilinear Identity Linear NonDynamicallyQuantizableLinear
+torch.nn.modules.normalization: CrossMapLRN2d GroupNorm LayerNorm LocalResponseNorm RMSNorm
+torch.nn.modules.padding: ConstantPad1d ConstantPad2d ReflectionPad1d ReflectionPad2d
+  ReplicationPad1d ReplicationPad2d ZeroPad1d ZeroPad2d
+torch.nn.modules.pixelshuffle: PixelShuffle PixelUnshuffle
+torch.nn.modules.pooling: AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d
+  AdaptiveMaxPool2d AdaptiveMaxPool3d AvgPool1d AvgPool2d AvgPool3d LPPool1d LPPool2d MaxPool1d
+  MaxPool2d MaxPool3d MaxUnpool1d MaxUnpool2d
+torch.nn.modules.rnn: GRU GRUCell LSTM LSTMCell RNN RNNCell
+torch.nn.modules.sparse: Embedding EmbeddingBag
+torch.nn.modules.transformer: Transformer TransformerDecoder TransformerDecoderLayer
+  TransformerEncoder TransformerEncoderLayer
+torch.nn.modules.upsampling: Upsample UpsamplingBilinear2d UpsamplingNearest2d
+"""
+
+# Names that run code, reach files, processes or the network, or unpickle. They only turn
+# `suspicious` into `malicious`; a name on neither list is refused all the same.
+_DANGEROUS = frozenset(
+    """
+    os posix nt ntpath posixpath subprocess _posixsubprocess sys pty tty commands popen2 shutil
+    socket _socket ssl select selectors socketserver urllib http httplib urllib2 requests httpx
+    aiohttp ftplib smtplib telnetlib poplib imaplib nntplib xmlrpc webbrowser antigravity runpy
+    code codeop importlib _frozen_importlib _frozen_importlib_external imp pkgutil zipimport
+    ctypes _ctypes cffi multiprocessing concurrent threading _thread asyncio signal atexit sched
+    pdb bdb cProfile profile timeit trace doctest unittest pydoc idlelib lib2to3 test venv
+    ensurepip pip setuptools distutils sysconfig site types marshal pickle _pickle cPickle shelve
+    dill cloudpickle operator _operator functools itertools tempfile glob fileinput io _io
+    codecs gzip bz2 lzma zipfile tarfile sqlite3 _sqlite3 dbm builtins inspect linecache tokenize
+    ast gc mmap fcntl platform resource logging logfile readline rlcompleter cgi cgitb wsgiref
+    getpass uuid._popen nturl2path numpy.f2py numpy.testing numpy.distutils numpy.load torch.load
+    torch.hub torch._dynamo torch.utils joblib.numpy_pickle_utils joblib.load keras tensorflow
+    IPython paramiko fabric invoke sh pexpect psutil jinja2 mako yaml pytest _pytest aiofiles
+    """.split()  # noqa: SIM905 - a table of names, read as a table
+)  # fmt: skip
+
+_OLD_NAMES = {
+    "__builtin__": "builtins",
+    "copy_reg": "copyreg",
+    "UserDict": "collections",
+    "numpy.core.multiarray": "numpy._core.multiarray",
+    "numpy.core.numeric": "numpy._core.numeric",
+    "sklearn.externals.joblib.numpy_pickle": "joblib.numpy_pickle",
+}
+_OLD_BUILTINS = {"xrange": "range", "unicode": "str", "long": "int"}
+_BYTES_CODECS = ("latin1", "latin-1", "iso-8859-1", "utf-8", "ascii")
+
+
+def _parse(table: str) -> frozenset[tuple[str, str]]:
+    joined = table.strip().replace("\n  ", " ")
+    pairs: set[tuple[str, str]] = set()
+    for line in joined.splitlines():
+        module, names = line.split(": ", 1)
+        pairs.update((module, name) for name in names.split())
+    return frozenset(pairs)
+
+
+ALLOWED = _parse(_PYTHON) | _parse(_NUMPY) | _parse(_BOOST) | _parse(_TORCH) | _parse(SKLEARN)
+
+
+def current_name(module: str, name: str) -> tuple[str, str]:
+    """Map the names of Python 2 and of older libraries to those in the list."""
+    current = _OLD_NAMES.get(module, module)
+    if module == "__builtin__":
+        name = _OLD_BUILTINS.get(name, name)
+    return current, name
+
+
+def is_allowed(module: str, name: str) -> bool:
+    """Whether a stream may import, call and keep this name."""
+    return current_name(module, name) in ALLOWED
+
+
+def is_dangerous(module: str, name: str) -> bool:
+    """Whether the name is known to run code or to reach outside the process."""
+    module, name = current_name(module, name)
+    parts = f"{module}.{name}".split(".")
+    return any(".".join(parts[:count]) in _DANGEROUS for count in range(1, len(parts) + 1)) or any(
+        part in ("os", "sys", "subprocess", "builtins") or part.startswith("__")
+        for part in parts[1:]
+    )
+
+
+def are_safe_arguments(module: str, name: str, arguments: tuple[object, ...] | None) -> bool:
+    """Whether an allowed callable gets arguments that leave it harmless.
+
+    Boosters read a file when called with one, so they are only made empty and given a state; they
+    must not hide behind a constructor that calls another either.
+    """
+    current = current_name(module, name)
+    if current in _BOOSTERS:
+        return arguments == ()
+    if arguments is None:
+        return current not in _CALLERS
+    if current == ("_codecs", "encode"):
+        return len(arguments) == 2 and arguments[1] in _BYTES_CODECS  # noqa: PLR2004 - text, codec
+    if current == ("copyreg", "_reconstructor"):
+        base = arguments[1] if len(arguments) == 3 else None  # noqa: PLR2004 - class, base, state
+        return isinstance(base, Global) and current_name(base.module, base.name)[0] == "builtins"
+    if current == ("copyreg", "__newobj__"):
+        return len(arguments) == 1
+    if current in _CALLERS:
+        return all(
+            current_name(argument.module, argument.name)[0].startswith("numpy.random.")
+            for argument in arguments
+            if isinstance(argument, Global)
+        )
+    return True
+
+
+_BOOSTERS = _parse(_BOOST)
+_CALLERS = frozenset(
+    ("numpy.random._pickle", name)
+    for name in ("__generator_ctor", "__bit_generator_ctor", "__randomstate_ctor")
+)

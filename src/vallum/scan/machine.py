@@ -1,0 +1,323 @@
+"""An abstract pickle machine: it computes what a stream would import and call, and does neither.
+
+It follows stack, marks and memo exactly, so that a name built from the memo or from parts is
+known. What it cannot know is a finding, never a guess.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from vallum.base.bounds import ModelBounds
+from vallum.scan.opcodes import Malformed, Opcode, decode
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """An imported name."""
+
+    module: str
+    name: str
+    offset: int
+
+
+@dataclass(slots=True)
+class Made:
+    """What a call returned: the callable, its arguments and the states given by `BUILD`."""
+
+    callee: object
+    arguments: tuple[object, ...] | None
+    offset: int
+    states: list[object] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Mapping:
+    """A dict; only entries with text keys are kept."""
+
+    entries: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Persistent:
+    """An object that the loader fetches by a persistent id."""
+
+    id: object
+    offset: int
+
+
+@dataclass(slots=True)
+class Trace:
+    """What one stream would do.
+
+    Attributes:
+        end: The offset after `STOP`, or where the trace broke off.
+        stopped: Whether `STOP` was reached with one value on the stack.
+        globals: Every import whose name is known, in order.
+        calls: Every call, in order.
+        persistent: Every persistent id.
+        odd: Offset, opcode and message of what no ordinary writer makes.
+    """
+
+    end: int = 0
+    stopped: bool = False
+    opcodes: int = 0
+    result: object = None
+    globals: list[Global] = field(default_factory=list)
+    calls: list[Made] = field(default_factory=list)
+    persistent: list[Persistent] = field(default_factory=list)
+    odd: list[tuple[int, str, str]] = field(default_factory=list)
+
+
+DATA = object()  # a number, bytes, a text, a list or a set of which nothing needs to be known
+_LIST = object()
+_SET = object()
+_MARK = object()
+_MAX_PROTOCOL = 5
+_MAX_KEPT_ENTRIES = 4096
+
+Hook = Callable[[Made, memoryview, int], int]
+"""Called after `BUILD`: returns the offset where the stream goes on (joblib's inline arrays)."""
+
+
+def trace(
+    data: memoryview, start: int, bounds: ModelBounds, after_build: Hook | None = None
+) -> Trace:
+    """Follow one stream from offset `start` up to `STOP`, a fault or a bound; never raises."""
+    return _Machine(data, start, bounds, after_build).run()
+
+
+class _Machine:
+    def __init__(
+        self, data: memoryview, start: int, bounds: ModelBounds, after_build: Hook | None
+    ) -> None:
+        self._data = data
+        self._at = start
+        self._bounds = bounds
+        self._after_build = after_build
+        self._stack: list[object] = []
+        self._memo: dict[int, object] = {}
+        self._trace = Trace(end=start)
+
+    def run(self) -> Trace:
+        trace_ = self._trace
+        try:
+            while not trace_.stopped:
+                op = decode(self._data, self._at)
+                self._at = op.end
+                trace_.opcodes += 1
+                if trace_.opcodes > self._bounds.max_opcodes:
+                    raise Malformed(f"more than {self._bounds.max_opcodes} opcodes", op.offset)
+                self._step(op)
+                if len(self._stack) > self._bounds.max_stack:
+                    raise Malformed(f"more than {self._bounds.max_stack} values", op.offset)
+                if len(self._memo) > self._bounds.max_stack:
+                    raise Malformed(f"more than {self._bounds.max_stack} memo entries", op.offset)
+        except Malformed as fault:
+            trace_.odd.append((fault.offset, "fault", str(fault)))
+        trace_.end = self._at
+        return trace_
+
+    def _step(self, op: Opcode) -> None:
+        match op.name:
+            case "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8" | "UNICODE" | "STRING":
+                self._push(DATA if op.argument is None else op.argument)
+            case "BININT" | "BININT1" | "BININT2" | "INT" | "LONG" | "LONG1" | "LONG4":
+                self._push(DATA if op.argument is None else op.argument)
+            case "SHORT_BINSTRING" | "BINSTRING":
+                self._push(DATA if op.argument is None else op.argument)
+            case "NONE" | "NEWTRUE" | "NEWFALSE" | "FLOAT" | "BINFLOAT" | "BINBYTES":
+                self._push(DATA)
+            case "SHORT_BINBYTES" | "BINBYTES8" | "BYTEARRAY8":
+                self._push(DATA)
+            case "BINPUT" | "LONG_BINPUT" | "PUT":
+                self._memo[self._index(op)] = self._top(op)
+            case "MEMOIZE":
+                self._memo[len(self._memo)] = self._top(op)
+            case "BINGET" | "LONG_BINGET" | "GET":
+                index = self._index(op)
+                if index not in self._memo:
+                    raise Malformed(f"`{op.name}` reads the unset memo entry {index}", op.offset)
+                self._push(self._memo[index])
+            case "MARK":
+                self._push(_MARK)
+            case "POP":
+                self._pop_any(op)
+            case "POP_MARK":
+                self._items(op)
+            case "DUP":
+                self._push(self._top(op))
+            case "EMPTY_LIST" | "LIST":
+                if op.name == "LIST":
+                    self._items(op)
+                self._push(_LIST)
+            case "EMPTY_SET":
+                self._push(_SET)
+            case "FROZENSET":
+                self._items(op)
+                self._push(_SET)
+            case "EMPTY_DICT" | "DICT":
+                items = self._items(op) if op.name == "DICT" else []
+                self._push(Mapping())
+                self._set(op, items)
+            case "EMPTY_TUPLE":
+                self._push(())
+            case "TUPLE":
+                self._push(tuple(self._items(op)))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                self._push(self._take(op, int(op.name[-1])))
+            case "APPEND":
+                self._take(op, 1)
+                self._require(op, _LIST)
+            case "APPENDS":
+                self._items(op)
+                self._require(op, _LIST)
+            case "ADDITEMS":
+                self._items(op)
+                self._require(op, _SET)
+            case "SETITEM":
+                self._set(op, list(self._take(op, 2)))
+            case "SETITEMS":
+                self._set(op, self._items(op))
+            case "PROTO":
+                if not isinstance(op.argument, int) or op.argument > _MAX_PROTOCOL:
+                    raise Malformed(f"protocol {op.argument} is unknown", op.offset)
+            case "FRAME":
+                if isinstance(op.argument, int) and op.argument > len(self._data) - op.end:
+                    raise Malformed("a frame is longer than the stream", op.offset)
+            case "STOP":
+                self._stop(op)
+            case _:
+                self._act(op)
+
+    def _act(self, op: Opcode) -> None:
+        """Handle the opcodes that import, call or fetch."""
+        match op.name:
+            case "GLOBAL":
+                self._import(op, op.argument)
+            case "STACK_GLOBAL":
+                self._import(op, self._take(op, 2))
+            case "INST":
+                arguments = tuple(self._items(op))
+                self._import(op, op.argument)
+                self._call(op, self._pop(op), arguments)
+            case "OBJ":
+                items = self._items(op)
+                if not items:
+                    raise Malformed("`OBJ` has no class", op.offset)
+                self._call(op, items[0], tuple(items[1:]))
+            case "REDUCE" | "NEWOBJ":
+                callee, arguments_ = self._take(op, 2)
+                self._call(op, callee, arguments_)
+            case "NEWOBJ_EX":
+                callee, arguments_, keywords = self._take(op, 3)
+                self._call(op, callee, arguments_, keywords)
+            case "BUILD":
+                self._build(op)
+            case "PERSID":
+                self._fetch(op, op.argument)
+            case "BINPERSID":
+                self._fetch(op, self._pop(op))
+            case "EXT1" | "EXT2" | "EXT4":
+                self._odd(op, "ext", "a name from the process's extension registry")
+                self._push(DATA)
+            case _:  # NEXT_BUFFER, READONLY_BUFFER
+                self._odd(op, "buffer", "needs buffers from outside the stream")
+                if op.name == "NEXT_BUFFER":
+                    self._push(DATA)
+
+    def _import(self, op: Opcode, names: object) -> None:
+        module, name = names if isinstance(names, tuple) else (None, None)
+        if not isinstance(module, str) or not isinstance(name, str):
+            self._odd(op, "computed", "imports a name that is no literal text")
+            self._push(Global("?", "?", op.offset))
+            return
+        found = Global(module, name, op.offset)
+        self._trace.globals.append(found)
+        self._push(found)
+
+    def _call(self, op: Opcode, callee: object, arguments: object, keywords: object = None) -> None:
+        if not isinstance(callee, Global):
+            self._odd(op, "computed", "calls what is no imported name")
+        if not isinstance(arguments, tuple):
+            self._odd(op, "computed", "calls with arguments that are no literal tuple")
+        known = arguments if isinstance(arguments, tuple) else None
+        if isinstance(keywords, Mapping) and keywords.entries:
+            known = None
+        made = Made(callee, known, op.offset)
+        self._trace.calls.append(made)
+        self._push(made)
+
+    def _build(self, op: Opcode) -> None:
+        (state,) = self._take(op, 1)
+        made = self._top(op)
+        if not isinstance(made, Made):
+            self._odd(op, "state", "gives a state to what no call has made")
+            return
+        made.states.append(state)
+        if self._after_build is not None:
+            self._at = self._after_build(made, self._data, self._at)
+
+    def _fetch(self, op: Opcode, id_: object) -> None:
+        fetched = Persistent(id_, op.offset)
+        self._trace.persistent.append(fetched)
+        self._push(fetched)
+
+    def _set(self, op: Opcode, items: list[object]) -> None:
+        if len(items) % 2:
+            raise Malformed("a key has no value", op.offset)
+        target = self._top(op)
+        if isinstance(target, Mapping):
+            for key, value in zip(items[::2], items[1::2], strict=True):
+                if isinstance(key, str) and len(target.entries) < _MAX_KEPT_ENTRIES:
+                    target.entries[key] = value
+        elif not isinstance(target, Made):
+            self._odd(op, "state", "sets items of what is no dict")
+
+    def _require(self, op: Opcode, kind: object) -> None:
+        target = self._top(op)
+        if target is not kind and not isinstance(target, Made):
+            self._odd(op, "state", "adds items to what is no list or set")
+
+    def _stop(self, op: Opcode) -> None:
+        self._trace.result = self._pop(op)
+        self._trace.stopped = True
+        if self._stack:
+            self._odd(op, "leftover", "leaves values on the stack")
+
+    def _odd(self, op: Opcode, kind: str, message: str) -> None:
+        self._trace.odd.append((op.offset, kind, f"`{op.name}` {message}"))
+
+    def _index(self, op: Opcode) -> int:
+        if not isinstance(op.argument, int) or op.argument < 0:
+            raise Malformed(f"`{op.name}` has no index", op.offset)
+        return op.argument
+
+    def _push(self, value: object) -> None:
+        self._stack.append(value)
+
+    def _pop_any(self, op: Opcode) -> object:
+        if not self._stack:
+            raise Malformed(f"`{op.name}` takes from an empty stack", op.offset)
+        return self._stack.pop()
+
+    def _pop(self, op: Opcode) -> object:
+        value = self._pop_any(op)
+        if value is _MARK:
+            raise Malformed(f"`{op.name}` takes a mark", op.offset)
+        return value
+
+    def _top(self, op: Opcode) -> object:
+        if not self._stack or self._stack[-1] is _MARK:
+            raise Malformed(f"`{op.name}` finds no value", op.offset)
+        return self._stack[-1]
+
+    def _take(self, op: Opcode, count: int) -> tuple[object, ...]:
+        return tuple(self._pop(op) for _ in range(count))[::-1]
+
+    def _items(self, op: Opcode) -> list[object]:
+        items: list[object] = []
+        while True:
+            value = self._pop_any(op)
+            if value is _MARK:
+                return items[::-1]
+            items.append(value)

@@ -1,0 +1,277 @@
+"""Pickle streams: plain, several in a row, joblib's with inline arrays, torch's legacy file."""
+
+import math
+import re
+
+from vallum.base.bounds import ModelBounds
+from vallum.scan.allowed import are_safe_arguments, current_name, is_allowed, is_dangerous
+from vallum.scan.machine import Global, Made, Mapping, Persistent, Trace, trace
+from vallum.scan.opcodes import Malformed
+from vallum.scan.report import Findings
+
+_UNSAFE_ARTIFACT = "AML.T0011.000"  # ATLAS 5.6.1: User Execution: Unsafe AI Artifacts
+_MAX_STREAMS = 64
+_MAX_NESTED = 4
+_MAX_TYPE_DEPTH = 32
+_TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_STREAMS = 5
+_STORAGE_BYTES = {
+    "FloatStorage": 4, "DoubleStorage": 8, "HalfStorage": 2, "BFloat16Storage": 2,
+    "LongStorage": 8, "IntStorage": 4, "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1,
+    "BoolStorage": 1, "ComplexFloatStorage": 8, "ComplexDoubleStorage": 16, "QInt8Storage": 1,
+    "QUInt8Storage": 1, "QInt32Storage": 4, "UntypedStorage": 1,
+}  # fmt: skip
+_STORAGE_FIELDS = (5, 6)  # "storage", class, key, location, elements[, view]
+_HOOKS = ("__setstate__", "__class__", "append", "extend", "add", "__reduce__", "__reduce_ex__")
+_WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
+_DTYPE = re.compile(r"^[<>=|]?([?bBhHiIlLqQufdgcFDGOSUVMm])(\d{0,9})(\[\w+\])?$")
+_CHAR_BYTES = {
+    "?": 1, "b": 1, "B": 1, "h": 2, "H": 2, "i": 4, "I": 4, "l": 8, "L": 8, "q": 8, "Q": 8,
+    "f": 4, "d": 8, "g": 16, "F": 8, "D": 16, "G": 32, "M": 8, "m": 8,
+}  # fmt: skip
+_WIDE_CHARACTER = 4
+_IDENTIFIER = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*$")
+_ID_BY_KIND = {
+    "fault": ("pickle.malformed", "high"),
+    "computed": ("pickle.computed-name", "high"),
+    "ext": ("pickle.extension-registry", "high"),
+    "buffer": ("pickle.external-buffer", "high"),
+    "state": ("pickle.unusual-state", "high"),
+    "leftover": ("pickle.leftover", "high"),
+}
+
+
+def looks_like_pickle(data: memoryview, bounds: ModelBounds) -> bool:
+    """Whether the bytes, of no better known format, would do something as a pickle.
+
+    Protocol 0 is text, so the machine itself decides: it stops properly, or it calls, or it
+    imports a dangerous name before it breaks off.
+    """
+    if len(data) > 1 and data[0] == 0x80 and data[1] <= 5:  # noqa: PLR2004 - PROTO and its highest
+        return True
+    found = trace(data, 0, bounds)
+    if found.stopped and found.end == len(data):
+        return True
+    named = [g for g in found.globals if _IDENTIFIER.match(g.module + g.name)]
+    return bool(named and found.calls) or any(is_dangerous(g.module, g.name) for g in named)
+
+
+def scan_pickle(
+    data: memoryview,
+    findings: Findings,
+    bounds: ModelBounds,
+    *,
+    member: str = "",
+    persistent: bool = False,
+    script: bool = False,
+) -> str:
+    """Judge every stream of a pickle file; return the format found.
+
+    Args:
+        data: The whole file or member.
+        findings: Where to report.
+        bounds: Limits on opcodes and stack.
+        member: Name within an archive.
+        persistent: Whether torch's storage ids are expected (a torch zip).
+        script: Whether classes of the archive's own TorchScript code are expected.
+    """
+    findings.code_capable = True
+    judge = _Judge(data, findings, bounds, member, persistent=persistent, script=script)
+    return judge.file()
+
+
+class _Judge:
+    def __init__(
+        self,
+        data: memoryview,
+        findings: Findings,
+        bounds: ModelBounds,
+        member: str,
+        *,
+        persistent: bool,
+        script: bool,
+    ) -> None:
+        self._data = data
+        self._findings = findings
+        self._bounds = bounds
+        self._member = member
+        self._persistent = persistent
+        self._script = script
+        self._arrays = 0
+        self._depth = 0
+
+    def file(self) -> str:
+        at = streams = 0
+        legacy = False
+        storages: dict[str, int] = {}
+        while at < len(self._data):
+            if streams == _MAX_STREAMS:
+                self._add("pickle.too-many-streams", f"more than {_MAX_STREAMS} streams", at)
+                break
+            if legacy and streams == _LEGACY_STREAMS:
+                expected = sum(8 + size for size in storages.values())
+                if expected != len(self._data) - at:
+                    self._add("torch.trailing-data", "the tensors do not end with the file", at)
+                break
+            found = trace(self._data, at, self._bounds, self._after_build)
+            if streams and not found.stopped and not found.globals:
+                self._add("pickle.trailing-data", "bytes follow the last stream", at)
+                break
+            legacy = legacy or (streams == 0 and found.result == _TORCH_MAGIC)
+            self._judge(found, legacy=legacy)
+            if legacy:
+                storages.update(self._storages(found))
+            streams += 1
+            at = found.end
+            if not found.stopped:
+                break
+        if streams == 0:
+            self._add("pickle.malformed", "the stream is empty", 0)
+        return "torch-legacy" if legacy else "joblib" if self._arrays else "pickle"
+
+    def _judge(self, found: Trace, *, legacy: bool = False) -> None:
+        for name in found.globals:
+            self._judge_name(name)
+        for call in found.calls:
+            callee = call.callee
+            if isinstance(callee, Global) and not are_safe_arguments(
+                callee.module, callee.name, call.arguments
+            ):
+                shown = f"{callee.module}.{callee.name}"[:160]
+                self._add("pickle.arguments", f"`{shown}` gets unusual arguments", call.offset)
+            for state in call.states:
+                if isinstance(state, Mapping) and any(key in _HOOKS for key in state.entries):
+                    self._add("pickle.unusual-state", "a state replaces a hook", call.offset)
+        for offset, kind, message in found.odd:
+            id_, severity = _ID_BY_KIND[kind]
+            self._add(id_, message, offset, severity=severity)
+        for fetched in found.persistent:
+            if not ((self._persistent or legacy) and _storage(fetched)):
+                message = "an object is fetched by a persistent id"
+                self._add("pickle.persistent-id", message, fetched.offset)
+
+    def _judge_name(self, name: Global) -> None:
+        if is_allowed(name.module, name.name):
+            return
+        if self._script and name.module.startswith("__torch__"):
+            return  # a class of the archive's own TorchScript, judged with its source
+        if (name.module, name.name) == ("?", "?"):
+            return
+        shown = f"{name.module}.{name.name}"[:160]
+        if is_dangerous(name.module, name.name):
+            self._add(
+                "pickle.dangerous-name",
+                f"the stream imports `{shown}`, which can run code or reach outside",
+                name.offset,
+                severity="critical",
+            )
+        else:
+            message = f"the stream imports `{shown}`, which is not on the allow-list"
+            self._add("pickle.unknown-name", message, name.offset)
+
+    def _storages(self, found: Trace) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        for fetched in found.persistent:
+            parsed = _storage(fetched)
+            if parsed is not None:
+                sizes[parsed[0]] = parsed[1]
+        return sizes
+
+    def _after_build(self, made: Made, data: memoryview, at: int) -> int:
+        """Step over the array that joblib writes after a wrapper's state."""
+        callee = made.callee
+        if not isinstance(callee, Global) or current_name(callee.module, callee.name) != _WRAPPER:
+            return at
+        state = made.states[-1]
+        if not isinstance(state, Mapping):
+            raise Malformed("an array wrapper has no literal state", at)
+        self._arrays += 1
+        size = _item_bytes(state.entries.get("dtype"))
+        shape = state.entries.get("shape")
+        if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
+            raise Malformed("an array wrapper has no literal shape", at)
+        if size is None:
+            return self._object_array(at)
+        end = at
+        if isinstance(state.entries.get("numpy_array_alignment_bytes"), int):
+            if at >= len(data):
+                raise Malformed("an array is cut short", at)
+            end = at + 1 + data[at]
+        end += size * math.prod(int(str(n)) for n in shape)
+        if end > len(data):
+            raise Malformed("an array is cut short", at)
+        return end
+
+    def _object_array(self, at: int) -> int:
+        self._depth += 1
+        if self._depth > _MAX_NESTED:
+            raise Malformed("pickles within pickles are nested too deeply", at)
+        found = trace(self._data, at, self._bounds, self._after_build)
+        self._judge(found)
+        self._depth -= 1
+        if not found.stopped:
+            raise Malformed("an array of objects is cut short", at)
+        return found.end
+
+    def _add(self, id_: str, message: str, offset: int, *, severity: str = "high") -> None:
+        self._findings.add(
+            id_,
+            message,
+            severity=severity,
+            member=self._member,
+            offset=offset,
+            atlas=_UNSAFE_ARTIFACT,
+        )
+
+
+def _storage(fetched: Persistent) -> tuple[str, int] | None:
+    """Return key and size in bytes of a torch storage id, or None for any other id."""
+    id_ = fetched.id
+    if not isinstance(id_, tuple) or len(id_) not in _STORAGE_FIELDS or id_[0] != "storage":
+        return None
+    class_, key, count = id_[1], id_[2], id_[4]
+    if not isinstance(class_, Global) or class_.module not in ("torch", "torch.storage"):
+        return None
+    width = _STORAGE_BYTES.get(class_.name)
+    if width is None or not isinstance(key, str) or type(count) is not int or count < 0:
+        return None
+    return key, width * count
+
+
+def _item_bytes(dtype: object) -> int | None:
+    """Return the bytes of one item; None when items are objects.
+
+    Raises:
+        Malformed: Where the type is not literal.
+    """
+    if not isinstance(dtype, Made) or not dtype.arguments:
+        raise Malformed("an array wrapper has no literal type", 0)
+    if isinstance(dtype.callee, Global) and current_name(
+        dtype.callee.module, dtype.callee.name
+    ) != ("numpy", "dtype"):
+        raise Malformed("an array wrapper has no literal type", dtype.offset)
+    text = dtype.arguments[0]
+    match = _DTYPE.match(text) if isinstance(text, str) else None
+    if match is None:
+        raise Malformed("an array has an unknown type", dtype.offset)
+    kind, digits = match.group(1), match.group(2)
+    if kind == "O" or any(_holds_objects(state) for state in dtype.states):
+        return None
+    if kind == "U":
+        return _WIDE_CHARACTER * int(digits or 0)
+    return int(digits) if digits else _CHAR_BYTES.get(kind, 0)
+
+
+def _holds_objects(state: object, depth: int = 0) -> bool:
+    """Whether a dtype's state (version, order, subtype, names, fields, …) holds object fields."""
+    if depth > _MAX_TYPE_DEPTH:
+        return True
+    if isinstance(state, Mapping):
+        return any(_holds_objects(value, depth + 1) for value in state.entries.values())
+    if isinstance(state, tuple):
+        return any(_holds_objects(value, depth + 1) for value in state)
+    if isinstance(state, Made):
+        return (bool(state.arguments) and str(state.arguments[0]).lstrip("<>=|")[:1] == "O") or any(  # type: ignore[index]
+            _holds_objects(inner, depth + 1) for inner in state.states
+        )
+    return False
