@@ -32,21 +32,24 @@ class BubblewrapRunner:
         self._starter = Starter()
 
     @classmethod
-    def open(cls) -> Self:
+    def open(cls, program: str = "bwrap") -> Self:
         """Return a runner after one real sandbox has stood.
+
+        Args:
+            program: bubblewrap's path, or its name in the system's folders.
 
         Raises:
             UnavailableError: bubblewrap, libseccomp or user namespaces are missing; the hint is
                 the one command that mends it.
         """
-        program = shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin")
-        if program is None:
+        path = shutil.which(program, path="/usr/bin:/bin:/usr/local/bin")
+        if path is None:
             raise UnavailableError(
                 "bubblewrap is not installed",
                 code="sandbox.no-bubblewrap",
                 hint="sudo apt-get install --yes bubblewrap",
             )
-        runner = cls(program, compile_filter())
+        runner = cls(path, compile_filter())
         runner.run(Job(argv=("/usr/bin/env", "true"), limits=Limits(wall_s=20.0)))
         return runner
 

@@ -73,7 +73,10 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
 
 def _read(selector: selectors.BaseSelector, stream: Stream) -> str:
     """Take what is there; return the name of the stream if it is over its bound."""
-    data = os.read(stream.fd, _CHUNK)
+    try:
+        data = os.read(stream.fd, _CHUNK)
+    except ConnectionResetError:  # a socket whose other end died with unread bytes
+        data = b""
     if not data:
         selector.unregister(stream.fd)
         return ""

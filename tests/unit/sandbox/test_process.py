@@ -1,0 +1,184 @@
+"""Doors and model processes: what they inherit, and that they end with us."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vallum.base import InputError, UnavailableError
+from vallum.sandbox import BubblewrapRunner, doctor, is_sealed, memory_file, spawn
+
+
+def gone(pid: int, within_s: float = 10.0) -> bool:
+    """Whether the process is gone or a zombie before the time is over."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def lines_of(argv: tuple[str, ...], **rest: Any) -> str:
+    read_end, write_end = os.pipe()
+    with spawn(argv, log=write_end, **rest) as process:
+        os.close(write_end)
+        with os.fdopen(read_end) as file:
+            said = file.read()
+        process.wait(20)
+    return said
+
+
+def test_a_door_gets_only_what_it_is_given() -> None:
+    os.environ["VALLUM_TEST_VALUE"] = "x"
+    try:
+        text = "import os; print(sorted(os.environ), os.getcwd())"
+        said = lines_of(("python", "-I", "-c", text), env={"A": "1"})
+    finally:
+        del os.environ["VALLUM_TEST_VALUE"]
+    assert said in {"['A', 'LC_CTYPE'] /\n", "['A'] /\n"}
+
+
+def test_stop_terminates_and_reaps() -> None:
+    process = spawn(("/bin/sleep", "600"))
+    assert process.poll() is None
+    with pytest.raises(UnavailableError, match="still runs"):
+        process.wait(0.01)
+    assert process.stop() == -signal.SIGTERM
+    assert process.poll() == -signal.SIGTERM
+
+
+def test_stop_kills_what_does_not_listen() -> None:
+    read_end, write_end = os.pipe()
+    text = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "print('+', flush=True); time.sleep(600)"
+    )
+    process = spawn(("python", "-I", "-c", text), log=write_end)
+    os.close(write_end)
+    assert os.read(read_end, 1) == b"+"
+    os.close(read_end)
+    assert process.stop(grace_s=0.1) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("sandboxed", [False, True])
+def test_a_child_dies_with_its_parent(sandboxed: bool) -> None:
+    text = (
+        "import sys, time\n"
+        "from vallum.sandbox import BubblewrapRunner, spawn\n"
+        f"runner = BubblewrapRunner.open() if {sandboxed} else None\n"
+        "child = spawn(('/bin/sleep', '613'), sandbox=runner)\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", text], stdout=subprocess.PIPE
+    ) as parent:
+        pid = int(parent.stdout.readline())
+        assert Path(f"/proc/{pid}").exists()
+        parent.kill()
+    assert gone(pid)
+
+
+def test_a_child_outlives_the_thread_that_asked_for_it() -> None:
+    made = []
+    thread = threading.Thread(target=lambda: made.append(spawn(("/bin/sleep", "600"))))
+    thread.start()
+    thread.join()
+    time.sleep(0.2)
+    with made[0] as process:
+        assert process.poll() is None
+
+
+def test_a_sandboxed_process_serves_over_inherited_descriptors(runner: BubblewrapRunner) -> None:
+    ours, theirs = socket.socketpair()
+    model = memory_file(b"weights")
+    text = (
+        "import os, socket, sys\n"
+        "channel = socket.socket(fileno=int(sys.argv[1]))\n"
+        "model = int(sys.argv[2])\n"
+        "said = [os.read(model, 99).decode(), channel.recv(99).decode()]\n"
+        "for act in (lambda: os.pwrite(model, b'x', 0), lambda: os.ftruncate(model, 99),\n"
+        "            lambda: os.ftruncate(model, 0), lambda: open('/etc/passwd'),\n"
+        "            lambda: socket.socket(socket.AF_INET)):\n"
+        "    try:\n"
+        "        act()\n"
+        "        said.append('DONE')\n"
+        "    except OSError as error:\n"
+        "        said.append(type(error).__name__)\n"
+        "channel.sendall(' '.join(said).encode())\n"
+    )
+    with ours:
+        with theirs:
+            argv = ("python", "-I", "-c", text, str(theirs.fileno()), str(model))
+            process = spawn(argv, sandbox=runner, fds=(theirs.fileno(), model))
+        with process:
+            ours.sendall(b"ask")
+            said = ours.recv(999).decode().split()
+            assert process.wait(20) == 0
+    os.close(model)
+    assert said[:2] == ["weights", "ask"]
+    assert said[2:5] == ["PermissionError"] * 3
+    assert set(said[5:]) <= {"FileNotFoundError", "PermissionError"}
+
+
+@pytest.mark.parametrize("argv", [(), ("sleep",), ("/bin/x\0",)], ids=["empty", "relative", "nul"])
+def test_a_process_that_makes_no_sense_is_refused(argv: tuple[str, ...]) -> None:
+    with pytest.raises(InputError):
+        spawn(argv)
+
+
+def test_a_memory_file_cannot_be_changed_by_us() -> None:
+    fd = memory_file(memoryview(b"abc"))
+    try:
+        assert is_sealed(fd)
+        assert os.read(fd, 9) == b"abc"
+        for act in (
+            lambda: os.pwrite(fd, b"x", 0),
+            lambda: os.ftruncate(fd, 0),
+            lambda: os.ftruncate(fd, 9),
+        ):
+            with pytest.raises(PermissionError):
+                act()
+    finally:
+        os.close(fd)
+
+
+def test_an_ordinary_file_is_not_sealed(tmp_path: Path) -> None:
+    with (tmp_path / "x").open("w") as file:
+        assert not is_sealed(file.fileno())
+
+
+@pytest.mark.usefixtures("runner")
+def test_the_doctor_finds_nothing_where_a_sandbox_stands() -> None:
+    assert doctor() == []
+
+
+def test_a_broken_bubblewrap_is_closed_and_names_the_cure() -> None:
+    said = "bwrap: setting up uid map: Permission denied"
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "bwrap"
+        program.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+        program.chmod(0o755)
+        Path(folder).chmod(0o755)  # pytest's own folders are closed to the job's uid
+        with pytest.raises(UnavailableError) as caught:
+            BubblewrapRunner.open(program=str(program))
+    assert said in caught.value.message
+    assert caught.value.hint.startswith("sudo sysctl -w ")
+
+
+def test_without_bubblewrap_the_hint_installs_it(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError) as caught:
+        BubblewrapRunner.open(program=str(tmp_path / "none"))
+    assert caught.value.hint == "sudo apt-get install --yes bubblewrap"
