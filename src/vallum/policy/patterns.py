@@ -54,7 +54,8 @@ def granted(
     """Return what one role grants: each list acts on its own plane, and never on the other."""
     control = covered_by_any(actions) - covered_by_any(not_actions) - DATA_ACTIONS
     data = covered_by_any(data_actions) - covered_by_any(not_data_actions)
-    return frozenset(control | (data & DATA_ACTIONS))
+    # Not `data & DATA_ACTIONS`: that may yield the table's plain strings in place of the members.
+    return control | frozenset(action for action in data if action in DATA_ACTIONS)
 
 
 @lru_cache(maxsize=1024)
