@@ -1,0 +1,5 @@
+"""Room `sdk`: the typed client. It needs only the ground floor and httpx."""
+
+from vallum.sdk.client import DEFAULT_URL, Client, connect, read_key_file
+
+__all__ = ["DEFAULT_URL", "Client", "connect", "read_key_file"]

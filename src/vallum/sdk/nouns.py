@@ -1,0 +1,373 @@
+"""The nouns of a workspace as attributes of a client; their verbs are methods.
+
+Every method runs one step on the server and returns its record. `dry_run=True` decides and
+checks everything and changes nothing.
+"""
+
+import base64
+import io
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from vallum.base import InputError, Secret
+from vallum.schema import Asset, Endpoint, Job, JobLimits, api
+from vallum.sdk.transport import Transport
+
+_SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+Source = Path | str | bytes
+
+
+class Noun:
+    """Holds the connection."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def _pages(self, step: str) -> Iterator[api.Listing]:
+        after = ""
+        while True:
+            page = self._transport.call(step, api.Page(after=after), api.Listing)
+            yield page
+            if not page.after:
+                return
+            after = page.after
+
+
+class Data(Noun):
+    """Data assets."""
+
+    def create(
+        self,
+        name: str,
+        source: Source,
+        *,
+        format: str = "",  # noqa: A002 - Azure ML's and everybody's word for it
+        label: str = "",
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+        dry_run: bool = False,
+    ) -> api.VersionShown:
+        """Ingest a table as a new version; the server classifies its columns.
+
+        Args:
+            name: Of the data asset.
+            source: Path of a CSV, Parquet or JSON lines file, or its bytes.
+            format: `csv`, `parquet` or `jsonl`; taken from the path if empty.
+            label: May only raise what the server suggests.
+            description: For people.
+            tags: For conditions and people.
+            dry_run: Check only.
+        """
+        kind = format
+        if not kind and not isinstance(source, bytes):
+            kind = _SUFFIXES.get(Path(source).suffix.lower(), "")
+        arguments = api.DataCreate(
+            name=name, format=kind, label=label, description=description, tags=dict(tags or {})
+        )
+        with _opened(source) as content:
+            return self._transport.call(
+                "data.create", arguments, api.VersionShown, content=content, dry_run=dry_run
+            )
+
+    def list(self) -> list[Asset]:
+        """Return every data asset that you may read."""
+        return [asset for page in self._pages("data.list") for asset in page.assets]
+
+    def show(self, name: str, version: int | None = None) -> api.VersionShown:
+        """Return a version and the verdicts about it."""
+        return self._transport.call(
+            "data.show", api.Named(name=name, version=version), api.VersionShown
+        )
+
+    def download(self, name: str, version: int | None = None) -> bytes:
+        """Return the content of a version."""
+        return b"".join(self.stream(name, version))
+
+    def stream(self, name: str, version: int | None = None) -> Iterator[bytes]:
+        """Yield the content of a version chunk by chunk."""
+        return self._transport.download("data.download", api.Named(name=name, version=version))
+
+    def protect(
+        self,
+        name: str,
+        *,
+        version: int | None = None,
+        k: int = 5,
+        max_suppression: str = "0.04",
+        drop: Sequence[str] = (),
+        pseudonymise: Sequence[str] = (),
+        quasi_identifiers: Sequence[str] = (),
+        sensitive: Sequence[str] = (),
+        into: str = "",
+        dry_run: bool = False,
+    ) -> api.VersionShown:
+        """Make a protected version: identifiers dropped or pseudonymised, the rest k-anonymous."""
+        arguments = api.DataProtect(
+            name=name,
+            version=version,
+            k=k,
+            max_suppression=max_suppression,
+            drop=tuple(drop),
+            pseudonymise=tuple(pseudonymise),
+            quasi_identifiers=tuple(quasi_identifiers),
+            sensitive=tuple(sensitive),
+            into=into,
+        )
+        return self._transport.call("data.protect", arguments, api.VersionShown, dry_run=dry_run)
+
+    def delete(self, name: str, version: int | None = None, *, dry_run: bool = False) -> api.Done:
+        """Delete a data asset, or one version, by destroying its keys."""
+        return self._transport.call(
+            "data.delete", api.Named(name=name, version=version), api.Done, dry_run=dry_run
+        )
+
+
+class Models(Noun):
+    """Models."""
+
+    def register(
+        self,
+        name: str,
+        source: Source,
+        *,
+        label: str = "",
+        lineage: Sequence[str] = (),
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+        dry_run: bool = False,
+    ) -> api.VersionShown:
+        """Register a file or folder as a new version; the server scans it first."""
+        folder = not isinstance(source, bytes) and Path(source).is_dir()
+        file_name = "model.onnx" if isinstance(source, bytes) else Path(source).name
+        arguments = api.ModelRegister(
+            name=name,
+            file_name="" if folder else file_name,
+            folder=folder,
+            label=label,
+            lineage=tuple(lineage),
+            description=description,
+            tags=dict(tags or {}),
+        )
+        given = pack(Path(str(source))) if folder else source
+        with _opened(given) as content:
+            return self._transport.call(
+                "model.register", arguments, api.VersionShown, content=content, dry_run=dry_run
+            )
+
+    def list(self) -> list[Asset]:
+        """Return every model that you may read."""
+        return [asset for page in self._pages("model.list") for asset in page.assets]
+
+    def show(self, name: str, version: int | None = None) -> api.VersionShown:
+        """Return a version and the verdicts about it."""
+        return self._transport.call(
+            "model.show", api.Named(name=name, version=version), api.VersionShown
+        )
+
+    def stream(self, name: str, version: int | None = None) -> Iterator[bytes]:
+        """Yield a version as a tar archive, chunk by chunk."""
+        return self._transport.download("model.download", api.Named(name=name, version=version))
+
+    def download(self, name: str, version: int | None = None) -> bytes:
+        """Return a version as a tar archive."""
+        return b"".join(self.stream(name, version))
+
+    def sign(
+        self,
+        name: str,
+        version: int | None = None,
+        *,
+        bundle: bytes = b"",
+        dry_run: bool = False,
+    ) -> api.VersionShown:
+        """Sign a version with the workspace's release key, or attach your own bundle."""
+        arguments = api.ModelSign(
+            name=name, version=version, bundle=base64.b64encode(bundle).decode()
+        )
+        return self._transport.call("model.sign", arguments, api.VersionShown, dry_run=dry_run)
+
+    def verify(self, name: str, version: int | None = None) -> api.Done:
+        """Read every byte of a version and check digests and signatures."""
+        return self._transport.call("model.verify", api.Named(name=name, version=version), api.Done)
+
+    def test(
+        self,
+        name: str,
+        version: int | None = None,
+        *,
+        data: str,
+        holdout: str,
+        label_column: str,
+        budget_s: int = 20,
+        dry_run: bool = False,
+    ) -> api.VersionShown:
+        """Attack a version: evasion and membership inference."""
+        arguments = api.ModelTest(
+            name=name,
+            version=version,
+            data=data,
+            holdout=holdout,
+            label_column=label_column,
+            budget_s=budget_s,
+        )
+        return self._transport.call("model.test", arguments, api.VersionShown, dry_run=dry_run)
+
+    def delete(self, name: str, version: int | None = None, *, dry_run: bool = False) -> api.Done:
+        """Delete a model, or one version."""
+        return self._transport.call(
+            "model.delete", api.Named(name=name, version=version), api.Done, dry_run=dry_run
+        )
+
+
+class Endpoints(Noun):
+    """Online endpoints."""
+
+    def create(
+        self,
+        name: str,
+        *,
+        stage: str = "development",
+        rate_per_s: int = 1000,
+        burst: int = 2000,
+        description: str = "",
+        dry_run: bool = False,
+    ) -> api.EndpointShown:
+        """Create an endpoint without deployments."""
+        arguments = api.EndpointCreate(
+            name=name, stage=stage, rate_per_s=rate_per_s, burst=burst, description=description
+        )
+        return self._transport.call(
+            "endpoint.create", arguments, api.EndpointShown, dry_run=dry_run
+        )
+
+    def list(self) -> list[Endpoint]:
+        """Return every endpoint that you may read."""
+        return [one for page in self._pages("endpoint.list") for one in page.endpoints]
+
+    def show(self, name: str) -> api.EndpointShown:
+        """Return an endpoint and its deployments."""
+        return self._transport.call("endpoint.show", api.Named(name=name), api.EndpointShown)
+
+    def deploy(
+        self,
+        endpoint: str,
+        model: str,
+        *,
+        version: int | None = None,
+        deployment: str = "blue",
+        traffic: int = 100,
+        in_process: bool = False,
+        decimals: int | None = None,
+        dry_run: bool = False,
+    ) -> api.EndpointShown:
+        """Deploy a model version; refused until policy's evidence is on record."""
+        arguments = api.EndpointDeploy(
+            endpoint=endpoint,
+            deployment=deployment,
+            model=model,
+            version=version,
+            traffic=traffic,
+            in_process=in_process,
+            decimals=decimals,
+        )
+        return self._transport.call(
+            "endpoint.deploy", arguments, api.EndpointShown, dry_run=dry_run
+        )
+
+    def invoke(
+        self, name: str, request: Mapping[str, object] | bytes, *, key: Secret | None = None
+    ) -> dict[str, object]:
+        """Score rows over the Open Inference Protocol V2."""
+        uri = self.show(name).scoring_uri
+        if not uri:
+            raise InputError(f"endpoint `{name}` is not served", hint="is the gateway running?")
+        body = request if isinstance(request, bytes) else msgspec.json.encode(request)
+        answer = self._transport.post_json(uri, body, token=key)
+        return msgspec.json.decode(answer, type=dict[str, object])
+
+    def keys(
+        self, name: str, *, kind: str = "primary", expires_at: str = "", dry_run: bool = False
+    ) -> api.Shown:
+        """Make a new scoring key; the old one of that kind is revoked."""
+        arguments = api.EndpointKeys(endpoint=name, kind=kind, expires_at=expires_at)
+        return self._transport.call("endpoint.keys", arguments, api.Shown, dry_run=dry_run)
+
+    def delete(self, name: str, *, dry_run: bool = False) -> api.Done:
+        """Stop and delete an endpoint."""
+        return self._transport.call(
+            "endpoint.delete", api.Named(name=name), api.Done, dry_run=dry_run
+        )
+
+
+class Jobs(Noun):
+    """Jobs in the sandbox."""
+
+    def submit(
+        self,
+        name: str,
+        code: Source,
+        *,
+        entry: str,
+        inputs: Mapping[str, str] | None = None,
+        outputs: Mapping[str, str] | None = None,
+        parameters: Mapping[str, str] | None = None,
+        limits: JobLimits | None = None,
+        dry_run: bool = False,
+    ) -> Job:
+        """Queue a job: `code` is a folder (or a tar), `entry` the file in it to run."""
+        arguments = api.JobSubmit(
+            name=name,
+            entry=entry,
+            inputs=dict(inputs or {}),
+            outputs=dict(outputs or {}),
+            parameters=dict(parameters or {}),
+            limits=JobLimits() if limits is None else limits,
+        )
+        content = code if isinstance(code, bytes) else pack(Path(code))
+        return self._transport.call(
+            "job.submit", arguments, api.JobShown, content=content, dry_run=dry_run
+        ).job
+
+    def list(self) -> list[Job]:
+        """Return every job that you may read."""
+        return [one for page in self._pages("job.list") for one in page.jobs]
+
+    def show(self, name: str) -> Job:
+        """Return a job."""
+        return self._transport.call("job.show", api.Named(name=name), api.JobShown).job
+
+    def logs(self, name: str) -> bytes:
+        """Return a job's output."""
+        return b"".join(self._transport.download("job.logs", api.Named(name=name)))
+
+    def cancel(self, name: str, *, dry_run: bool = False) -> api.Done:
+        """Cancel a job."""
+        return self._transport.call("job.cancel", api.Named(name=name), api.Done, dry_run=dry_run)
+
+
+def pack(path: Path) -> bytes:
+    """Return a tar archive of a folder's regular files, or of one file, in a fixed order."""
+    out = io.BytesIO()
+    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    root = path if path.is_dir() else path.parent
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for file in files:
+            data = file.read_bytes()
+            header = tarfile.TarInfo(file.relative_to(root).as_posix())
+            header.size = len(data)
+            header.mode = 0o600
+            archive.addfile(header, io.BytesIO(data))
+    return out.getvalue()
+
+
+def _opened(source: Source) -> BinaryIO:
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    try:
+        return Path(source).open("rb")
+    except OSError as error:
+        raise InputError(f"`{source}` cannot be read: {error.strerror}", code="sdk.file") from error

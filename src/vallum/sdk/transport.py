@@ -1,0 +1,245 @@
+"""One HTTP exchange: TLS always off loopback, problems as the same error classes, bounds."""
+
+import ipaddress
+import ssl
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+import msgspec
+
+from vallum.base import (
+    ConflictError,
+    GateError,
+    InputError,
+    IntegrityError,
+    LimitExceededError,
+    NotFoundError,
+    RefusedError,
+    Secret,
+    UnauthenticatedError,
+    UnavailableError,
+    VallumError,
+)
+from vallum.schema import Record
+from vallum.schema.api import Problem
+from vallum.schema.routes import PREFIX, ROUTES, Route
+
+R = TypeVar("R", bound=Record)
+
+_BY_STATUS: Mapping[int, type[VallumError]] = {
+    400: InputError,
+    401: UnauthenticatedError,
+    403: RefusedError,
+    404: NotFoundError,
+    405: InputError,
+    409: ConflictError,
+    422: GateError,
+    500: IntegrityError,
+    503: UnavailableError,
+}
+_ROUTES = {route.step: route for route in ROUTES}
+MAX_REPLY_BYTES = 64 * 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
+
+
+class Transport:
+    """A connection to one server; holds the token and the pool of sockets."""
+
+    def __init__(
+        self,
+        url: str,
+        token: Secret | None,
+        *,
+        ca_file: Path | None = None,
+        timeout_s: float = 300.0,
+    ) -> None:
+        """Check the address.
+
+        Raises:
+            InputError: `http://` to anything but this machine, or no address at all.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
+            raise InputError(
+                "the server address is not a URL",
+                code="sdk.url",
+                hint="write it as https://host:port",
+            )
+        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+            raise InputError(
+                f"`{parts.hostname}` is not this machine, and http:// would send the key openly",
+                code="sdk.plain-http",
+                hint="use https://",
+            )
+        self.url = f"{parts.scheme}://{parts.netloc}"
+        self._token = token
+        # Never `verify=False`: a self-signed certificate is trusted by its own authority's file.
+        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._client = httpx.Client(
+            base_url=self.url,
+            verify=context,
+            timeout=httpx.Timeout(timeout_s, connect=10.0),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def call(
+        self,
+        step: str,
+        arguments: Record,
+        reply: type[R],
+        *,
+        content: BinaryIO | bytes | None = None,
+        dry_run: bool = False,
+    ) -> R:
+        """Run a step and decode its reply.
+
+        Raises:
+            VallumError: The server's problem, as the class that the server raised.
+        """
+        route = _ROUTES[step]
+        try:
+            response = self._client.send(self._request(route, arguments, content, dry_run))
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        if not response.is_success:
+            raise _error_of(response.status_code, response.content, response.headers)
+        try:
+            return msgspec.json.decode(response.content, type=reply)
+        except msgspec.DecodeError as error:
+            raise UnavailableError(
+                "the server's answer is not one of this version", code="sdk.reply"
+            ) from error
+
+    def download(self, step: str, arguments: Record) -> Iterator[bytes]:
+        """Run a step that answers with content, chunk by chunk."""
+        request = self._request(_ROUTES[step], arguments, None, False)  # noqa: FBT003 - private
+        try:
+            response = self._client.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    data = response.read()
+                    raise _error_of(response.status_code, data, response.headers)
+                yield from response.iter_bytes(CHUNK_BYTES)
+            finally:
+                response.close()
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def post_json(self, url: str, body: bytes, *, token: Secret | None = None) -> bytes:
+        """Post a scoring request to an endpoint of the same trust; returns the raw answer."""
+        headers = {"content-type": "application/json"}
+        used = self._token if token is None else token
+        if used is not None:
+            headers["authorization"] = f"Bearer {used.reveal().decode()}"
+        try:
+            response = self._client.post(url, content=body, headers=headers)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        if not response.is_success:
+            raise _error_of(response.status_code, response.content, response.headers)
+        return response.content
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._client.close()
+
+    def _request(
+        self,
+        route: Route,
+        arguments: Record,
+        content: BinaryIO | bytes | None,
+        dry_run: bool,  # noqa: FBT001 - private
+    ) -> httpx.Request:
+        values = msgspec.to_builtins(arguments)
+        path = route.path
+        for name in list(values):
+            if f"{{{name}}}" in path:
+                path = path.replace(f"{{{name}}}", quote(str(values.pop(name)), safe=""))
+        headers = {}
+        if self._token is not None:
+            headers["authorization"] = f"Bearer {self._token.reveal().decode()}"
+        query: list[tuple[str, str]] = []
+        body: bytes | Iterator[bytes] | None = None
+        if route.upload:
+            query = _query(values, route.arguments)
+            body = content if isinstance(content, bytes) else _chunks(content)
+            headers["content-type"] = "application/octet-stream"
+        elif route.method in {"GET", "DELETE"}:
+            query = _query(values, route.arguments)
+        else:
+            body = msgspec.json.encode(values)
+            headers["content-type"] = "application/json"
+        if dry_run and route.method != "GET":
+            query.append(("dry_run", "true"))
+        return self._client.build_request(
+            route.method, PREFIX + path, params=tuple(query), content=body, headers=headers
+        )
+
+    def _unreachable(self, error: httpx.HTTPError) -> UnavailableError:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return UnavailableError(
+                f"the certificate of `{self.url}` is not signed by an authority you trust",
+                code="sdk.certificate",
+                hint="pass --ca FILE, the ca.pem that `vallum up` wrote",
+            )
+        return UnavailableError(
+            f"`{self.url}` does not answer", code="sdk.unreachable", hint="is `vallum up` running?"
+        )
+
+
+def _query(values: Mapping[str, object], arguments: type[Record]) -> list[tuple[str, str]]:
+    defaults = {field.name: field.default for field in msgspec.structs.fields(arguments)}
+    out: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if value is None or value == defaults[name] or value in ({}, []):
+            continue
+        if isinstance(value, list):
+            out.extend((name, str(item)) for item in value)
+        elif isinstance(value, dict):
+            out.append((name, msgspec.json.encode(value).decode()))
+        elif isinstance(value, bool):
+            out.append((name, "true" if value else "false"))
+        else:
+            out.append((name, str(value)))
+    return out
+
+
+def _chunks(content: BinaryIO | None) -> Iterator[bytes]:
+    if content is None:
+        return
+    while chunk := content.read(CHUNK_BYTES):
+        yield chunk
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _error_of(status: int, body: bytes, headers: Mapping[str, str]) -> VallumError:
+    try:
+        problem = msgspec.json.decode(body[:MAX_REPLY_BYTES], type=Problem)
+    except msgspec.DecodeError:
+        return UnavailableError(f"the server answered {status}", code="sdk.reply")
+    if status in {413, 429}:
+        wait = headers.get("retry-after", "")
+        return LimitExceededError(
+            problem.detail,
+            code=problem.code,
+            hint=problem.hint,
+            retry_after_s=float(wait) if wait.isdigit() else None,
+        )
+    kind = _BY_STATUS.get(status, UnavailableError)
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR and problem.code == "internal":
+        kind = UnavailableError
+    return kind(problem.detail, code=problem.code, hint=problem.hint)
