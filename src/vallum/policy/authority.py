@@ -166,10 +166,10 @@ class Authority:
             if at_scopes is None:
                 continue
             for height, scope in enumerate(chain):
+                if height <= highest:
+                    continue
                 for grant in at_scopes.get(scope, ()):
-                    if height <= highest or action not in grant.actions:
-                        continue
-                    if grant.expires_s <= now_s:
+                    if action not in grant.actions or grant.expires_s <= now_s:
                         continue
                     if grant.condition is not None and not _holds(
                         grant.condition, action, resource, caller, facts
@@ -177,6 +177,7 @@ class Authority:
                         failed.append(grant)
                         continue
                     best, highest = grant, height
+                    break
         if best is None:
             return Right(None, None, tuple(failed))
         if not self._denies:
