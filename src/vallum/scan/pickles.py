@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import dataclass
 
 from vallum.base.bounds import ModelBounds
 from vallum.scan.allowed import are_safe_arguments, current_name, is_allowed, is_dangerous
@@ -41,6 +42,14 @@ _ID_BY_KIND = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class PickleFile:
+    """What a pickle file is, and the bytes of each torch storage that it asks for, by key."""
+
+    format: str
+    storages: dict[str, int]
+
+
 def looks_like_pickle(data: memoryview, bounds: ModelBounds) -> bool:
     """Whether the bytes, of no better known format, would do something as a pickle.
 
@@ -64,8 +73,8 @@ def scan_pickle(
     member: str = "",
     persistent: bool = False,
     script: bool = False,
-) -> str:
-    """Judge every stream of a pickle file; return the format found.
+) -> "PickleFile":
+    """Judge every stream of a pickle file.
 
     Args:
         data: The whole file or member.
@@ -100,7 +109,7 @@ class _Judge:
         self._arrays = 0
         self._depth = 0
 
-    def file(self) -> str:
+    def file(self) -> PickleFile:
         at = streams = 0
         legacy = False
         storages: dict[str, int] = {}
@@ -119,15 +128,15 @@ class _Judge:
                 break
             legacy = legacy or (streams == 0 and found.result == _TORCH_MAGIC)
             self._judge(found, legacy=legacy)
-            if legacy:
-                storages.update(self._storages(found))
+            storages.update(self._storages(found))
             streams += 1
             at = found.end
             if not found.stopped:
                 break
         if streams == 0:
             self._add("pickle.malformed", "the stream is empty", 0)
-        return "torch-legacy" if legacy else "joblib" if self._arrays else "pickle"
+        kind = "torch-legacy" if legacy else "joblib" if self._arrays else "pickle"
+        return PickleFile(kind, storages)
 
     def _judge(self, found: Trace, *, legacy: bool = False) -> None:
         for name in found.globals:

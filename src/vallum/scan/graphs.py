@@ -1,0 +1,137 @@
+"""Graphs of operators: ONNX, TensorFlow's SavedModel, TorchScript's source."""
+
+import re
+
+from vallum.base.bounds import ModelBounds
+from vallum.formats import fields, read_onnx_header
+from vallum.scan.report import Findings
+
+_ATLAS = "AML.T0011.000"
+_ONNX_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+
+
+def scan_onnx(data: memoryview, findings: Findings, bounds: ModelBounds, member: str = "") -> None:
+    """Report custom operators and data outside the file.
+
+    Raises:
+        VallumError: The file is malformed or beyond a bound.
+    """
+    header = read_onnx_header(data, bounds)
+    own = set(header.functions)
+    for place in header.external_data:
+        message = f"a tensor lies in the external file `{place[:80]}`"
+        findings.add("onnx.external-data", message, member=member, atlas=_ATLAS)
+    for domain in header.opsets:
+        if domain not in _ONNX_DOMAINS and not any(domain == name[0] for name in own):
+            message = f"the custom operator domain `{domain[:80]}`"
+            findings.add("onnx.custom-domain", message, member=member, atlas=_ATLAS)
+    for domain, operator in header.operators:
+        if domain not in _ONNX_DOMAINS and (domain, operator) not in own:
+            message = f"the custom operator `{domain[:80]}.{operator[:80]}`"
+            findings.add("onnx.custom-operator", message, member=member, atlas=_ATLAS)
+
+
+# TensorFlow operators that compute, hold variables or restore the model's own checkpoint.
+_TENSORFLOW = frozenset(
+    """Const Placeholder PlaceholderWithDefault Identity IdentityN NoOp MatMul BatchMatMul
+    BatchMatMulV2 BatchMatMulV3 Add AddV2 AddN Sub Mul RealDiv Div DivNoNan FloorDiv FloorMod Neg
+    Abs Square Sqrt Rsqrt Pow Exp Log Log1p Sign Maximum Minimum Max Min Mean Sum Prod Any All
+    ArgMax ArgMin Equal NotEqual Greater GreaterEqual Less LessEqual LogicalAnd LogicalOr
+    LogicalNot Select SelectV2 Where Cast Shape ShapeN Size Rank Reshape Squeeze ExpandDims Pack
+    Unpack Concat ConcatV2 Split SplitV Slice StridedSlice Gather GatherV2 GatherNd ScatterNd Tile
+    Transpose Fill Range ZerosLike OnesLike OneHot Pad PadV2 MirrorPad Relu Relu6 LeakyRelu Elu
+    Selu Sigmoid Tanh Softmax LogSoftmax Softplus Softsign BiasAdd Conv2D Conv3D
+    DepthwiseConv2dNative Conv2DBackpropInput MaxPool AvgPool MaxPoolV2 FusedBatchNorm
+    FusedBatchNormV2 FusedBatchNormV3 ResizeBilinear ResizeNearestNeighbor Einsum TopKV2 Cumsum
+    VarHandleOp ReadVariableOp AssignVariableOp VarIsInitializedOp VariableV2 Assign
+    StatefulPartitionedCall PartitionedCall If StatelessIf While StatelessWhile TensorListReserve
+    TensorListSetItem TensorListStack TensorListFromTensor TensorListGetItem StopGradient
+    RandomUniform RandomStandardNormal TruncatedNormal RestoreV2 SaveV2 MergeV2Checkpoints
+    ShardedFilename StringJoin StaticRegexFullMatch Assert""".split()  # noqa: SIM905 - a table
+)  # fmt: skip
+_FILES = re.compile(r"File|PyFunc|ImmutableConst|Library|Print|Save|Restore|Dump|Matching|Script")
+
+
+def is_saved_model(data: memoryview) -> bool:
+    """Whether the bytes begin as `saved_model.pb`: schema version 1, then a meta graph."""
+    return bytes(data[:3]) == b"\x08\x01\x12"
+
+
+def scan_saved_model(data: memoryview, findings: Findings) -> None:
+    """Report every operator of a SavedModel, functions included, that is not on the list.
+
+    Raises:
+        InputError: The bytes are no protocol buffer.
+
+    Source: tensorflow/core/protobuf: saved_model, meta_graph, graph, function, node_def.
+    """
+    findings.code_capable = True
+    operators: set[str] = set()
+    for item in fields(data):
+        if item.number not in (1, 2):
+            findings.add("tensorflow.field", f"unknown field {item.number}", offset=item.offset)
+        if item.number == 2:  # noqa: PLR2004 - MetaGraphDef
+            for graph in _inside(item.content, 2):
+                operators.update(_operators(graph, 1))
+                for library in _inside(graph, 2):
+                    for function in _inside(library, 1):
+                        operators.update(_operators(function, 3))
+    for operator in sorted(operators - _TENSORFLOW):
+        severity = "critical" if _FILES.search(operator) else "high"
+        message = f"the operator `{operator[:80]}` is not on the allow-list"
+        findings.add("tensorflow.operator", message, severity=severity, atlas=_ATLAS)
+
+
+def _inside(message: memoryview, number: int) -> list[memoryview]:
+    return [item.content for item in fields(message) if item.number == number]
+
+
+def _operators(graph: memoryview, number: int) -> set[str]:
+    return {
+        bytes(operator).decode("utf-8", "replace")
+        for node in _inside(graph, number)
+        for operator in _inside(node, 2)
+    }
+
+
+_NAMESPACE = re.compile(r"\bops\s*\.\s*(\w+)\s*\.\s*(\w+)")
+_TORCH_CALL = re.compile(r"\btorch\s*\.\s*(\w+)")
+_TORCH_FILES = frozenset(
+    """from_file save load _load_for_lite_interpreter load_library classes jit hub package utils
+    _C ops system _import_ir_module os""".split()  # noqa: SIM905 - a table
+)  # fmt: skip
+_BARE_CALL = re.compile(r"(?<![\w.])([A-Za-z_]\w*)\s*\(")
+_PYTHON = frozenset(
+    """exec eval compile open getattr setattr globals locals vars input breakpoint
+    system popen __import__""".split()  # noqa: SIM905 - a table
+)  # fmt: skip
+
+
+def scan_torchscript(data: bytes, findings: Findings, member: str = "") -> None:
+    """Report calls by which TorchScript leaves its interpreter.
+
+    TorchScript's compiler takes only its own operators: `ops.<namespace>.<name>` from libraries
+    loaded into the process, and `torch.<name>`. Namespaces are an allow-list; the few operators
+    of `torch` that touch files are named.
+    """
+    findings.code_capable = True
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        findings.add("torchscript.encoding", "the source is not UTF-8", member=member)
+        return
+    found: list[tuple[int, str, str]] = []
+    for match in _NAMESPACE.finditer(text):
+        if match.group(1) not in ("aten", "prim") or match.group(2) in _TORCH_FILES:
+            found.append((match.start(), "torchscript.operator", match.group()))
+    for match in _TORCH_CALL.finditer(text):
+        if match.group(1) in _TORCH_FILES:
+            found.append((match.start(), "torchscript.operator", match.group()))
+    for match in _BARE_CALL.finditer(text):
+        if match.group(1) in _PYTHON:
+            found.append((match.start(), "torchscript.call", match.group()))
+    for match in re.finditer(r"^\s*(import|from)\s+(?!__torch__)\S+", text, re.MULTILINE):
+        found.append((match.start(), "torchscript.import", match.group().strip()))
+    for offset, id_, what in found:
+        message = f"the source uses `{what[:80]}`"
+        findings.add(id_, message, severity="critical", member=member, offset=offset, atlas=_ATLAS)

@@ -1,0 +1,292 @@
+"""Which format are these bytes, and what does its reader say? Unknown is suspicious.
+
+Formats are told by their bytes alone. A name can only make the verdict worse: a file that a
+loader would run because of its name is a finding whatever it holds.
+"""
+
+import re
+from collections.abc import Iterator
+
+from vallum.base.bounds import ARCHIVE, MIB, MODEL, TABLE, ArchiveBounds, ModelBounds
+from vallum.base.errors import VallumError
+from vallum.formats import Member, TarArchive, ZipArchive, read_safetensors_header
+from vallum.formats.parquet_footer import read_footer
+from vallum.scan.graphs import is_saved_model, scan_onnx, scan_saved_model, scan_torchscript
+from vallum.scan.images import jpeg_fault, png_fault
+from vallum.scan.packed import expand, gather, packing
+from vallum.scan.pickles import PickleFile, looks_like_pickle, scan_pickle
+from vallum.scan.report import Findings
+from vallum.scan.tensors import scan_gguf, scan_npy
+from vallum.scan.texts import scan_text
+from vallum.scan.ubjson import ubjson_fault
+
+_ATLAS = "AML.T0011.000"
+_EXECUTABLE_NAME = re.compile(
+    r"\.(py[cdiow]?|pyx|ipynb|so(\.\d+)*|dll|dylib|exe|com|scr|bat|cmd|ps1|sh|bash|zsh|js|mjs|vbs|"
+    r"jar|class|wasm|rb|pl|php|r|rds|rdata|mlmodelc|pth\.py|bin\.py|egg|whl|desktop|service)$",
+    re.IGNORECASE,
+)
+_EXECUTABLE = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"\0asm", b"#!")
+_MAX_TEXT = 64 * MIB
+_TEXT_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+_ZIP_END, _ZIP_ENTRY = b"PK\x05\x06", b"PK\x01\x02"
+_ZIP_TAIL = 22 + 65_535
+_STORAGE = re.compile(r"^(data|constants)/(\d+)$")
+
+
+class Inspector:
+    """Walks one file and everything in it; keeps what it finds in `findings`."""
+
+    def __init__(
+        self,
+        findings: Findings,
+        *,
+        model: ModelBounds = MODEL,
+        archive: ArchiveBounds = ARCHIVE,
+    ) -> None:
+        self._findings = findings
+        self._model = model
+        self._archive = archive
+        self._expanded = 0
+
+    def inspect(self, data: memoryview, member: str = "", name: str = "", depth: int = 0) -> str:
+        """Judge the bytes and return their format; never raises on any bytes."""
+        if _EXECUTABLE_NAME.search(name):
+            self._add("file.executable-name", "a loader could run a file of this name", member)
+        try:
+            return self._inspect(data, member, depth)
+        except VallumError as error:
+            self._add(error.code, error.message, member)
+            return "malformed"
+        except (RecursionError, MemoryError):
+            self._add("file.too-complex", "the file is nested beyond what is read", member)
+            return "malformed"
+
+    def _inspect(self, data: memoryview, member: str, depth: int) -> str:
+        head = bytes(data[:512])
+        if not head:
+            self._add("file.empty", "the file is empty", member)
+            return "empty"
+        if head.startswith(_EXECUTABLE):
+            self._findings.code_capable = True
+            self._findings.add(
+                "file.executable",
+                "the file is a program",
+                severity="critical",
+                member=member,
+                atlas=_ATLAS,
+            )
+            return "executable"
+        if head[:4] in (b"PK\x03\x04", _ZIP_END):
+            return self._zip(data, member, depth)
+        self._refuse_polyglot(data, member)
+        if head[257:262] == b"ustar":
+            return self._archive_of(TarArchive(data, self._archive), "tar", member, depth)
+        return self._binary(data, head, member, depth)
+
+    def _binary(self, data: memoryview, head: bytes, member: str, depth: int) -> str:
+        if head[:6] == b"\x93NUMPY":
+            scan_npy(data, self._findings, self._model, member)
+            return "npy"
+        if head[:4] == b"GGUF":
+            scan_gguf(data, self._findings, self._model)
+            return "gguf"
+        if head[:4] == b"PAR1":
+            read_footer(bytes(data), TABLE)
+            return "parquet"
+        if head[:8] == b"\x89PNG\r\n\x1a\n":
+            return self._fault("png", png_fault(data), member)
+        if head[:3] == b"\xff\xd8\xff":
+            return self._fault("jpeg", jpeg_fault(data), member)
+        if head[:8] == b"\x89HDF\r\n\x1a\n":
+            self._findings.code_capable = True
+            self._add("hdf5.unread", "HDF5 is not read yet, so it may carry code", member)
+            return "hdf5"
+        if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= len(data):  # noqa: PLR2004 - `{}`
+            read_safetensors_header(data, self._model)
+            return "safetensors"
+        kind = packing(data)
+        if kind:
+            return self._packed(data, kind, member, depth)
+        return self._rest(data, head, member)
+
+    def _rest(self, data: memoryview, head: bytes, member: str) -> str:
+        """Tell the formats that have no magic number."""
+        text = bytes(data) if len(data) <= _MAX_TEXT else b""
+        is_text = bool(text) and _is_text(text)
+        json_like = is_text and head[:1] in (b"{", b"[")
+        if not json_like and looks_like_pickle(data, self._model):
+            return scan_pickle(data, self._findings, self._model, member=member).format
+        if is_text:
+            return scan_text(text, self._findings, member)
+        if head[:1] == b"{" and head[1:2] in (b"i", b"U", b"I", b"l", b"L"):
+            return self._fault("ubjson", ubjson_fault(data, self._model), member)
+        if is_saved_model(data):
+            scan_saved_model(data, self._findings)
+            return "tensorflow"
+        if head[:1] == b"\x08":
+            scan_onnx(data, self._findings, self._model, member)
+            return "onnx"
+        self._add("file.unknown-format", "the format is not known, so it is not trusted", member)
+        return "unknown"
+
+    def _packed(self, data: memoryview, kind: str, member: str, depth: int) -> str:
+        if kind == "lz4":
+            self._findings.code_capable = True
+            self._add("packed.unread", "LZ4 streams are not read", member)
+            return kind
+        if not self._deeper(depth, member):
+            return kind
+        inner = expand(data, kind, self._archive)
+        if self._account(len(inner), member):
+            return f"{kind}+{self.inspect(inner, member, depth=depth + 1)}"
+        return kind
+
+    def _zip(self, data: memoryview, member: str, depth: int) -> str:
+        archive = ZipArchive(data, self._archive)
+        names = {entry.name for entry in archive.files()}
+        roots = [name.removesuffix("data.pkl") for name in names if _is_torch_root(name)]
+        if len(roots) == 1:
+            return self._torch(archive, roots[0], member, depth)
+        if len(roots) > 1:
+            self._add("torch.two-roots", "the archive holds two torch models", member)
+        kind = _zip_kind(names)
+        return self._archive_of(archive, kind, member, depth)
+
+    def _archive_of(
+        self, archive: ZipArchive | TarArchive, kind: str, member: str, depth: int
+    ) -> str:
+        if not self._deeper(depth, member):
+            return kind
+        if not archive.members and kind == "zip":
+            return kind
+        for entry in archive.files():
+            self._entry(archive, entry, member, depth)
+        return kind
+
+    def _entry(
+        self, archive: ZipArchive | TarArchive, entry: Member, member: str, depth: int
+    ) -> None:
+        inner = _join(member, entry.name)
+        content = self._content(archive, entry, inner)
+        if content is None:
+            return
+        if len(content) == 0:  # an empty marker file in an archive holds nothing
+            if _EXECUTABLE_NAME.search(entry.name) and not entry.name.endswith("__init__.py"):
+                self._add("file.executable-name", "a loader could run a file of this name", inner)
+            return
+        self.inspect(content, inner, entry.name, depth + 1)
+
+    def _content(
+        self, archive: ZipArchive | TarArchive, entry: Member, inner: str
+    ) -> memoryview | None:
+        """Return a member's bytes, expanded and verified; None after a finding."""
+        if not self._account(entry.size, inner):
+            return None
+        try:
+            return gather(archive.chunks(entry), max(entry.packed, 1), self._archive)
+        except VallumError as error:
+            self._add(error.code, error.message, inner)
+            return None
+
+    def _torch(self, archive: ZipArchive, root: str, member: str, depth: int) -> str:
+        """Judge a torch zip: pickles, their storages, TorchScript source, and the rest."""
+        self._findings.code_capable = True
+        entries = {entry.name.removeprefix(root): entry for entry in archive.files()}
+        script = any(name.startswith("code/") for name in entries)
+        storages: dict[str, int] = {}
+        for name, folder in (("data.pkl", "data"), ("constants.pkl", "constants")):
+            if name in entries:
+                content = self._content(archive, entries[name], _join(member, root + name))
+                found = self._torch_pickle(content, _join(member, root + name), script=script)
+                storages.update({f"{folder}/{key}": n for key, n in found.storages.items()})
+        for name, entry in entries.items():
+            if name in ("data.pkl", "constants.pkl"):
+                continue
+            inner = _join(member, entry.name)
+            if _STORAGE.match(name) and storages.get(name) == entry.size:
+                self._drain(archive, entry, inner)
+            elif script and name.startswith("code/") and name.endswith(".py"):
+                content = self._content(archive, entry, inner)
+                scan_torchscript(bytes(content or b""), self._findings, inner)
+            else:
+                self._entry(archive, entry, member, depth)
+        return "torchscript" if script else "torch"
+
+    def _torch_pickle(self, content: memoryview | None, inner: str, *, script: bool) -> PickleFile:
+        if content is None:
+            return PickleFile("pickle", {})
+        return scan_pickle(
+            content, self._findings, self._model, member=inner, persistent=True, script=script
+        )
+
+    def _drain(self, archive: ZipArchive, entry: Member, inner: str) -> None:
+        """Verify a member whose bytes are numbers, without keeping them."""
+        if not self._account(entry.size, inner):
+            return
+        try:
+            for _ in archive.chunks(entry):
+                pass
+        except VallumError as error:
+            self._add(error.code, error.message, inner)
+
+    def _refuse_polyglot(self, data: memoryview, member: str) -> None:
+        tail = bytes(data[-_ZIP_TAIL:])
+        if _ZIP_END in tail and _ZIP_ENTRY in tail:
+            self._add("file.polyglot", "the file is also a zip archive", member)
+
+    def _deeper(self, depth: int, member: str) -> bool:
+        if depth >= self._archive.max_depth:
+            limit = self._archive.max_depth
+            self._add("archive.too-deep", f"archives nested more than {limit} deep", member)
+            return False
+        return True
+
+    def _account(self, size: int, member: str) -> bool:
+        self._expanded += size
+        limit = self._archive.max_total_bytes
+        if self._expanded > limit:
+            self._add("archive.too-large", f"expanded to more than {limit} bytes", member)
+            return False
+        return True
+
+    def _fault(self, kind: str, fault: str, member: str) -> str:
+        if fault:
+            self._add(f"{kind}.malformed", fault, member)
+        return kind
+
+    def _add(self, id_: str, message: str, member: str) -> None:
+        self._findings.add(id_, message, member=member, atlas=_ATLAS)
+
+
+def _is_text(data: bytes) -> bool:
+    if _TEXT_CONTROL.search(data):
+        return False
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_torch_root(name: str) -> bool:
+    return name == "data.pkl" or name.endswith("/data.pkl")
+
+
+def _zip_kind(names: set[str]) -> str:
+    if "schema.json" in names:
+        return "skops"
+    if {"config.json", "metadata.json"} <= names:
+        return "keras"
+    if names and all(name.endswith(".npy") for name in names):
+        return "npz"
+    return "zip"
+
+
+def _join(member: str, name: str) -> str:
+    return f"{member}/{name}" if member else name
+
+
+def chunks_of(data: memoryview, size: int = MIB) -> Iterator[memoryview]:
+    """Yield the bytes in pieces, for a digest."""
+    return (data[start : start + size] for start in range(0, len(data), size))
