@@ -19,6 +19,7 @@ from vallum.policy.requirements import (
 )
 from vallum.policy.role_import import Difference, DifferenceKind, ImportReport, import_role
 from vallum.policy.roles import BUILT_IN_ROLES
+from vallum.policy.scopes import part_of, split_scope
 
 __all__ = [
     "BUILT_IN_ROLES",
@@ -52,7 +53,9 @@ __all__ = [
     "is_data_action",
     "parse_condition",
     "parse_requirements",
+    "part_of",
     "required",
+    "split_scope",
     "unmet",
     "unmet_results",
     "visible",

@@ -60,7 +60,7 @@ def _judge(
             for resource in resources
             if resource.digest and rule.subject in ("", resource.kind_path)
         ]
-        if not subjects:
+        if not subjects and not rule.if_named:
             # A request without the subject cannot be judged: refused, not waved through.
             what = rule.subject or "version"
             reasons.append(_reason(rule, f"the request names no `{what}` to look at"))

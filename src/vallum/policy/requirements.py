@@ -53,6 +53,7 @@ class Requirement(Record, frozen=True):
     verdict: Literal["pass"] = "pass"
     when: When = When()
     subject: Annotated[str, msgspec.Meta(max_length=128)] = ""  # kind path; empty: every version
+    if_named: bool = False  # a request that names no such subject passes; otherwise it is refused
     max_age: _Age | None = None
     limits: dict[_Name, Limit] = {}  # on measures
     budget: dict[_Name, _Decimal | int] = {}  # least values of parameters
@@ -92,6 +93,7 @@ STRICT: Final = Requirements(
             Requirement(
                 gate="anonymity",
                 subject="data/versions",
+                if_named=True,  # a job without data has nothing to protect
                 when=When(label=Label.HIGHLY_CONFIDENTIAL),
             ),
         ),

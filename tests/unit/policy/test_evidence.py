@@ -210,6 +210,9 @@ def test_a_request_without_the_subject_is_refused() -> None:
     assert missing(rule, evidence(), resources=(ENDPOINT,)) == [
         "the request names no `models/versions` to look at"
     ]
+    spared = policy({"gate": "evasion", "subject": "models/versions", "if_named": True})
+    assert missing(spared, resources=(ENDPOINT,)) == []
+    assert missing(spared) != []
 
 
 @pytest.mark.parametrize(
