@@ -89,7 +89,12 @@ class BubblewrapRunner:
             Stream(_take(process.stderr), bound, "stderr"),
         )
         report = Stream(read_end, bound + REPORT_HEAD_BYTES, "report")
-        ending = watch(process, [out, err, report], wall_s=job.limits.wall_s)
+        ending = watch(
+            process,
+            [out, err, report],
+            wall_s=job.limits.wall_s,
+            memory_bytes=job.limits.memory_bytes,
+        )
         return judge(ending, out, err, report, job)
 
     def start(

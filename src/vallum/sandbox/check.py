@@ -142,7 +142,12 @@ class Check:
             os.close(payload_fd)
         said = Stream(_pipe(self._process), _STDERR_BYTES, "stderr")
         report = Stream(channel.detach(), self._limits.output_bytes, "report")
-        ending = watch(self._process, [report, said], wall_s=self._limits.wall_s)
+        ending = watch(
+            self._process,
+            [report, said],
+            wall_s=self._limits.wall_s,
+            memory_bytes=self._limits.memory_bytes,
+        )
         return _decode(ending, bytes(report.data), said.data, report_type)
 
     def close(self) -> None:
@@ -197,6 +202,8 @@ class _Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def _decode(ending: Ending, raw: bytes, said: bytearray, report_type: type[R]) -> R:
     if ending.reason == "wall":
         raise GateError(f"the check took longer than {ending.wall_s:.0f} s", code="sandbox.late")
+    if ending.reason == "memory":
+        raise GateError("the check held more memory than allowed", code="sandbox.killed")
     if ending.reason:
         raise GateError(
             f"the check wrote more to `{ending.reason}` than allowed", code="sandbox.report-large"

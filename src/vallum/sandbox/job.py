@@ -17,8 +17,9 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 class Limits(Record, frozen=True):
     """The bounds of one sandbox; every one of them is always set.
 
-    `memory_bytes` bounds the private memory of each process, and of all together where a
-    writable cgroup was given; `processes` counts threads too, as the kernel does.
+    `memory_bytes` bounds the private memory of each process at every moment, and that of all
+    together within a twentieth of a second; `cpu_s` is per process; `processes` counts threads
+    too, as the kernel does.
     """
 
     memory_bytes: int = 2 * GIB

@@ -16,6 +16,7 @@ HELD = (
     "seccomp",
     "uid",
     "wall",
+    "memory-sampled",
     "rlimit-data",
     "rlimit-cpu",
     "rlimit-nproc",

@@ -7,7 +7,10 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 
+from vallum.sandbox.tree import held_bytes
+
 _CHUNK = 1 << 16
+_SAMPLE_S = 0.05  # how often the memory of all processes together is looked at
 
 
 @dataclass(slots=True)
@@ -30,14 +33,20 @@ class Ending:
     max_rss_bytes: int
 
 
-def watch(process: "subprocess.Popen[bytes]", streams: list[Stream], *, wall_s: float) -> Ending:
+def watch(
+    process: "subprocess.Popen[bytes]", streams: list[Stream], *, wall_s: float, memory_bytes: int
+) -> Ending:
     """Read every stream to its end, then reap `process`; kill it over a bound or out of time.
+
+    rlimits bound the memory of each process, not of all: their sum is sampled, so it can be
+    exceeded for the length of one sample, never for long.
 
     All pipes at their end means that no process of the sandbox is left that could hold one. The
     pipes are closed on return.
     """
     start = time.monotonic()
     deadline = start + wall_s
+    sample_at = start + _SAMPLE_S
     reason = ""
     try:
         with selectors.DefaultSelector() as selector:
@@ -45,11 +54,16 @@ def watch(process: "subprocess.Popen[bytes]", streams: list[Stream], *, wall_s: 
                 os.set_blocking(stream.fd, False)
                 selector.register(stream.fd, selectors.EVENT_READ, stream)
             while selector.get_map():
-                left = deadline - time.monotonic()
-                if left <= 0:
+                now = time.monotonic()
+                if now >= deadline:
                     reason = "wall"
                     break
-                for key, _ in selector.select(left):
+                if now >= sample_at:
+                    sample_at = now + _SAMPLE_S
+                    if held_bytes(process.pid) > memory_bytes:
+                        reason = "memory"
+                        break
+                for key, _ in selector.select(min(deadline, sample_at) - now):
                     reason = _read(selector, key.data)
                     if reason:
                         break

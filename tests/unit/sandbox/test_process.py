@@ -30,7 +30,7 @@ def gone(pid: int, within_s: float = 10.0) -> bool:
     return False
 
 
-def lines_of(argv: tuple[str, ...], **rest: Any) -> str:
+def lines_of(argv: tuple[str, ...], **rest: Any) -> str:  # noqa: ANN401 - passed on
     read_end, write_end = os.pipe()
     with spawn(argv, log=write_end, **rest) as process:
         os.close(write_end)
@@ -73,7 +73,7 @@ def test_stop_kills_what_does_not_listen() -> None:
 
 
 @pytest.mark.parametrize("sandboxed", [False, True])
-def test_a_child_dies_with_its_parent(sandboxed: bool) -> None:
+def test_a_child_dies_with_its_parent(*, sandboxed: bool) -> None:
     text = (
         "import sys, time\n"
         "from vallum.sandbox import BubblewrapRunner, spawn\n"

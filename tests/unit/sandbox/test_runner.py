@@ -40,7 +40,7 @@ def script(
     )
 
 
-def attempt(runner: BubblewrapRunner, expression: str, **rest: Any) -> str:
+def attempt(runner: BubblewrapRunner, expression: str, **rest: Any) -> str:  # noqa: ANN401 - passed on
     """Evaluate an expression inside; return its value's repr or the name of its error."""
     text = (
         "import ctypes, os, socket, sys\n"
@@ -165,6 +165,12 @@ def test_memory_is_bounded_per_process(runner: BubblewrapRunner) -> None:
     outcome = runner.run(script("x = b'a' * (1 << 30)", memory_bytes=128 * MIB))
     assert outcome.status is Status.FAILED
     assert b"MemoryError" in outcome.stderr
+
+
+def test_memory_is_bounded_for_all_processes_together(runner: BubblewrapRunner) -> None:
+    text = "import os, time\nfor _ in range(3): os.fork()\nx = b'a' * (48 << 20)\ntime.sleep(20)"
+    outcome = runner.run(script(text, memory_bytes=128 * MIB))
+    assert (outcome.status, outcome.reason) == (Status.LIMIT, "memory")
 
 
 def test_cpu_is_bounded(runner: BubblewrapRunner) -> None:
