@@ -11,7 +11,7 @@ from vallum.base import InputError, timestamp
 from vallum.policy import Authority, BreakGlass, RequestFacts, Requirements, decide, visible
 from vallum.policy.actions import Action, full_name
 from vallum.policy.data_actions import DATA_ACTIONS
-from vallum.policy.roles import DATA_OWNER, OWNER, READER
+from vallum.policy.roles import DATA_OWNER, OWNER, READER, SYSTEM
 from vallum.schema import (
     Ask,
     Caller,
@@ -85,24 +85,37 @@ EXPIRIES = {
     timestamp(NOW + timedelta(seconds=1)): True,
     "x": False,
 }
-ACTIONS = ["data/read", "data/versions/read", "data/versions/write", "data/versions/content/read",
-           "jobs/logs/read", "dataGrants/write"]  # fmt: skip
+ACTIONS = [
+    "data/read",
+    "data/versions/read",
+    "data/versions/write",
+    "data/versions/content/read",
+    "jobs/logs/read",
+    "dataGrants/write",
+]
 PRINCIPALS = ["user-1", "grp-1", "grp-2"]
 SCOPES = ["ws-1", "data-1", "dver-1", "dver-1/columns/age", "data-2"]
+
+
+def often(value: str, *others: str) -> st.SearchStrategy[str]:
+    """Mostly `value`, so that grants and denies meet often enough to matter."""
+    return st.sampled_from([value] * max(4, len(others)) + list(others))
+
 
 assignments = st.lists(
     st.builds(
         RoleAssignment,
         id=st.uuids().map(str),
-        role_id=st.sampled_from([*(role.id for role in ROLES), "role-none"]),
-        principal_id=st.sampled_from([*PRINCIPALS, "user-2"]),
+        role_id=often("role-a", *(role.id for role in ROLES), "role-none"),
+        principal_id=often("user-1", *PRINCIPALS, "user-2"),
         scope=st.sampled_from(SCOPES),
-        condition=st.sampled_from(list(CONDITIONS)),
-        expires_at=st.sampled_from(list(EXPIRIES)),
+        condition=often("", *CONDITIONS),
+        expires_at=often("", *EXPIRIES),
     ),
     max_size=5,
 )
-patterns = st.lists(st.sampled_from(["*", "data/*", "*/read", "*/content/read"]), max_size=2)
+patterns = st.lists(often("*", "data/*", "*/read", "*/content/read"), max_size=2)
+fewer_patterns = st.lists(st.sampled_from(["data/*", "*/content/read"]), max_size=1)
 denies = st.lists(
     st.builds(
         DenyAssignment,
@@ -110,10 +123,10 @@ denies = st.lists(
         name=st.just("no"),
         scope=st.sampled_from(SCOPES),
         actions=patterns.map(tuple),
-        not_actions=patterns.map(tuple),
+        not_actions=fewer_patterns.map(tuple),
         data_actions=patterns.map(tuple),
-        not_data_actions=patterns.map(tuple),
-        principals=st.lists(st.sampled_from([*PRINCIPALS, "*"]), min_size=1, max_size=2).map(tuple),
+        not_data_actions=fewer_patterns.map(tuple),
+        principals=st.lists(often("user-1", *PRINCIPALS, "*"), min_size=1, max_size=2).map(tuple),
         exclude_principals=st.lists(st.sampled_from(PRINCIPALS), max_size=1).map(tuple),
         do_not_apply_to_children=st.booleans(),
         condition=st.sampled_from(list(CONDITIONS)),
@@ -128,7 +141,7 @@ callers = st.builds(
     groups=st.lists(st.sampled_from(["grp-1", "grp-2"]), unique=True).map(tuple),
     key_scope=st.sampled_from(["", "data-1"]),
 )
-resources = st.sampled_from([WS, DATA, VERSION, COLUMN, OTHER])
+resources = st.sampled_from([WS, DATA, VERSION, COLUMN, COLUMN, OTHER])
 
 
 def _listed(listed: tuple[str, ...], action: str) -> bool:
@@ -289,7 +302,35 @@ def test_a_chain_that_does_not_begin_at_the_resource_is_refused(chain: tuple[str
 
 @pytest.mark.parametrize("action", ["", "*", "data/*", "data/unknown", "data/read "])
 def test_what_is_not_in_the_catalogue_is_refused(action: str) -> None:
-    assert not allows(Authority.compile([], [give(OWNER, "ws-1")]), action, DATA)
+    authority = Authority.compile([], [give(OWNER, "ws-1")])
+    assert not allows(authority, action, DATA)
+    bare = Resource(id="data-1", kind="data", chain=DATA.chain)
+    decision = decide([Ask(action=action, resource=bare)], USER, authority=authority, facts=FACTS)
+    assert decision.concealed  # nobody knows what reading would mean
+
+
+@pytest.mark.parametrize(("role", "concealed"), [(READER, False), (None, True)])
+def test_content_is_concealed_from_who_may_not_read_the_record(
+    role: Role | None, *, concealed: bool
+) -> None:
+    authority = Authority.compile([], [give(role, "ws-1")] if role else [])
+    bare = Resource(id="dver-1", kind="dver", chain=VERSION.chain)
+    ask = Ask(action="data/versions/content/read", resource=bare)
+    assert decide([ask], USER, authority=authority, facts=FACTS).concealed is concealed
+
+
+def test_a_list_under_a_step_shows_only_what_decide_would_allow_without_evidence() -> None:
+    authority = Authority.compile([], [give(OWNER, "ws-1")])
+    assert not allows(authority, "data/read", DATA, facts=RequestFacts(now=NOW, step="deploy"))
+
+
+def test_a_system_principal_needs_an_assignment_but_no_place_in_the_directory() -> None:
+    timer = Caller(id="sys-timer", kind=PrincipalKind.SYSTEM, name="timer")
+    held = Authority.compile([], [give(SYSTEM, "ws-1", to="sys-timer")], (), _directory())
+    assert allows(held, "keys/delete", WS, timer)
+    assert not allows(Authority.compile([], [], (), _directory()), "keys/delete", WS, timer)
+    with pytest.raises(InputError, match="there is no principal `sys-timer`"):
+        held.caller_of("sys-timer")
 
 
 def test_an_empty_request_and_a_time_without_zone_are_refused() -> None:
