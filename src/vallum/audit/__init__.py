@@ -1,0 +1,35 @@
+"""Room `audit`: the tamper-evident log. It alone hands out permits."""
+
+from vallum.audit.anchor import Anchor, FileAnchor
+from vallum.audit.export import export_chunks, verify_export
+from vallum.audit.log import AdmissionRefusal, Head, Log, Logged, LogKeys, LogTransaction
+from vallum.audit.merkle import inclusion_root, leaf_hash, verify_consistency
+from vallum.audit.note import Checkpoint, sign_checkpoint, verify_checkpoint
+from vallum.audit.publisher import Publisher
+from vallum.audit.refusals import Refusals
+from vallum.audit.tiles import Tiles
+from vallum.audit.verify import LogReport, verify_log
+
+__all__ = [
+    "AdmissionRefusal",
+    "Anchor",
+    "Checkpoint",
+    "FileAnchor",
+    "Head",
+    "Log",
+    "LogKeys",
+    "LogReport",
+    "LogTransaction",
+    "Logged",
+    "Publisher",
+    "Refusals",
+    "Tiles",
+    "export_chunks",
+    "inclusion_root",
+    "leaf_hash",
+    "sign_checkpoint",
+    "verify_checkpoint",
+    "verify_consistency",
+    "verify_export",
+    "verify_log",
+]

@@ -1,0 +1,150 @@
+"""Checkpoints: tiles first, then the signed note, then the anchors. Run by a timer of <= 1 s."""
+
+import threading
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from vallum.audit.anchor import Anchor
+from vallum.audit.log import Head, Log
+from vallum.audit.merkle import (
+    consistency_path,
+    extend,
+    frontier_of,
+    inclusion_path,
+    leaf_hash,
+    root_of,
+)
+from vallum.audit.note import verify_checkpoint
+from vallum.audit.tiles import Tiles
+from vallum.base import IntegrityError, UnavailableError
+from vallum.store import Database, Snapshot
+from vallum.store.tables import checkpoints
+
+
+class Publisher:
+    """Holds which size was published last. Safe for threads."""
+
+    def __init__(
+        self, database: Database, log: Log, tiles: Tiles, anchors: Sequence[Anchor]
+    ) -> None:
+        self._database = database
+        self._log = log
+        self._tiles = tiles
+        self._anchors = anchors
+        self._lock = threading.Lock()
+
+    def check_anchors(self) -> None:
+        """Refuse to open behind, or beside, what an anchor has seen.
+
+        Raises:
+            IntegrityError: The log is shorter than an anchor, or does not continue it.
+        """
+        with self._database.snapshot() as snap:
+            head = self._log.head(snap)
+            for anchor in self._anchors:
+                note = anchor.newest()
+                if not note:
+                    continue
+                seen = verify_checkpoint(note, self._log.verify_key, origin=self._log.origin)
+                if seen.size > head.size:
+                    raise IntegrityError(
+                        f"the log ends at {head.size}, but {seen.size} entries were anchored:"
+                        " it was rolled back",
+                        code="audit.rollback",
+                        hint="`vallum workspace restore --accept-rollback` opens an older copy",
+                    )
+                if self._root_at(snap, seen.size) != seen.root:
+                    raise IntegrityError(
+                        f"the first {seen.size} entries are not those that were anchored:"
+                        " history was rewritten",
+                        code="audit.fork",
+                    )
+
+    def checkpoint(self) -> str:
+        """Publish the committed head; returns its signed note.
+
+        Raises:
+            UnavailableError: Tiles, database or an anchor cannot be written; try again.
+        """
+        with self._lock:
+            with self._database.snapshot() as snap:
+                head = self._log.head(snap)
+                size, note = self._newest(snap)
+                if note and size == head.size:
+                    self._keep(note)
+                    return note
+                # From the start of the last tile, so that a lost partial tile is made again.
+                start = size - size % 256
+                hashes = [leaf_hash(leaf) for _, leaf in self._log.leaves(snap, start, head.size)]
+            if len(hashes) != head.size - start:
+                raise IntegrityError("log entries are missing", code="audit.missing")
+            self._tiles.extend(start, hashes)
+            note = self._log.sign_head(head)
+            with self._database.transaction() as tx:
+                tx.connection.execute(sa.delete(checkpoints).where(checkpoints.c.size == head.size))
+                tx.connection.execute(sa.insert(checkpoints).values(size=head.size, note=note))
+            self._keep(note)
+            return note
+
+    def newest(self) -> str:
+        """Return the newest published note; empty before the first."""
+        with self._database.snapshot() as snap:
+            return self._newest(snap)[1]
+
+    def inclusion(self, index: int) -> tuple[tuple[bytes, ...], str]:
+        """Return the inclusion proof of an entry in the newest checkpoint, and its note."""
+        note = self.checkpoint()
+        seen = verify_checkpoint(note, self._log.verify_key, origin=self._log.origin)
+        path = inclusion_path(
+            lambda height, at: self._tiles.node(height, at, seen.size), index, seen.size
+        )
+        return path, note
+
+    def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], str]:
+        """Return the proof between two sizes (new 0: the newest checkpoint's), and its note."""
+        note = self.checkpoint()
+        seen = verify_checkpoint(note, self._log.verify_key, origin=self._log.origin)
+        size = seen.size if new == 0 else new
+        path = consistency_path(
+            lambda height, at: self._tiles.node(height, at, seen.size), old, min(size, seen.size)
+        )
+        return path, note
+
+    def _keep(self, note: str) -> None:
+        for anchor in self._anchors:
+            if anchor.newest() != note:
+                anchor.keep(note)
+
+    def _newest(self, snap: Snapshot) -> tuple[int, str]:
+        row = snap.connection.execute(
+            sa.select(checkpoints.c.size, checkpoints.c.note)
+            .order_by(checkpoints.c.size.desc())
+            .limit(1)
+        ).one_or_none()
+        return (0, "") if row is None else (row.size, row.note)
+
+    def _root_at(self, snap: Snapshot, size: int) -> bytes:
+        """Return the root of the first `size` entries as stored; tiles are not trusted here."""
+        frontier: list[bytes] = []
+        count = 0
+        for index, leaf in self._log.leaves(snap, 0, size):
+            if index != count:
+                raise IntegrityError(f"log entry {count} is missing", code="audit.missing")
+            count = extend(frontier, count, [leaf_hash(leaf)])
+        if count != size:
+            raise IntegrityError(f"log entry {count} is missing", code="audit.missing")
+        return root_of(frontier)
+
+
+def tree_head(tiles: Tiles, size: int) -> Head:
+    """Return the head that tiles of `size` leaves amount to.
+
+    Raises:
+        UnavailableError: A tile cannot be read.
+    """
+    try:
+        frontier = frontier_of(lambda height, at: tiles.node(height, at, size), size)
+    except OSError as error:
+        raise UnavailableError("the tiles cannot be read") from error
+    return Head(size=size, frontier=tuple(frontier), root=root_of(frontier))
