@@ -60,7 +60,13 @@ class _Walk:
         if self._inside:
             refuse("format.csv.quote", "a quoted cell is not closed")
         text = self._data[: self._header_end].decode()
-        return next(csv.reader(io.StringIO(text, newline=""), strict=True))
+        try:
+            header = next(csv.reader(io.StringIO(text, newline=""), strict=True), [])
+        except csv.Error as error:
+            refuse("format.csv.header", "the header cannot be read", cause=error)
+        if not header:
+            refuse("format.csv.header", "the header is empty")
+        return header
 
     def _block(self, start: int, end: int) -> None:
         block = self._bytes[start:end]
@@ -72,12 +78,20 @@ class _Walk:
             # A delimiter counts when an even number of quotes stands before it.
             parity = (np.searchsorted(quotes, marks) + self._inside) & 1
             marks = marks[parity == 0]
+        self._check_returns(block, quotes, start)
         self._inside = (self._inside + quotes.size) & 1
         marks = marks + start
         if marks.size:
             self._check_cells(marks)
         else:
             self._check_length(end - self._last - 1)
+
+    def _check_returns(self, block: np.ndarray, quotes: np.ndarray, start: int) -> None:
+        returns = np.flatnonzero(block == _CR)
+        outside = returns[(np.searchsorted(quotes, returns) + self._inside) & 1 == 0] + start
+        alone = outside[self._bytes[np.minimum(outside + 1, self._bytes.size - 1)] != _LF]
+        if alone.size:
+            refuse("format.csv.bare-return", f"a lone CR stands at offset {int(alone[0])}")
 
     def _check_quotes(self, quotes: np.ndarray) -> None:
         opening = (np.arange(quotes.size) + self._inside) & 1 == 0

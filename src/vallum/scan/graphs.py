@@ -46,15 +46,15 @@ _TENSORFLOW = frozenset(
     VarHandleOp ReadVariableOp AssignVariableOp VarIsInitializedOp VariableV2 Assign
     StatefulPartitionedCall PartitionedCall If StatelessIf While StatelessWhile TensorListReserve
     TensorListSetItem TensorListStack TensorListFromTensor TensorListGetItem StopGradient
-    RandomUniform RandomStandardNormal TruncatedNormal RestoreV2 SaveV2 MergeV2Checkpoints
-    ShardedFilename StringJoin StaticRegexFullMatch Assert""".split()  # noqa: SIM905 - a table
+    RandomUniform RandomStandardNormal TruncatedNormal RestoreV2 ShardedFilename
+    StringJoin StaticRegexFullMatch Assert""".split()  # noqa: SIM905 - a table
 )  # fmt: skip
 _FILES = re.compile(r"File|PyFunc|ImmutableConst|Library|Print|Save|Restore|Dump|Matching|Script")
 
 
 def is_saved_model(data: memoryview) -> bool:
-    """Whether the bytes begin as `saved_model.pb`: schema version 1, then a meta graph."""
-    return bytes(data[:3]) == b"\x08\x01\x12"
+    """Whether the bytes begin as `saved_model.pb`: perhaps a schema version, then a graph."""
+    return bytes(data[:3]) == b"\x08\x01\x12" or bytes(data[:1]) == b"\x12"
 
 
 def scan_saved_model(data: memoryview, findings: Findings) -> None:
@@ -76,6 +76,8 @@ def scan_saved_model(data: memoryview, findings: Findings) -> None:
                 for library in _inside(graph, 2):
                     for function in _inside(library, 1):
                         operators.update(_operators(function, 3))
+    if not operators:
+        findings.add("file.unknown-format", "the file holds no graph that is understood")
     for operator in sorted(operators - _TENSORFLOW):
         severity = "critical" if _FILES.search(operator) else "high"
         message = f"the operator `{operator[:80]}` is not on the allow-list"

@@ -21,6 +21,7 @@ _MACRO = re.compile(r"\{%-?\s*macro\s+([A-Za-z_]\w*)")
 _TAG = re.compile(r"\{%[-+]?\s*([a-z]+)")
 _ESCAPE = re.compile(r"\\(?:x|u|U|N|[0-7])")
 
+_WORK = re.compile(r"\*\*|\d{5,}|'\s*\*|\*\s*'")
 _FILTERS = frozenset(
     """abs bool capitalize count default d escape e first float indent int items join last length
     list lower max min reject rejectattr replace reverse round safe select selectattr sort string
@@ -79,6 +80,8 @@ def _judge(block: str, macros: set[str]) -> list[tuple[str, str]]:
         if _ESCAPE.search(string):
             found.append(("template.escape", "a text in the template hides characters"))
     bare = _STRING.sub("''", block)
+    if _WORK.search(bare):
+        found.append(("template.work", "the template repeats work or text without a small bound"))
     for tag in _TAG.findall(bare):
         if tag not in _TAGS:
             found.append(("template.tag", f"the template uses the tag `{tag}`"))

@@ -124,9 +124,9 @@ def _judge_key(key: str, item: object, findings: Findings, member: str) -> None:
         _add(findings, "config.trust", f"`{key}` is on", member)
     if key == "loader_module" and not (isinstance(item, str) and _LOADERS.match(item)):
         _add(findings, "config.loader", "`loader_module` is none of MLflow's own", member)
-    if key == "type" and isinstance(item, str) and _DOTTED.match(item):
-        if not _SENTENCE.match(item):
-            _add(findings, "config.type", f"`type` names the class `{item[:80]}`", member)
+    dotted = key == "type" and isinstance(item, str) and bool(_DOTTED.match(item))
+    if dotted and not _SENTENCE.match(str(item)):
+        _add(findings, "config.type", f"`type` names the class `{str(item)[:80]}`", member)
     if key == "class_name" and isinstance(item, str) and not _WORDS.match(item):
         _add(findings, "config.class", "`class_name` holds more than a name", member)
 
