@@ -58,11 +58,16 @@ class Check:
     """
 
     def __init__(
-        self, process: "subprocess.Popen[bytes]", channel: socket.socket, limits: Limits
+        self,
+        process: "subprocess.Popen[bytes]",
+        channel: socket.socket,
+        limits: Limits,
+        runner: BubblewrapRunner,
     ) -> None:
         self._process = process
         self._channel: socket.socket | None = channel
         self._limits = limits
+        self._runner = runner  # its thread is the child's parent in the kernel's eyes
 
     @classmethod
     def start(
@@ -110,7 +115,7 @@ class Check:
             except BaseException:
                 ours.close()
                 raise
-        return cls(process, ours, limits)
+        return cls(process, ours, limits, runner)
 
     def serve(
         self,

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 from vallum.base import InputError
-from vallum.base.bounds import GIB, MIB
+from vallum.base.bounds import GIB, KIB, MIB
 from vallum.schema import Record
 
+_ARGV_BYTES = 16 * KIB  # it travels escaped in one word of a command, which the kernel bounds
+_MAX_FILES = 128  # each may be one descriptor
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 
 
@@ -69,6 +71,13 @@ class Job:
     def __post_init__(self) -> None:
         if not self.argv or any("\0" in word for word in self.argv):
             raise InputError("a job needs a command without NUL", code="sandbox.argv")
+        if sum(len(word.encode(errors="replace")) + 1 for word in self.argv) > _ARGV_BYTES:
+            raise InputError("the command of a job is too long", code="sandbox.argv")
+        if max(len(self.inputs), len(self.outputs), len(self.code)) > _MAX_FILES:
+            raise InputError(
+                f"a job has at most {_MAX_FILES} inputs, outputs and code files",
+                code="sandbox.files",
+            )
         for name in (*self.outputs, *self.code):
             _check_file_name(name)
         names = [entry.name for entry in self.inputs]

@@ -20,6 +20,8 @@ _NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 class Process:
     """A child that ends with us: when we die, the kernel kills it.
 
+    It ends with this object too, and before exit handlers run: keep it, and `stop` it in order.
+
     Attributes:
         pid: Of the outermost process; for a sandboxed one, bubblewrap's.
     """

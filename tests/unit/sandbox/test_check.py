@@ -1,5 +1,8 @@
 """Our own functions over hostile bytes: one subject, one bounded report, no verdict on doubt."""
 
+import gc
+import time
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -44,6 +47,13 @@ def test_a_started_check_serves_once(runner: BubblewrapRunner) -> None:
         assert check.serve(b"abc", str) == OF_ABC
         with pytest.raises(GateError, match="has served"):
             check.serve(b"abc", str)
+
+
+def test_a_started_check_keeps_its_runner() -> None:
+    with Check.start(BubblewrapRunner.open(), DIGEST, allowed=TABLE) as check:
+        gc.collect()
+        time.sleep(0.3)
+        assert check.serve(b"abc", str) == OF_ABC
 
 
 def test_an_unused_check_is_ended_and_reaped(runner: BubblewrapRunner) -> None:

@@ -336,17 +336,34 @@ def test_two_jobs_do_not_share_a_scratch_space(runner: BubblewrapRunner) -> None
     [
         lambda: Job(argv=()),
         lambda: Job(argv=("a\0b",)),
+        lambda: Job(argv=("x" * 20_000,)),
+        lambda: Job(argv=("x",), outputs=tuple(f"f{i}" for i in range(200))),
         lambda: Job(argv=("x",), outputs=("../x",)),
         lambda: Job(argv=("x",), code={"a/b": b""}),
         lambda: Job(argv=("x",), inputs=(Input("a", data=b""), Input("a", data=b""))),
         lambda: Input("a"),
         lambda: Input("..", data=b""),
     ],
-    ids=["empty", "nul", "output-path", "code-path", "input-twice", "input-empty", "input-path"],
+    ids=[
+        "empty",
+        "nul",
+        "long",
+        "many",
+        "output-path",
+        "code-path",
+        "input-twice",
+        "input-empty",
+        "input-path",
+    ],
 )
 def test_a_job_that_makes_no_sense_is_refused(make: Callable[[], object]) -> None:
     with pytest.raises(InputError):
         make()
+
+
+def test_the_longest_command_that_is_accepted_runs(runner: BubblewrapRunner) -> None:
+    outcome = runner.run(Job(argv=("/bin/echo", "\x01" * 16_000), limits=LIMITS))
+    assert (outcome.status, len(outcome.stdout)) == (Status.OK, 16_001)
 
 
 def test_a_missing_input_is_refused(runner: BubblewrapRunner, tmp_path: Path) -> None:
