@@ -21,6 +21,7 @@ _ENVIRONMENT = {
     "TMPDIR": "/tmp",  # noqa: S108 - inside
     "LANG": "C.UTF-8",
     "PYTHONDONTWRITEBYTECODE": "1",
+    "JOBLIB_MULTIPROCESSING": "0",  # there are no named semaphores; threads work
 }
 _NAMESPACES = (
     "--unshare-user",

@@ -16,6 +16,7 @@ from vallum.base import InputError
 from vallum.sandbox import BubblewrapRunner, Input, Job, Limits, Status
 
 MIB = 1 << 20
+REPOSITORY = Path(__file__).parents[3]
 LIMITS = Limits(
     memory_bytes=256 * MIB,
     cpu_s=20,
@@ -100,6 +101,9 @@ def test_exit_code_and_both_streams_come_back(runner: BubblewrapRunner) -> None:
         ("open('/etc/shadow').read()", "FileNotFoundError"),
         ("open('/etc/passwd').read()", "FileNotFoundError"),
         ("os.listdir('/work/shared')", "FileNotFoundError"),
+        ("os.listdir('/root')", "['.pyenv']|FileNotFoundError"),
+        (f"os.path.exists('{REPOSITORY}/pyproject.toml')", "False"),
+        (f"os.path.exists('{REPOSITORY}/src/vallum/py.typed')", "True"),
         ("os.listdir('/in')", "['mine']"),
         ("open('/in/mine', 'w')", "PermissionError|OSError"),
         ("os.unlink('/in/mine')", "PermissionError|OSError"),
@@ -112,7 +116,7 @@ def test_exit_code_and_both_streams_come_back(runner: BubblewrapRunner) -> None:
         ("sorted(p for p in os.listdir('/proc') if p.isdigit()).__len__() <= 4", "True"),
         ("open('/tmp/x', 'w').write('ok')", "2"),
         ("open('/out/x', 'w').write('ok')", "2"),
-        ("sorted(set(os.environ) - {'PATH','HOME','TMPDIR','LANG','PWD'})", "['LC_CTYPE', 'PYTHONDONTWRITEBYTECODE']|['PYTHONDONTWRITEBYTECODE']"),  # noqa: E501 - a table
+        ("sorted(set(os.environ) - {'PATH','HOME','TMPDIR','LANG','PWD'})", "['JOBLIB_MULTIPROCESSING', 'LC_CTYPE', 'PYTHONDONTWRITEBYTECODE']|['JOBLIB_MULTIPROCESSING', 'PYTHONDONTWRITEBYTECODE']"),  # noqa: E501 - a table
         ("os.getuid() == 0 or os.geteuid() == 0 or os.getgid() == 0", "False"),
         ("os.setuid(0)", "PermissionError"),
         ("[l.split()[1] for l in open('/proc/self/status') if l.startswith('Cap')]", str(["0" * 16] * 5)),  # noqa: E501 - a table
