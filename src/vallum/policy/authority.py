@@ -43,8 +43,7 @@ class Deny:
     record: DenyAssignment
     actions: frozenset[Action]
     excluded: frozenset[str]
-    condition: Condition | None
-    broken: bool  # its condition cannot be read: it hits
+    condition: Condition | None  # None: hits always, also where its text cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +228,7 @@ class Authority:
                         continue
                     if deny.record.do_not_apply_to_children and height > 0:
                         continue
-                    if deny.broken or deny.condition is None:
+                    if deny.condition is None:
                         return deny
                     # INVARIANT: unknown hits, so that an error never opens.
                     truth = deny.condition.evaluate(
@@ -308,18 +307,16 @@ def _index_denies(denies: Iterable[DenyAssignment]) -> dict[str, dict[str, tuple
     index: dict[str, dict[str, list[Deny]]] = {}
     for record in denies:
         condition: Condition | None = None
-        broken = False
         if record.condition:
             try:
                 condition = parse_condition(record.condition)
             except (InputError, LimitExceededError):
-                broken = True
+                condition = None  # it hits always
         deny = Deny(
             record,
             _denied(record),
             frozenset(record.exclude_principals),
             condition,
-            broken,
         )
         for principal_id in record.principals:
             index.setdefault(principal_id, {}).setdefault(record.scope, []).append(deny)

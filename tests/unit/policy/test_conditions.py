@@ -86,6 +86,8 @@ def truth(text: str) -> bool | None:
         ("@Resource[tag:none] StringEquals 'x' OR ActionMatches{'x'}", None),
         ("@Resource[tag:none] StringEquals 'x' AND ActionMatches{'x'}", False),
         ("@Resource[tag:none] StringEquals 'x' AND ActionMatches{'*'}", None),
+        ("@Principal[id] StringEquals @Principal[group]", None),  # which of them?
+        ("@Principal[id] ForAllOfAllValues:StringNotEquals @Principal[group]", True),
         ("@Resource[tag:none] ForAllOfAllValues:StringEquals {'x'}", None),
         (r"@Resource[tag:team] StringEquals 'it\'s'", False),
     ],

@@ -499,3 +499,42 @@ def test_policy_may_ask_for_two_persons_to_break_the_glass() -> None:
 def test_every_action_can_be_decided(action: Action) -> None:
     authority = Authority.compile([], [give(OWNER, "ws-1"), give(DATA_OWNER, "ws-1")])
     assert allows(authority, action, WS, facts=RequestFacts(now=NOW, interactive=True))
+
+
+@pytest.mark.parametrize(
+    ("condition", "allowed"),
+    [
+        ("@Resource[label] StringEquals 'public'", True),  # unclassified is not public
+        ("@Resource[label] StringNotEquals 'public'", False),
+        ("@Resource[tag:x] StringEquals 'y'", False),  # cannot be decided: hits
+        ("NOT @Resource[tag:x] StringEquals 'y'", False),
+        ("not a condition", False),
+        ("(" * 9_000, False),
+    ],
+)
+def test_a_deny_hits_unless_its_condition_is_known_to_be_false(
+    condition: str, *, allowed: bool
+) -> None:
+    deny = DenyAssignment(
+        id="d", name="d", scope="ws-1", actions=("*",), principals=("*",), condition=condition
+    )
+    authority = Authority.compile([], [give(READER, "ws-1")], [deny])
+    assert allows(authority, "data/read", DATA) is allowed
+
+
+@pytest.mark.parametrize("condition", ["@Resource[tag:x] StringEquals 'y'", "no", "(" * 9_000])
+def test_an_assignment_whose_condition_cannot_be_decided_grants_nothing(condition: str) -> None:
+    authority = Authority.compile([], [give(READER, "ws-1", condition=condition)])
+    assert not allows(authority, "data/read", DATA)
+
+
+def test_a_disabled_group_gives_nothing() -> None:
+    caller = Caller(id="user-1", kind=PrincipalKind.USER, name="u", groups=("grp-2",))
+    off = Principal(
+        id="grp-2", kind=PrincipalKind.GROUP, name="h", members=("user-1",), disabled=True
+    )
+    roles = [give(READER, "ws-1", to="grp-2")]
+    assert not allows(
+        Authority.compile([], roles, (), [*_directory()[:2], off]), "data/read", DATA, caller
+    )
+    assert allows(Authority.compile([], roles, (), _directory()), "data/read", DATA, caller)

@@ -283,6 +283,15 @@ def test_explain_names_the_missing_right_and_who_can_grant_it(
     assert explanation.missing[0].grantors == grantors
 
 
+def test_explain_finds_grantors_without_a_directory_too() -> None:
+    authority = Authority.compile([], [give(OWNER, "ann"), give(READER, "bob")])
+    bob = Caller(id="bob", kind=PrincipalKind.USER, name="bob")
+    ask = Ask(action="data/write", resource=DATA)
+    decision = decide([ask], bob, authority=authority, facts=FACTS)
+    missing = explain(decision, authority=authority, facts=FACTS).missing
+    assert [one.grantors for one in missing] == [("ann",)]
+
+
 def test_explain_of_an_allowed_request_names_what_allowed_it() -> None:
     authority = Authority.compile([], [give(READER, "bob")])
     bob = Caller(id="bob", kind=PrincipalKind.USER, name="bob")
