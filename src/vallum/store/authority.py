@@ -30,6 +30,8 @@ from vallum.store.tables import meta, records, set_roots
 AUTHORITY_KINDS = frozenset(
     {
         "alias",
+        "approval",
+        "break-glass",
         "budget",
         "credential",
         "deny-assignment",
