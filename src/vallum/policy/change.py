@@ -84,6 +84,7 @@ def whatif(
 ) -> tuple[AccessDifference, ...]:
     """Return every right on `resources` that any principal of either side would gain or lose."""
     after = apply_change(authority, change)
+    facts = RequestFacts(now=facts.now, purpose=facts.purpose, interactive=True)  # rights only
     found: list[AccessDifference] = []
     for principal_id in sorted({*_actors(authority), *_actors(after)}):
         old, new = _caller(authority, principal_id), _caller(after, principal_id)

@@ -67,8 +67,11 @@ def explain(decision: Decision, *, authority: Authority, facts: RequestFacts) ->
 
 
 def _bare(facts: RequestFacts) -> RequestFacts:
-    """Return the circumstances without the step: its evidence is explained by the reasons."""
-    return RequestFacts(now=facts.now, purpose=facts.purpose)
+    """Return the circumstances in which only rights matter.
+
+    Missing evidence and a missing interactive session are told by the reasons.
+    """
+    return RequestFacts(now=facts.now, purpose=facts.purpose, interactive=True)
 
 
 def _candidates(authority: Authority) -> list[Caller]:

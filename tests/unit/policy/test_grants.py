@@ -283,6 +283,19 @@ def test_explain_names_the_missing_right_and_who_can_grant_it(
     assert explanation.missing[0].grantors == grantors
 
 
+def test_rights_that_need_an_interactive_session_are_explained_and_compared_too() -> None:
+    authority = world(give(OWNER, "ann"), give(READER, "bob"))
+    ask = Ask(action="approvals/write", resource=WS)
+    ann = decide([ask], authority.caller_of("ann"), authority=authority, facts=FACTS)
+    assert [reason.kind for reason in ann.reasons] == ["session"]
+    assert explain(ann, authority=authority, facts=FACTS).missing == ()
+    bob = decide([ask], authority.caller_of("bob"), authority=authority, facts=FACTS)
+    assert explain(bob, authority=authority, facts=FACTS).missing[0].grantors == ("ann",)
+    change = AccessChange(assign=(give(OWNER, "eve"),))
+    gained = whatif(authority, change, resources=(WS,), facts=FACTS)
+    assert "approvals/write" in {one.action for one in gained}
+
+
 def test_explain_finds_grantors_without_a_directory_too() -> None:
     authority = Authority.compile([], [give(OWNER, "ann"), give(READER, "bob")])
     bob = Caller(id="bob", kind=PrincipalKind.USER, name="bob")
