@@ -12,6 +12,7 @@ from vallum.base.errors import VallumError
 from vallum.formats import Member, TarArchive, ZipArchive, read_safetensors_header
 from vallum.formats.parquet_footer import read_footer
 from vallum.scan.graphs import is_saved_model, scan_onnx, scan_saved_model, scan_torchscript
+from vallum.scan.hdf5 import scan_hdf5
 from vallum.scan.images import jpeg_fault, png_fault
 from vallum.scan.packed import expand, gather, packing
 from vallum.scan.pickles import PickleFile, looks_like_pickle, scan_pickle
@@ -99,8 +100,7 @@ class Inspector:
         if head[:3] == b"\xff\xd8\xff":
             return self._fault("jpeg", jpeg_fault(data), member)
         if head[:8] == b"\x89HDF\r\n\x1a\n":
-            self._findings.code_capable = True
-            self._add("hdf5.unread", "HDF5 is not read yet, so it may carry code", member)
+            scan_hdf5(data, self._findings, self._model, member)
             return "hdf5"
         if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= len(data):  # noqa: PLR2004 - `{}`
             read_safetensors_header(data, self._model)
