@@ -131,10 +131,6 @@ class Inspector:
         return "unknown"
 
     def _packed(self, data: memoryview, kind: str, member: str, depth: int) -> str:
-        if kind == "lz4":
-            self._findings.code_capable = True
-            self._add("packed.unread", "LZ4 streams are not read", member)
-            return kind
         if not self._deeper(depth, member):
             return kind
         inner = expand(data, kind, self._archive)

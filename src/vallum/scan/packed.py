@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 
 from vallum.base.bounds import MIB, ArchiveBounds
 from vallum.base.errors import InputError, LimitExceededError
+from vallum.scan.lz4_frame import lz4_chunks
 
 _CHUNK = 1 << 20
 _IN_MEMORY = 8 * MIB
@@ -102,12 +103,14 @@ def _part(data: memoryview, kind: str) -> Generator[bytes, None, int]:
     try:
         if kind in ("gzip", "zlib"):
             return (yield from _inflate(data, 31 if kind == "gzip" else 15))
+        if kind == "lz4":
+            return (yield from lz4_chunks(data))
         if kind == "bz2":
             return (yield from _bounded(data, bz2.BZ2Decompressor(), kind))
         form = lzma.FORMAT_XZ if kind == "xz" else lzma.FORMAT_ALONE
         opener = lzma.LZMADecompressor(format=form, memlimit=256 * MIB)
         return (yield from _bounded(data, opener, kind))
-    except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError) as error:
+    except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError, IndexError) as error:
         raise InputError(f"the {kind} stream is malformed", code="packed.malformed") from error
 
 
