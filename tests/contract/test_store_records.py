@@ -343,3 +343,42 @@ def test_another_workspaces_rows_are_refused(
 def test_authority_kinds_cover_access_and_keys() -> None:
     assert {"role", "role-assignment", "deny-assignment", "principal", "credential",
             "wrapped-key", "deployment"} <= AUTHORITY_KINDS  # fmt: skip
+
+
+def test_a_connection_that_dies_in_a_transaction_changes_nothing(
+    postgresql: Callable[[], str], records: Records, permit: Permit
+) -> None:
+    database = Database.open(postgresql())
+    database.migrate()
+    with pytest.raises(UnavailableError), database.transaction() as tx:
+        records.put(tx, permit, KIND, assignment(1), on=WS)
+        pid = tx.connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        with database.snapshot() as snap:
+            snap.connection.exec_driver_sql(f"SELECT pg_terminate_backend({pid}, 5000)")
+        records.put(tx, permit, KIND, assignment(2), on=WS)
+    with database.transaction() as tx:  # and the lock is free
+        assert records.load_authority(tx).generation == 0
+    database.close()
+
+
+@pytest.mark.parametrize("moment", ["before", "commit"])
+def test_a_connection_that_dies_at_commit_is_told_apart(
+    postgresql: Callable[[], str], records: Records, permit: Permit, moment: str
+) -> None:
+    database = Database.open(postgresql())
+    database.migrate()
+    with pytest.raises(UnavailableError) as caught, database.transaction() as tx:
+        records.put(tx, permit, KIND, assignment(1), on=WS)
+        pid = tx.connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        with database.snapshot() as snap:
+            snap.connection.exec_driver_sql(f"SELECT pg_terminate_backend({pid}, 5000)")
+        if moment == "before":
+            tx.connection.exec_driver_sql("SELECT 1")
+    assert (
+        caught.value.code
+        == {
+            "before": "store.unavailable",
+            "commit": "store.commit-unknown",
+        }[moment]
+    )
+    database.close()
