@@ -214,3 +214,21 @@ def test_an_inline_array_of_objects_is_followed_as_a_pickle() -> None:
     nested = P4 + stack_global("os", "system") + CALL
     assert scan(joblib_array(1, nested, "O8"))[0] is ScanVerdict.MALICIOUS
     assert scan(joblib_array(1, P4 + b"]N\x85a.", "O8"))[0] is ScanVerdict.DATA_LIKE
+
+
+def test_what_one_loader_skips_as_an_array_is_judged_as_the_other_reads_it() -> None:
+    hidden = b"0" + stack_global("os", "system") + b"(" + text("echo") + b"tR."
+    data = joblib_array(len(hidden), hidden, "S1")
+    assert scan(data)[0] is ScanVerdict.MALICIOUS
+
+
+def safetensors(body: bytes) -> bytes:
+    """A valid file that reads as a pickle too: `X` jumps over `{"`, `P` takes a line."""
+    header = b'{"NP":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (len(body), len(body))
+    length = 0x558
+    return struct.pack("<Q", length) + header.ljust(length) + body
+
+
+def test_a_file_of_two_formats_is_judged_as_both() -> None:
+    assert scan(safetensors(b"\n0plain numbers")) == (ScanVerdict.CLEAN, [])
+    assert scan(safetensors(b"\n0cos\nsystem\n(S'echo'\ntR."))[1] == ["file.polyglot"]

@@ -15,7 +15,7 @@ from vallum.scan.graphs import is_saved_model, scan_onnx, scan_saved_model, scan
 from vallum.scan.hdf5 import scan_hdf5
 from vallum.scan.images import jpeg_fault, png_fault
 from vallum.scan.packed import expand, gather, packing
-from vallum.scan.pickles import PickleFile, looks_like_pickle, scan_pickle
+from vallum.scan.pickles import PickleFile, acts_as_pickle, looks_like_pickle, scan_pickle
 from vallum.scan.report import Findings
 from vallum.scan.tensors import scan_gguf, scan_npy
 from vallum.scan.texts import scan_text
@@ -32,6 +32,7 @@ _MAX_TEXT = 64 * MIB
 _TEXT_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 _ZIP_END, _ZIP_ENTRY = b"PK\x05\x06", b"PK\x01\x02"
 _ZIP_TAIL = 22 + 65_535
+_READ_AS_PICKLE = frozenset({"pickle", "joblib", "torch-legacy", "text", "yaml", "jinja"})
 _STORAGE = re.compile(r"^(data|constants)/(\d+)$")
 
 
@@ -55,13 +56,16 @@ class Inspector:
         if _EXECUTABLE_NAME.search(name):
             self._add("file.executable-name", "a loader could run a file of this name", member)
         try:
-            return self._inspect(data, member, depth)
+            kind = self._inspect(data, member, depth)
         except VallumError as error:
             self._add(error.code, error.message, member)
             return "malformed"
         except (RecursionError, MemoryError):
             self._add("file.too-complex", "the file is nested beyond what is read", member)
             return "malformed"
+        if kind not in _READ_AS_PICKLE and acts_as_pickle(data, self._model):
+            self._add("file.polyglot", f"the {kind} file also acts as a pickle", member)
+        return kind
 
     def _inspect(self, data: memoryview, member: str, depth: int) -> str:
         head = bytes(data[:512])

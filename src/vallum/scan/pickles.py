@@ -65,6 +65,12 @@ def looks_like_pickle(data: memoryview, bounds: ModelBounds) -> bool:
     return bool(named and found.calls) or any(is_dangerous(g.module, g.name) for g in named)
 
 
+def acts_as_pickle(data: memoryview, bounds: ModelBounds) -> bool:
+    """Whether a file of another format would also import something if it were unpickled."""
+    found = trace(data, 0, bounds)
+    return bool(found.globals) or any(kind != "fault" for _, kind, _ in found.odd)
+
+
 def scan_pickle(
     data: memoryview,
     findings: Findings,
@@ -128,6 +134,8 @@ class _Judge:
                 break
             legacy = legacy or (streams == 0 and found.result == _TORCH_MAGIC)
             self._judge(found, legacy=legacy)
+            if self._arrays:
+                self._judge_plain(at)
             storages.update(self._storages(found))
             streams += 1
             at = found.end
@@ -158,6 +166,12 @@ class _Judge:
             if not ((self._persistent or legacy) and _storage(fetched)):
                 message = "an object is fetched by a persistent id"
                 self._add("pickle.persistent-id", message, fetched.offset)
+
+    def _judge_plain(self, at: int) -> None:
+        """Judge the stream as the plain loader reads it: arrays stepped over are opcodes there."""
+        plain = trace(self._data, at, self._bounds)
+        plain.odd = [odd for odd in plain.odd if odd[1] not in ("fault", "leftover", "state")]
+        self._judge(plain)
 
     def _judge_name(self, name: Global) -> None:
         if is_allowed(name.module, name.name):
