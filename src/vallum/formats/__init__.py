@@ -3,6 +3,7 @@
 from vallum.formats.document import load_json, load_yaml
 from vallum.formats.member import Member
 from vallum.formats.onnx_header import OnnxHeader, OnnxValue, read_onnx_header
+from vallum.formats.parquet_footer import ParquetFooter, read_footer
 from vallum.formats.protobuf import Field, fields
 from vallum.formats.safetensors_header import (
     SafetensorsHeader,
@@ -18,6 +19,7 @@ __all__ = [
     "Member",
     "OnnxHeader",
     "OnnxValue",
+    "ParquetFooter",
     "SafetensorsHeader",
     "TarArchive",
     "TensorInfo",
@@ -26,6 +28,7 @@ __all__ = [
     "identify_table",
     "load_json",
     "load_yaml",
+    "read_footer",
     "read_onnx_header",
     "read_safetensors_header",
     "read_table",

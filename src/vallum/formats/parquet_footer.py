@@ -26,7 +26,7 @@ class ParquetFooter:
     uncompressed_bytes: int
 
 
-def read_footer(data: bytes, bounds: TableBounds) -> ParquetFooter:
+def read_footer(data: bytes | memoryview, bounds: TableBounds) -> ParquetFooter:
     """Read and bound the footer.
 
     Raises:
@@ -35,15 +35,15 @@ def read_footer(data: bytes, bounds: TableBounds) -> ParquetFooter:
 
     Source: apache/parquet-format, README and `parquet.thrift`; Thrift compact protocol.
     """
-    if len(data) < 2 * len(_MAGIC) + 4 or data[:4] != _MAGIC:
+    if len(data) < 2 * len(_MAGIC) + 4 or bytes(data[:4]) != _MAGIC:
         refuse("format.parquet.magic", "the file does not begin as Parquet")
-    if data[-4:] != _MAGIC:
+    if bytes(data[-4:]) != _MAGIC:
         refuse("format.parquet.magic", "the file does not end as Parquet")
     length = int.from_bytes(data[-_TAIL:-4], "little")
     if length > len(data) - _TAIL - 4:
         refuse("format.parquet.footer", "the footer is longer than the file")
     within(length, MODEL.max_header_bytes, "format.parquet.footer-too-large", "footer bytes")
-    reader = _Compact(data[-_TAIL - length : -_TAIL])
+    reader = _Compact(bytes(data[-_TAIL - length : -_TAIL]))
     footer = reader.struct()
     schema, rows, groups = footer.get(2), footer.get(3), footer.get(4)
     if not isinstance(schema, list) or not isinstance(rows, int) or not isinstance(groups, list):

@@ -9,8 +9,13 @@ from collections.abc import Iterator
 
 from vallum.base.bounds import ARCHIVE, MIB, MODEL, TABLE, ArchiveBounds, ModelBounds
 from vallum.base.errors import VallumError
-from vallum.formats import Member, TarArchive, ZipArchive, read_safetensors_header
-from vallum.formats.parquet_footer import read_footer
+from vallum.formats import (
+    Member,
+    TarArchive,
+    ZipArchive,
+    read_footer,
+    read_safetensors_header,
+)
 from vallum.scan.graphs import is_saved_model, scan_onnx, scan_saved_model, scan_torchscript
 from vallum.scan.hdf5 import scan_hdf5
 from vallum.scan.images import jpeg_fault, png_fault
@@ -97,7 +102,7 @@ class Inspector:
             scan_gguf(data, self._findings, self._model)
             return "gguf"
         if head[:4] == b"PAR1":
-            read_footer(bytes(data), TABLE)
+            read_footer(data, TABLE)
             return "parquet"
         if head[:8] == b"\x89PNG\r\n\x1a\n":
             return self._fault("png", png_fault(data), member)
