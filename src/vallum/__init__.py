@@ -7,11 +7,13 @@ ws.data.create("patients", "patients.csv")
 
 from typing import TYPE_CHECKING
 
+from vallum.base.version import VERSION
+
 if TYPE_CHECKING:
     from vallum.sdk import Client as Client
     from vallum.sdk import connect as connect
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["Client", "__version__", "connect"]
 
 

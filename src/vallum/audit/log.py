@@ -463,6 +463,10 @@ class Log:
         except msgspec.DecodeError as error:
             raise IntegrityError("a log entry is damaged", code="audit.entry") from error
 
+    def hash_of(self, logged: Logged) -> bytes:
+        """Return the leaf hash of an entry."""
+        return leaf_hash(logged.leaf)
+
     def sign_head(self, head: Head) -> str:
         """Return the signed note of a head."""
         return sign_checkpoint(
@@ -491,7 +495,7 @@ def _mint(
         entry_id=entry.id,
         principal_id=entry.principal_id,
         # A step that asks for nothing touches only what is the caller's own.
-        grants=grants if grants else [("own", own)],
+        grants=grants or [("own", own)],
         lifetime_s=lifetime_s,
         monotonic=clock.monotonic,
     )

@@ -87,10 +87,9 @@ class Publisher:
             self._keep(note)
             return note
 
-    def newest(self) -> str:
+    def newest_in(self, snap: Snapshot) -> str:
         """Return the newest published note; empty before the first."""
-        with self._database.snapshot() as snap:
-            return self._newest(snap)[1]
+        return self._newest(snap)[1]
 
     def inclusion(self, index: int) -> tuple[tuple[bytes, ...], str]:
         """Return the inclusion proof of an entry in the newest checkpoint, and its note."""

@@ -1,6 +1,7 @@
 """Room `crypto`: keys, envelope encryption, streams, signatures; the only user of crypto code."""
 
 from vallum.crypto.keyring import DataKey, Keyring
+from vallum.crypto.model_signing import sign_manifest, verify_manifest
 from vallum.crypto.provider import FileKeyProvider, KeyProvider, WrappedKey
 from vallum.crypto.purposes import Purpose
 from vallum.crypto.signing import SigningKey, VerifyKey, sign_envelope, verify_envelope
@@ -49,7 +50,9 @@ __all__ = [
     "random_token",
     "seal",
     "sign_envelope",
+    "sign_manifest",
     "unseal",
     "verify_envelope",
     "verify_mac",
+    "verify_manifest",
 ]

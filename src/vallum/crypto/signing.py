@@ -115,6 +115,15 @@ class SigningKey:
         return cls(ed25519.Ed25519PrivateKey.from_private_bytes(seed.reveal()))
 
     @classmethod
+    def p256_from_seed(cls, seed: Secret) -> Self:
+        """Return the P-256 key of a seed of at least 40 bytes (FIPS 186-5, appendix A.2.1)."""
+        order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+        if len(seed.reveal()) < 40:  # noqa: PLR2004 - 64 bits more than the order
+            raise InputError("the seed is too short", code="crypto.key-form")
+        scalar = int.from_bytes(seed.reveal(), "big") % (order - 1) + 1
+        return cls(ec.derive_private_key(scalar, ec.SECP256R1()))
+
+    @classmethod
     def from_pem(cls, data: bytes, *, password: Secret | None = None) -> Self:
         """Read a PEM private key.
 

@@ -1,0 +1,1 @@
+"""The HTTP door: routes from one table, limits before parsing, problems as answers."""

@@ -1,0 +1,1 @@
+"""Room `workspace`: the life of assets. `perform` in `kernel`, wiring in `bootstrap`."""

@@ -1,0 +1,295 @@
+"""The composition root: opens or makes a workspace. Adapters are chosen here and nowhere else.
+
+DATA/          database, objects, tiles: may be copied and backed up
+DATA.keys/     0700: key-encryption keys, anchor, owner's credential, certificates: never
+               in a backup
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from vallum.audit import FileAnchor, Log, LogKeys, Publisher, Refusals, Tiles
+from vallum.base import (
+    Clock,
+    ConflictError,
+    InputError,
+    IntegrityError,
+    Secret,
+    SystemClock,
+    UnavailableError,
+    new_id,
+    timestamp,
+    write_atomic,
+)
+from vallum.crypto import FileKeyProvider, Keyring, Purpose, WrappedKey, make_certificates
+from vallum.identity import Authenticator, Throttle, mint, with_secret
+from vallum.policy import BUILT_IN_ROLES
+from vallum.sandbox import BubblewrapRunner
+from vallum.schema import (
+    Credential,
+    EntryKind,
+    Principal,
+    PrincipalKind,
+    RoleAssignment,
+    Workspace,
+)
+from vallum.store import Database, Objects, Records, open_backend
+from vallum.workspace.house import House
+from vallum.workspace.intent import settle_all
+from vallum.workspace.kernel import Kernel
+from vallum.workspace.steps.table import STEPS
+
+SYSTEM_START = "system-start"
+SYSTEM_WORKER = "system-worker"
+OWNER_ROLES = ("Owner", "Vallum Data Owner")
+WORKER_ROLE = "Vallum System"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a workspace lives."""
+
+    data: Path
+    keys: Path
+    database_url: str = ""  # empty: SQLite in the data folder
+    objects_url: str = ""  # empty: files in the data folder
+
+    @classmethod
+    def below(cls, data: Path) -> "Places":
+        """Return the default places for a data folder: the keys lie beside it, not in it."""
+        data = data.resolve()
+        return cls(data=data, keys=data.with_name(data.name + ".keys"))
+
+    @property
+    def owner_key(self) -> Path:
+        """Return the owner's credential file."""
+        return self.keys / "owner.key"
+
+    @property
+    def anchor(self) -> Path:
+        """Return the anchor file."""
+        return self.keys / "anchor"
+
+
+def exists(places: Places) -> bool:
+    """Tell whether a workspace was made here."""
+    return (places.keys / "workspace.json").exists()
+
+
+class _Sealed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What opens a workspace, beside the keys: never in the data folder."""
+
+    workspace_id: str
+    name: str
+    wrapped: WrappedKey
+
+
+def create(
+    places: Places,
+    *,
+    name: str = "main",
+    owner: str = "owner",
+    passphrase: Secret | None = None,
+    clock: Clock | None = None,
+) -> None:
+    """Make a workspace with its first owner, whose key is written to a 0600 file.
+
+    Raises:
+        ConflictError: There is one here already.
+        UnavailableError: A folder cannot be written.
+    """
+    if exists(places):
+        raise ConflictError(f"`{places.data}` is a workspace already", code="workspace.exists")
+    used = SystemClock() if clock is None else clock
+    try:
+        places.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        places.keys.mkdir(parents=True, exist_ok=True, mode=0o700)
+        places.keys.chmod(0o700)
+    except OSError as error:
+        raise UnavailableError(f"`{places.data}` cannot be made: {error.strerror}") from error
+    if any(places.data.iterdir()):
+        raise ConflictError(
+            f"`{places.data}` is not empty",
+            code="workspace.folder",
+            hint="choose an empty folder, or remove what an interrupted first start left",
+        )
+    for leftover in places.keys.glob("kek-*.json"):
+        leftover.unlink()  # of a first start that never finished: it protects nothing
+    provider = FileKeyProvider.create(places.keys, passphrase=passphrase)
+    workspace_id = str(new_id("ws"))
+    keyring, wrapped = Keyring.create(provider, workspace_id)
+    sealed = _Sealed(workspace_id=workspace_id, name=name, wrapped=wrapped)
+    house = _assemble(places, sealed, provider, keyring, used)
+    house.database.migrate()
+    token = _first_rows(house, name=name, owner=owner)
+    write_atomic(places.owner_key, token.reveal() + b"\n")
+    house.publisher.checkpoint()
+    # Last: without this file there is no workspace, and a first start begins again.
+    write_atomic(places.keys / "workspace.json", msgspec.json.encode(sealed))
+    house.database.close()
+
+
+def _first_rows(house: House, *, name: str, owner: str) -> Secret:
+    now = timestamp(house.clock.now())
+    user = Principal(id=str(new_id("user")), kind=PrincipalKind.USER, name=owner)
+    worker = Principal(id=SYSTEM_WORKER, kind=PrincipalKind.SYSTEM, name="worker")
+    key_id = str(new_id("key"))
+    token, secret = mint(key_id)
+    credential = with_secret(
+        Credential(id=key_id, principal_id=user.id, name="owner", secret_hash="", created_at=now),
+        key=house.credential_key(),
+        secret=secret,
+    )
+    roles = {role.name: role.id for role in BUILT_IN_ROLES}
+    grants = [(user.id, role) for role in OWNER_ROLES] + [(worker.id, WORKER_ROLE)]
+    top = house.workspace_id
+    with house.log.transaction() as tx:
+        permit = house.log.system_permit(
+            tx,
+            step="workspace.create",
+            kind=EntryKind.GENESIS,
+            principal_id=SYSTEM_START,
+            resources=(top,),
+        )
+        put = house.records.put
+        workspace = Workspace(id=top, name=name, created_at=now)
+        changes = [
+            put(tx, permit, "workspace", workspace, on=top, name=name),
+            put(tx, permit, "principal", user, on=top, parent_id=top, name=owner),
+            put(tx, permit, "principal", worker, on=top, parent_id=top, name="system.worker"),
+            put(tx, permit, "credential", credential, on=top, parent_id=user.id),
+        ]
+        for principal_id, role in grants:
+            assignment = RoleAssignment(
+                id=str(new_id("ra")), role_id=roles[role], principal_id=principal_id, scope=top
+            )
+            changes.append(put(tx, permit, "role-assignment", assignment, on=top, parent_id=top))
+        house.log.seal(tx, permit, changes=changes)
+    return token
+
+
+@contextlib.contextmanager
+def opened(
+    places: Places, *, passphrase: Secret | None = None, clock: Clock | None = None
+) -> Iterator[Kernel]:
+    """Open a workspace for as long as the block runs; one process at a time holds it.
+
+    In this order: lock, keys, database, anchors, tables, settlement of what a crash left.
+
+    Raises:
+        InputError: There is no workspace here.
+        ConflictError: Another process has it open.
+        SealedError: The keys do not open.
+        IntegrityError: Something is not what was recorded; nothing is used.
+    """
+    if not exists(places):
+        raise InputError(
+            f"`{places.data}` holds no workspace", code="workspace.none", hint="vallum up makes one"
+        )
+    with _locked(places.keys / "lock"):
+        try:
+            data = (places.keys / "workspace.json").read_bytes()
+            sealed = msgspec.json.decode(data, type=_Sealed)
+        except (OSError, msgspec.DecodeError) as error:
+            raise IntegrityError("workspace.json is damaged", code="workspace.file") from error
+        provider = FileKeyProvider.open(places.keys, passphrase=passphrase)
+        keyring = Keyring.open(provider, sealed.wrapped, sealed.workspace_id)
+        used = SystemClock() if clock is None else clock
+        house = _assemble(places, sealed, provider, keyring, used)
+        try:
+            house.database.migrate()
+            house.publisher.check_anchors()
+            _check_owner(house)
+            settle_all(house)
+            yield Kernel(house, STEPS)
+        finally:
+            house.close()
+
+
+def _check_owner(house: House) -> None:
+    """Refuse a database of another workspace, or one whose newest entry is not its state."""
+    with house.database.snapshot() as snapshot:
+        house.records.get(snapshot, "workspace", house.workspace_id, Workspace)
+        last = house.log.entries(snapshot, limit=1, newest_first=True)
+        generation = house.records.authority_generation(snapshot)
+        root = house.records.authority_root(snapshot)
+    held = [logged.entry for logged in last if logged.entry.authority_root]
+    if held and (held[0].generation != generation or held[0].authority_root != root):
+        raise IntegrityError(
+            "the authority rows are not those that the log ends with", code="store.authority"
+        )
+
+
+def _assemble(
+    places: Places, sealed: _Sealed, provider: FileKeyProvider, keyring: Keyring, clock: Clock
+) -> House:
+    objects = places.data / "objects"
+    if not places.objects_url:
+        objects.mkdir(mode=0o700, exist_ok=True)
+    url = places.database_url or f"sqlite:///{places.data}/vallum.db"
+    backend = open_backend(places.objects_url or objects.as_uri())
+    database = Database.open(url)
+    records = Records(keyring)
+    log = Log(
+        database, records, LogKeys(keyring), clock=clock, origin=f"vallum/{sealed.workspace_id}"
+    )
+    tiles = Tiles(places.data / "log")
+    anchors = (FileAnchor(places.anchor),)
+    return House(
+        folder=places.data,
+        workspace_id=sealed.workspace_id,
+        name=sealed.name,
+        database=database,
+        records=records,
+        objects=Objects(backend, keyring),
+        log=log,
+        publisher=Publisher(database, log, tiles, anchors),
+        tiles=tiles,
+        anchors=anchors,
+        refusals=Refusals(log, clock.monotonic),
+        keyring=keyring,
+        provider=provider,
+        authenticator=Authenticator(keyring.derive(Purpose.CREDENTIAL), Throttle(clock.monotonic)),
+        open_runner=BubblewrapRunner.open,
+        clock=clock,
+    )
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConflictError(
+                "another process has this workspace open",
+                code="workspace.locked",
+                hint="stop the other `vallum up`, or talk to it over HTTPS",
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def ensure_certificates(places: Places, hosts: list[str], clock: Clock) -> None:
+    """Make the local authority and the server certificate on the first start.
+
+    A certificate for other hosts, or one that expires within 30 days, is made anew.
+    """
+    wanted = "\n".join(sorted(hosts))
+    marker = places.keys / "tls.hosts"
+    if marker.exists() and marker.read_text() == wanted and (places.keys / "server.pem").exists():
+        return
+    made = make_certificates(hosts, now=clock.now())
+    write_atomic(places.keys / "ca.pem", made.ca, mode=0o644)
+    write_atomic(places.keys / "ca-key.pem", made.ca_key)
+    write_atomic(places.keys / "server-key.pem", made.server_key)
+    write_atomic(places.keys / "server.pem", made.server)
+    write_atomic(marker, wanted.encode())

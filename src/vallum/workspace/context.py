@@ -1,0 +1,285 @@
+"""Names to records and records to resources, inside one consistent snapshot.
+
+The chain of scopes comes from the records that are read here, never from a string of the caller.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from vallum.base import InputError, NotFoundError, check_name, is_id
+from vallum.schema import (
+    Ask,
+    Asset,
+    AssetVersion,
+    Connection,
+    Credential,
+    Deployment,
+    Endpoint,
+    Evidence,
+    Job,
+    Principal,
+    PrincipalKind,
+    Record,
+    Resource,
+    Role,
+)
+from vallum.store import Records, Snapshot
+
+R = TypeVar("R", bound=Record)
+
+_PAGE = 1000
+_VERSION_DIGITS = 9
+ASSET_KINDS = ("data", "model")
+_PATHS = {
+    "connection": "connections",
+    "data": "data",
+    "endpoint": "onlineEndpoints",
+    "job": "jobs",
+    "model": "models",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A read view for resolving what a request names."""
+
+    records: Records
+    snapshot: Snapshot
+    workspace_id: str
+
+    # -- resources ------------------------------------------------------------------------------
+
+    def workspace(self) -> Resource:
+        """Return the workspace as a resource."""
+        return Resource(
+            id=self.workspace_id,
+            kind="workspace",
+            chain=(self.workspace_id,),
+            label="general",
+            kind_path="workspaces",
+        )
+
+    def asset_resource(self, asset: Asset) -> Resource:
+        """Return a data asset or model (without a version) as a resource."""
+        return Resource(
+            id=asset.id,
+            kind=asset.kind,
+            chain=(asset.id, self.workspace_id),
+            tags=asset.tags,
+            label="public",  # a name carries no content; its versions have labels of their own
+            kind_path=_PATHS[asset.kind],
+        )
+
+    def version_resource(self, version: AssetVersion) -> Resource:
+        """Return a version as a resource; evidence is about its digest."""
+        return Resource(
+            id=version.id,
+            kind=f"{version.kind}-version",
+            chain=(version.id, version.asset_id, self.workspace_id),
+            label=version.label,
+            tags=version.tags,
+            digest=version.digest,
+            kind_path=f"{_PATHS[version.kind]}/versions",
+        )
+
+    def endpoint_resource(self, endpoint: Endpoint) -> Resource:
+        """Return an endpoint as a resource."""
+        return Resource(
+            id=endpoint.id,
+            kind="endpoint",
+            chain=(endpoint.id, self.workspace_id),
+            stage=endpoint.stage,
+            label="general",
+            kind_path=_PATHS["endpoint"],
+        )
+
+    def plain(self, kind: str, identity: str, *, label: str = "general") -> Resource:
+        """Return a job, connection, principal, role, … as a resource below the workspace."""
+        return Resource(
+            id=identity,
+            kind=kind,
+            chain=(identity, self.workspace_id),
+            label=label,
+            kind_path=_PATHS[kind],
+        )
+
+    # -- records --------------------------------------------------------------------------------
+
+    def named(self, kind: str, name: str, type_: type[R], *, parent_id: str | None = None) -> R:
+        """Return the record called `name` (or with that id).
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        found = self.find(kind, name, type_, parent_id=parent_id)
+        if found is None:
+            raise NotFoundError(f"no {kind} is called `{name}`", hint=f"vallum {kind} list")
+        return found
+
+    def find(
+        self, kind: str, name: str, type_: type[R], *, parent_id: str | None = None
+    ) -> R | None:
+        """Return the record called `name` (or with that id), or None."""
+        if is_id(name):
+            try:
+                return self.records.get(self.snapshot, kind, name, type_)
+            except NotFoundError:
+                return None
+        check_name(name, what=f"{kind} name")
+        parent = self.workspace_id if parent_id is None else parent_id
+        return self.records.find(self.snapshot, kind, parent, name, type_)
+
+    def asset(self, kind: str, name: str) -> Asset:
+        """Return a data asset or model by name or id."""
+        return self.named(kind, name, Asset)
+
+    def version(self, kind: str, name: str, number: int | None = None) -> AssetVersion:
+        """Return a version by name and number (None: the newest), or by its own id.
+
+        `name` may also be `name:number`.
+
+        Raises:
+            NotFoundError: There is no such version.
+        """
+        if is_id(name):
+            try:
+                return self.records.get(self.snapshot, f"{kind}-version", name, AssetVersion)
+            except NotFoundError:
+                pass
+        if number is None and ":" in name:
+            name, _, text = name.rpartition(":")
+            if not text.isdecimal() or len(text) > _VERSION_DIGITS:
+                raise InputError(f"`{text[:20]}` is not a version", code="version.form")
+            number = int(text)
+        asset = self.asset(kind, name)
+        if number is None:
+            versions = self.versions(asset)
+            if not versions:
+                raise NotFoundError(f"{kind} `{name}` has no version yet")
+            return max(versions, key=lambda version: version.version)
+        found = self.records.find(
+            self.snapshot, f"{kind}-version", asset.id, str(number), AssetVersion
+        )
+        if found is None:
+            raise NotFoundError(f"{kind} `{name}` has no version {number}")
+        return found
+
+    def version_by_id(self, identity: str) -> AssetVersion:
+        """Return a data or model version by id."""
+        kind = "data-version" if identity.startswith("dver-") else "model-version"
+        return self.records.get(self.snapshot, kind, identity, AssetVersion)
+
+    def versions(self, asset: Asset) -> list[AssetVersion]:
+        """Return all versions of an asset."""
+        return self.all(f"{asset.kind}-version", AssetVersion, parent_id=asset.id)
+
+    def all(self, kind: str, type_: type[R], *, parent_id: str | None = None) -> list[R]:
+        """Return every record of a kind, page by page."""
+        out: list[R] = []
+        after = ""
+        while True:
+            page = self.records.list(
+                self.snapshot, kind, type_, parent_id=parent_id, after=after, limit=_PAGE
+            )
+            out.extend(page)
+            if len(page) < _PAGE:
+                return out
+            after = page[-1].id  # type: ignore[attr-defined]  # every stored record has an id
+
+    def endpoint(self, name: str) -> Endpoint:
+        """Return an endpoint by name or id."""
+        return self.named("endpoint", name, Endpoint)
+
+    def deployments(self, endpoint: Endpoint) -> list[Deployment]:
+        """Return the deployments of an endpoint."""
+        return self.all("deployment", Deployment, parent_id=endpoint.id)
+
+    def job(self, name: str) -> Job:
+        """Return a job by name or id."""
+        return self.named("job", name, Job)
+
+    def connection(self, name: str) -> Connection:
+        """Return a connection by name or id."""
+        return self.named("connection", name, Connection)
+
+    def principal(self, name: str, *, kind: PrincipalKind | None = None) -> Principal:
+        """Return a principal or group by name or id."""
+        found = self.named("principal", name, Principal)
+        if kind is not None and found.kind is not kind:
+            raise NotFoundError(f"`{name}` is not a {kind.value}")
+        return found
+
+    def credential(self, name: str) -> Credential:
+        """Return an API key by id."""
+        return self.records.get(self.snapshot, "credential", name, Credential)
+
+    def role(self, name: str) -> Role | None:
+        """Return a custom role by name or id, or None."""
+        return self.find("role", name, Role)
+
+    def evidence(self, subject_digest: str) -> list[Evidence]:
+        """Return what gates found about a digest."""
+        return self.all("evidence", Evidence, parent_id=subject_digest)
+
+    def resource_of(self, identity: str) -> Resource | None:
+        """Return the resource that an id names, or None if it is gone."""
+        kind = identity.partition("-")[0]
+        try:
+            if kind in ("data", "model"):
+                return self.asset_resource(self.asset(kind, identity))
+            if kind in ("dver", "mver"):
+                return self.version_resource(self.version_by_id(identity))
+            if kind == "ep":
+                return self.endpoint_resource(self.endpoint(identity))
+        except NotFoundError:
+            return None
+        if kind in ("job", "conn"):
+            return self.plain("job" if kind == "job" else "connection", identity)
+        return None
+
+    # -- scopes ---------------------------------------------------------------------------------
+
+    def scope(self, text: str) -> Resource:
+        """Resolve what people type as a scope to a resource.
+
+        Args:
+            text: Empty for the workspace, `<kind>/<name>[:<version>]`, or an id. A data asset may
+                be followed by `/columns/<name>`, `/paths/<path>` or `/labels/<label>`.
+        """
+        if not text or text == self.workspace_id:
+            return self.workspace()
+        kind, _, rest = text.partition("/")
+        name, _, below = rest.partition("/")
+        if kind in ASSET_KINDS:
+            found = (
+                self.version_resource(self.version(kind, name))
+                if ":" in name
+                else self.asset_resource(self.asset(kind, name))
+            )
+        elif kind == "endpoint":
+            found = self.endpoint_resource(self.endpoint(name))
+        elif kind == "job":
+            found = self.plain("job", self.job(name).id)
+        elif kind == "connection":
+            found = self.plain("connection", self.connection(name).id)
+        else:
+            raise InputError(
+                f"`{text[:80]}` is not a scope",
+                code="scope.form",
+                hint="use data/NAME, data/NAME:VERSION, model/NAME, endpoint/NAME or nothing",
+            )
+        if not below:
+            return found
+        part, _, value = below.partition("/")
+        if kind != "data" or part not in {"columns", "paths", "labels"} or not value:
+            raise InputError(f"`{below[:80]}` is not a part of data", code="scope.form")
+        key = f"{found.id}/{part}/{value}"
+        return Resource(
+            id=key, kind=found.kind, chain=(key, *found.chain), label=found.label, tags=found.tags
+        )
+
+
+def ask(action: str, *resources: Resource) -> Sequence[Ask]:
+    """Return one ask of `action` for each resource."""
+    return tuple(Ask(action=action, resource=resource) for resource in resources)

@@ -1,0 +1,1 @@
+"""Gates: what looks at an asset and leaves evidence; `table` lists them all."""

@@ -1,0 +1,113 @@
+"""The gates: what each looks at, which threat it answers, and the code that decides.
+
+Whatever parses content runs in a fresh sandbox, by a function named here and nowhere else.
+"""
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import vallum.base
+from vallum.base import new_id, timestamp
+from vallum.schema import Evidence, Verdict
+
+ISSUER = "system-gates"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One gate.
+
+    Attributes:
+        name: As evidence and policy call it.
+        version: Raised when its verdicts may change: then a failure may be tried again.
+        threat: Row of `govern.threats` that it answers.
+        rooms: Whose code decides; their digest is in the evidence.
+        function: What runs in the sandbox; empty where the gate looks at digests only.
+    """
+
+    name: str
+    version: str
+    threat: str
+    rooms: tuple[str, ...]
+    function: str = ""
+
+
+PII = Gate("pii", "1", "data-leakage", ("formats", "privacy"), "vallum.privacy.gate:inspect_table")
+RISK = Gate("risk", "1", "re-identification", ("formats", "privacy"))
+ANONYMITY = Gate(
+    "anonymity", "1", "re-identification", ("formats", "privacy"),
+    "vallum.privacy.gate:protect_table",
+)  # fmt: skip
+SCAN = Gate("scan", "1", "model-tampering", ("formats", "scan"), "vallum.scan.gate:scan_files")
+SIGNATURE = Gate("signature", "1", "model-tampering", ("crypto",))
+INTEGRITY = Gate("integrity", "1", "model-tampering", ("store", "crypto"))
+EVASION = Gate(
+    "evasion", "1", "evasion", ("attack", "formats"), "vallum.attack.gate:attack_tabular"
+)
+MEMBERSHIP = Gate("membership", "1", "membership-inference", ("attack", "formats"))
+DRIFT = Gate("drift", "1", "data-drift", ("monitor", "formats"), "vallum.monitor.gate:compare")
+
+GATES = (ANONYMITY, DRIFT, EVASION, INTEGRITY, MEMBERSHIP, PII, RISK, SCAN, SIGNATURE)
+ALLOWED = frozenset(gate.function for gate in GATES if gate.function)
+
+
+@functools.cache
+def code_digest(rooms: tuple[str, ...]) -> str:
+    """Return the digest of the source of `rooms`: evidence tells which code decided."""
+    total = hashlib.sha256()
+    root = Path(vallum.base.__file__).parents[1]
+    for room in rooms:
+        for path in sorted((root / room).rglob("*.py")):
+            total.update(path.relative_to(root).as_posix().encode() + b"\x00")
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+    return "sha256:" + total.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What evidence is about, and when it was made."""
+
+    subject_id: str
+    subject_digest: str
+    now: datetime
+
+
+def evidence(
+    gate: Gate,
+    verdict: Verdict,
+    about: About,
+    *,
+    measures: Mapping[str, str | float | int] | None = None,
+    parameters: Mapping[str, str] | None = None,
+    seed: str = "",
+    data_digest: str = "",
+    issuer: str = ISSUER,
+) -> Evidence:
+    """Return a gate's verdict as evidence; numbers become decimal text."""
+    return Evidence(
+        id=str(new_id("evd")),
+        gate=gate.name,
+        gate_version=gate.version,
+        code_digest=code_digest(gate.rooms),
+        subject_id=about.subject_id,
+        subject_digest=about.subject_digest,
+        verdict=verdict,
+        threat=gate.threat,
+        parameters=dict(parameters or {}),
+        measures={name: decimal_text(value) for name, value in (measures or {}).items()},
+        seed=seed,
+        data_digest=data_digest,
+        issuer=issuer,
+        made_at=timestamp(about.now),
+    )
+
+
+def decimal_text(value: str | float) -> str:
+    """Return a number as decimal text with at most six places."""
+    if isinstance(value, str | int):
+        return str(value)
+    return f"{value:.6f}".rstrip("0").rstrip(".")

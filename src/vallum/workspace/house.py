@@ -1,0 +1,76 @@
+"""The parts that every step works with, put together once by `bootstrap`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vallum.audit import Anchor, Log, Publisher, Refusals, Tiles
+from vallum.base import Clock, Secret
+from vallum.crypto import KeyProvider, Keyring, Purpose, SigningKey, derive
+from vallum.identity import Authenticator
+from vallum.sandbox import BubblewrapRunner
+from vallum.store import Database, Objects, Records
+
+
+@dataclass(slots=True)
+class House:
+    """One open workspace: its stores, keys, log and sandbox.
+
+    Attributes:
+        folder: Data folder; nothing secret is in it in the clear.
+        workspace_id: Root of every scope chain.
+        scoring_base: Address of the gateway; empty while none serves.
+    """
+
+    folder: Path
+    workspace_id: str
+    name: str
+    database: Database
+    records: Records
+    objects: Objects
+    log: Log
+    publisher: Publisher
+    tiles: Tiles
+    anchors: tuple[Anchor, ...]
+    refusals: Refusals
+    keyring: Keyring
+    provider: KeyProvider
+    authenticator: Authenticator
+    open_runner: Callable[[], BubblewrapRunner]
+    clock: Clock
+    scoring_base: str = ""
+    _runner: list[BubblewrapRunner] = field(default_factory=list)
+
+    @property
+    def runner(self) -> BubblewrapRunner:
+        """Return the sandbox runner; opened at first use.
+
+        Raises:
+            UnavailableError: No sandbox works here: whatever needs one stays closed.
+        """
+        if not self._runner:
+            self._runner.append(self.open_runner())
+        return self._runner[0]
+
+    def credential_key(self) -> Secret:
+        """Return the key of credential hashes."""
+        return self.keyring.derive(Purpose.CREDENTIAL)
+
+    def release_key(self) -> SigningKey:
+        """Return the workspace's own release key, which signs models on the server."""
+        return SigningKey.p256_from_seed(
+            derive(self.keyring.derive(Purpose.RELEASE), b"p-256", length=48)
+        )
+
+    def scoring_uri(self, endpoint: str) -> str:
+        """Return where an endpoint is scored; empty while no gateway serves."""
+        if not self.scoring_base:
+            return ""
+        return f"{self.scoring_base}/v2/models/{endpoint}/infer"
+
+    def close(self) -> None:
+        """Publish a last checkpoint and close everything."""
+        self.refusals.flush()
+        self.publisher.checkpoint()
+        self.keyring.close()
+        self.database.close()

@@ -1,0 +1,423 @@
+"""`perform`: the one path. Nothing else changes an asset or reads protected content.
+
+1. resolve the names of the request to records and list its asks
+2. decide, on roles and on evidence, under the current authority generation
+3. admit: the log has the decision before anything happens, and hands out the permit
+4. act: a short step in the same transaction; a long one outside, then decide again and commit
+5. seal: state rows, evidence and the outcome entry commit together
+6. barrier: a change of authority is in force at every gateway before the reply leaves
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, BinaryIO
+
+import msgspec
+import structlog
+
+from vallum.audit import AdmissionRefusal, LogTransaction
+from vallum.base import (
+    InputError,
+    NotFoundError,
+    Permit,
+    RefusedError,
+    Secret,
+    VallumError,
+    canonical_json,
+    digest,
+    new_id,
+)
+from vallum.policy import EvidenceView, RequestFacts, decide, visible
+from vallum.schema import (
+    Ask,
+    Caller,
+    Decision,
+    EntryKind,
+    Evidence,
+    Reason,
+    Record,
+    Resource,
+    Session,
+)
+from vallum.workspace.authority import AuthorityCache, Rules
+from vallum.workspace.context import Context
+from vallum.workspace.house import House
+from vallum.workspace.intent import Intent, settle
+from vallum.workspace.step import Act, Download, Length, Step, Work
+
+_LOG = structlog.get_logger("vallum.workspace")
+SHORT_S = 30.0
+LONG_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a step answers: a record, or content."""
+
+    value: Record | None
+    chunks: Iterator[bytes] | None = None
+    file_name: str = ""
+
+
+class Kernel:
+    """One open workspace; safe for threads."""
+
+    def __init__(
+        self,
+        house: House,
+        steps: Sequence[Step],
+        *,
+        barrier: Callable[[int], None] = lambda generation: None,  # noqa: ARG005 - no gateway yet
+    ) -> None:
+        self.house = house
+        self._steps: Mapping[str, Step] = {step.name: step for step in steps}
+        self._cache = AuthorityCache(house.records)
+        self._barrier = barrier
+
+    def require_step(self, name: str, arguments: type[Record]) -> None:
+        """Check that a route leads to a step that takes these arguments (G2).
+
+        Raises:
+            RuntimeError: It does not; the process must not start.
+        """
+        step = self._steps.get(name)
+        if step is None or step.arguments is not arguments:
+            raise RuntimeError(f"no step {name} takes {arguments.__name__}")
+
+    def set_barrier(self, barrier: Callable[[int], None]) -> None:
+        """Wait with `barrier` until every gateway has acknowledged a generation."""
+        self._barrier = barrier
+
+    # -- who ------------------------------------------------------------------------------------
+
+    def authenticate(self, token: Secret | None, *, source: str, request_id: str) -> Caller:
+        """Return who presents `token`; a refusal is in the log before it is raised.
+
+        Raises:
+            UnauthenticatedError: Whatever was wrong with it.
+            LimitExceededError: This address must wait.
+        """
+        house = self.house
+        with house.database.snapshot() as snapshot:
+            rules = self._cache.rules(snapshot)
+        try:
+            caller, credential = house.authenticator.authenticate(
+                token, source=source, directory=rules.directory, now=house.clock.now()
+            )
+        except VallumError as error:
+            house.refusals.add(code=error.code, source=source, request_id=request_id)
+            raise
+        if credential.endpoint_id:
+            house.refusals.add(code="key.scoring-only", source=source, request_id=request_id)
+            raise RefusedError(
+                "this key is for scoring at one endpoint only",
+                code="key.scoring-only",
+                hint="use a key from `vallum key create`",
+            )
+        return caller
+
+    def rules(self) -> Rules:
+        """Return the checked authority rows of the current generation."""
+        with self.house.database.snapshot() as snapshot:
+            return self._cache.rules(snapshot)
+
+    # -- what -----------------------------------------------------------------------------------
+
+    def perform(
+        self,
+        caller: Caller,
+        name: str,
+        arguments: Record,
+        *,
+        content: BinaryIO | None = None,
+        request_id: str = "",
+        dry_run: bool = False,
+        purpose: str = "",
+    ) -> Reply:
+        """Run a step for `caller`.
+
+        Args:
+            caller: Authenticated, or a named system principal.
+            name: Of the step, `<noun>.<verb>`.
+            arguments: The step's record.
+            content: Uploaded content, seekable.
+            request_id: Leads from the answer to the log.
+            dry_run: Decide and check everything, change nothing.
+            purpose: Why, for conditions.
+
+        Raises:
+            VallumError: One of its kinds; a refusal is in the log.
+        """
+        step = self._steps.get(name)
+        if step is None:
+            raise NotFoundError(f"there is no step `{name}`")
+        if not isinstance(arguments, step.arguments):
+            raise InputError(f"`{name}` takes other arguments", code="request.arguments")
+        call = _Call(
+            step=step,
+            caller=caller,
+            arguments=arguments,
+            content=content,
+            request_id=request_id,
+            dry_run=dry_run,
+            purpose=purpose,
+            request_digest=_request_digest(caller, name, arguments),
+        )
+        if step.length is Length.LONG:
+            return self._perform_long(call)
+        return self._perform_short(call)
+
+    def _perform_short(self, call: "_Call") -> Reply:
+        try:
+            with self.house.log.transaction() as tx:
+                act, decision = self._admit(tx, call, EntryKind.DECISION, SHORT_S)
+                value = call.step.act(act, call.arguments)
+                if call.dry_run:
+                    raise _DryRun(value)
+                self._seal(tx, act)
+        except _DryRun as dry:
+            self._note(call, "dry-run")
+            return Reply(value=dry.value)
+        except AdmissionRefusal as refused:
+            raise refused.error from None
+        except VallumError as error:
+            self._note(call, error.code)
+            raise
+        self._after(act, decision)
+        return _reply(value)
+
+    def _perform_long(self, call: "_Call") -> Reply:
+        house = self.house
+        intent = Intent(id=str(new_id("int")), step=call.step.name, principal_id=call.caller.id)
+        try:
+            with house.log.transaction() as tx:
+                act, _ = self._admit(tx, call, EntryKind.INTENT, LONG_S)
+                act.put("intent", intent, on=act.first_resource)
+                self._seal(tx, act, spend=False)
+                permit = act.permit
+        except AdmissionRefusal as refused:
+            raise refused.error from None
+        work = Work(
+            house=house,
+            permit=permit,
+            caller=call.caller,
+            now=act.now,
+            on=act.first_resource,
+            intent_id=intent.id,
+            content=call.content,
+        )
+        try:
+            if call.step.prepare is None:
+                raise RuntimeError(f"long step {call.step.name} has no prepare")
+            prepared = call.step.prepare(work, call.arguments)
+            with house.log.transaction() as tx:
+                act, decision = self._admit(tx, call, EntryKind.OUTCOME, SHORT_S, intent=permit)
+                value = call.step.act(act, call.arguments, prepared)
+                act.remove("intent", intent.id, on=act.first_resource)
+                if call.dry_run:
+                    raise _DryRun(value)
+                self._seal(tx, act)
+        except _DryRun as dry:
+            self._settle(call, intent, work, "dry-run")
+            return Reply(value=dry.value)
+        except AdmissionRefusal as refused:
+            self._settle(call, intent, work, refused.error.code)
+            raise refused.error from None
+        except VallumError as error:
+            self._settle(call, intent, work, error.code)
+            raise
+        except Exception as error:
+            _LOG.error("step failed", step=call.step.name, kind=type(error).__name__)
+            self._settle(call, intent, work, "internal")
+            raise
+        self._after(act, decision)
+        return _reply(value)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _admit(
+        self,
+        tx: LogTransaction,
+        call: "_Call",
+        kind: EntryKind,
+        lifetime_s: float,
+        *,
+        intent: Permit | None = None,
+    ) -> tuple[Act, Decision]:
+        house = self.house
+        context = Context(records=house.records, snapshot=tx, workspace_id=house.workspace_id)
+        rules = self._cache.rules(tx)
+        now = max(house.clock.now(), house.log.newest_at(tx))
+        facts = self._facts(call, now)
+        try:
+            asks = tuple(call.step.asks(context, call.arguments, call.caller))
+        except NotFoundError:
+            asks = ()
+            decision = _unknown(call, rules.generation)
+        else:
+            decision = self._decide(context, call, asks, rules, facts)
+        permit = house.log.admit(
+            tx,
+            decision,
+            step=call.step.name,
+            kind=kind,
+            request_id=call.request_id,
+            intent_id="" if intent is None else intent.entry_id,
+            lifetime_s=lifetime_s,
+            own=house.workspace_id,
+        )
+
+        def may(action: str, resource: Resource) -> bool:
+            return visible(
+                action,
+                call.caller,
+                resource,
+                authority=rules.authority,
+                facts=self._facts(call, now, step=""),
+            )
+
+        act = Act(
+            house=house,
+            tx=tx,
+            context=context,
+            permit=permit,
+            caller=call.caller,
+            now=now,
+            request_id=call.request_id,
+            visible=may,
+            rules=rules,
+            asks=asks,
+        )
+        return act, decision
+
+    def _facts(self, call: "_Call", now: datetime, step: str | None = None) -> RequestFacts:
+        return RequestFacts(
+            now=now,
+            step=call.step.name.partition(".")[2] if step is None else step,
+            purpose=call.purpose,
+            interactive=call.caller.session is Session.CONSOLE,
+            request_digest=call.request_digest,
+        )
+
+    def _decide(
+        self,
+        context: Context,
+        call: "_Call",
+        asks: Sequence[Ask],
+        rules: Rules,
+        facts: RequestFacts,
+    ) -> Decision:
+        if not asks:  # lists what may be read, or touches only what is the caller's own
+            return Decision(
+                allowed=True,
+                caller=call.caller,
+                asks=(),
+                request_digest=call.request_digest,
+                reasons=(Reason(kind="self", id="", text="each row is decided by itself"),),
+                generation=rules.generation,
+            )
+        view = evidence_view(context, asks, rules)
+        return decide(asks, call.caller, authority=rules.authority, facts=facts, evidence=view)
+
+    def _seal(self, tx: LogTransaction, act: Act, *, spend: bool = True) -> None:
+        self.house.log.seal(
+            tx,
+            act.permit,
+            changes=act.changes,
+            evidence=tuple(digest(msgspec.json.encode(one)) for one in act.evidence),
+            details=act.details or None,
+        )
+        if spend:
+            for one in act.asks:
+                act.permit.require(one.action, one.resource.id)
+
+    def _after(self, act: Act, decision: Decision) -> None:
+        for effect in act.after_commit:
+            effect()
+        with self.house.database.snapshot() as snapshot:
+            generation = self.house.records.authority_generation(snapshot)
+        if generation != decision.generation:
+            self._barrier(generation)
+
+    def _note(self, call: "_Call", code: str) -> None:
+        """Log a request that was allowed and then changed nothing: one request, one entry."""
+        with self.house.log.transaction() as tx:
+            self.house.log.note(
+                tx,
+                kind=EntryKind.DECISION,
+                step=call.step.name,
+                principal_id=call.caller.id,
+                request_digest=call.request_digest,
+                request_id=call.request_id,
+                error=code,
+            )
+
+    def _settle(self, call: "_Call", intent: Intent, work: Work, code: str) -> None:
+        """Undo a long step that did not commit; what its gates found stays on record."""
+        for effect in reversed(work.undo):
+            effect()
+        settle(self.house, intent, code=code, failed=work.failed, request_id=call.request_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    step: Step
+    caller: Caller
+    arguments: Record
+    content: BinaryIO | None
+    request_id: str
+    dry_run: bool
+    purpose: str
+    request_digest: str
+
+
+class _DryRun(Exception):  # noqa: N818 - not an error: it rolls the transaction back
+    def __init__(self, value: Any) -> None:  # noqa: ANN401 - the reply of any step
+        super().__init__()
+        self.value = value
+
+
+def evidence_view(context: Context, asks: Sequence[Ask], rules: Rules) -> EvidenceView:
+    """Gather all evidence, waivers, approvals and makers about the subjects of a request."""
+    evidence: list[Evidence] = []
+    makers: dict[str, frozenset[str]] = {}
+    for resource in {one.resource.id: one.resource for one in asks}.values():
+        if not resource.digest or resource.digest in makers:
+            continue
+        evidence.extend(context.evidence(resource.digest))
+        makers[resource.digest] = frozenset(context.version_by_id(resource.id).makers)
+    digests = set(makers)
+    return EvidenceView(
+        evidence=tuple(evidence),
+        waivers=tuple(one for one in rules.waivers if one.subject_digest in digests),
+        approvals=tuple(one for one in rules.approvals if one.subject_digest in digests),
+        makers=makers,
+    )
+
+
+def _unknown(call: _Call, generation: int) -> Decision:
+    """Refuse what does not exist exactly as what the caller may not know to exist."""
+    return Decision(
+        allowed=False,
+        caller=call.caller,
+        asks=(),
+        request_digest=call.request_digest,
+        reasons=(Reason(kind="default", id="", text="no such resource for this caller"),),
+        generation=generation,
+        concealed=True,
+    )
+
+
+def _request_digest(caller: Caller, name: str, arguments: Record) -> str:
+    """Name the request in the log without telling what personal data it held."""
+    document = {"caller": caller.id, "step": name, "nonce": str(new_id("req"))}
+    body = hashlib.sha256(canonical_json(document) + msgspec.json.encode(arguments))
+    return "sha256:" + body.hexdigest()
+
+
+def _reply(value: Record | Download) -> Reply:
+    if isinstance(value, Download):
+        return Reply(value=None, chunks=value.chunks, file_name=value.file_name)
+    return Reply(value=value)

@@ -1,0 +1,1 @@
+"""Steps: what can be done, one module a noun; `table` lists them all."""

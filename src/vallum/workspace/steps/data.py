@@ -1,0 +1,295 @@
+"""Steps on data: ingest, list, show, download, protect, delete."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vallum.base import (
+    ConflictError,
+    GateError,
+    InputError,
+    check_name,
+    new_id,
+    timestamp,
+)
+from vallum.schema import (
+    Ask,
+    Asset,
+    AssetVersion,
+    Caller,
+    Label,
+    Part,
+    PrincipalKind,
+    Verdict,
+    WrappedDataKey,
+    api,
+)
+from vallum.workspace.context import Context, ask
+from vallum.workspace.gates.tables import (
+    Inspection,
+    Protection,
+    inspect_table,
+    protect_table,
+)
+from vallum.workspace.step import Act, Download, Effect, Length, Step, Work
+from vallum.workspace.versions import (
+    content_chunks,
+    delete_version,
+    listing,
+    manifest_digest,
+    publish,
+    shown,
+    stage,
+)
+
+_LABELS = tuple(Label)
+FORMATS = ("csv", "parquet", "jsonl")
+
+
+def _create_asks(context: Context, args: api.DataCreate, caller: Caller) -> Sequence[Ask]:
+    asset = context.find("data", args.name, Asset)
+    if asset is None:
+        return ask("data/write", context.workspace())
+    return ask("data/versions/write", context.asset_resource(asset))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ingested:
+    version_id: str
+    wrapped: WrappedDataKey
+    part: Part
+    inspection: Inspection
+
+
+def _prepare_create(work: Work, args: api.DataCreate) -> _Ingested:
+    if args.format not in FORMATS:
+        raise InputError(
+            f"`{args.format[:20]}` is not a table format",
+            code="data.format",
+            hint=f"use one of {', '.join(FORMATS)}",
+        )
+    if args.label and args.label not in {label.value for label in _LABELS}:
+        raise InputError(
+            f"`{args.label[:40]}` is not a label",
+            code="data.label",
+            hint=f"use one of {', '.join(label.value for label in _LABELS)}",
+        )
+    content = work.require_content()
+    inspection = inspect_table(work.house.runner, content, args.format)
+    version_id = str(new_id("dver"))
+    content.seek(0)
+    wrapped, parts = stage(
+        work, version_id, [(f"{args.name}.{args.format}", content)], personal=True
+    )
+    return _Ingested(version_id, wrapped, parts[0], inspection)
+
+
+def _act_create(act: Act, args: api.DataCreate, made: _Ingested) -> api.VersionShown:
+    workspace_id = act.context.workspace_id
+    asset = act.context.find("data", args.name, Asset)
+    on = workspace_id if asset is None else asset.id
+    if asset is None:
+        asset = Asset(
+            id=str(new_id("data")),
+            kind="data",
+            name=args.name,
+            owner_id=act.caller.id,
+            created_at=timestamp(act.now),
+            description=args.description,
+            tags=args.tags,
+        )
+        act.put("data", asset, on=on, parent_id=workspace_id, name=asset.name)
+    number = 1 + max((one.version for one in act.context.versions(asset)), default=0)
+    digest = manifest_digest((made.part,))
+    version = AssetVersion(
+        id=made.version_id,
+        asset_id=asset.id,
+        kind="data",
+        name=asset.name,
+        version=number,
+        digest=digest,
+        parts=(made.part,),
+        created_at=timestamp(act.now),
+        created_by=act.caller.id,
+        format=args.format,
+        label=_higher(args.label, made.inspection.label),
+        rows=made.inspection.rows,
+        columns=made.inspection.columns,
+        makers=(act.caller.id,) if act.caller.kind is PrincipalKind.USER else (),
+        tags=args.tags,
+    )
+    evidence = made.inspection.evidence(subject_id=version.id, subject_digest=digest, now=act.now)
+    publish(act, version, made.wrapped, evidence, on=on)
+    act.details["columns"] = made.inspection.details()
+    return api.VersionShown(version=version, evidence=evidence)
+
+
+def _higher(one: str, other: str) -> str:
+    order = [label.value for label in _LABELS]
+    return max(one, other, key=lambda text: order.index(text) if text in order else -1)
+
+
+def _list_asks(context: Context, args: api.Page, caller: Caller) -> Sequence[Ask]:
+    return ()  # each row is decided by itself: what may be read is what is listed
+
+
+def _act_list(act: Act, args: api.Page) -> api.Listing:
+    return listing(act, "data", "data/read", args)
+
+
+def _show_asks(context: Context, args: api.Named, caller: Caller) -> Sequence[Ask]:
+    version = context.version("data", args.name, args.version)
+    return ask("data/versions/read", context.version_resource(version))
+
+
+def _act_show(act: Act, args: api.Named) -> api.VersionShown:
+    return shown(act, act.context.version("data", args.name, args.version))
+
+
+def _download_asks(context: Context, args: api.Named, caller: Caller) -> Sequence[Ask]:
+    version = context.version("data", args.name, args.version)
+    return ask("data/versions/content/read", context.version_resource(version))
+
+
+def _act_download(act: Act, args: api.Named) -> Download:
+    version = act.context.version("data", args.name, args.version)
+    return Download(
+        file_name=f"{version.name}-{version.version}.{version.format}",
+        chunks=content_chunks(act, version, version.parts[0]),
+    )
+
+
+def _protect_asks(context: Context, args: api.DataProtect, caller: Caller) -> Sequence[Ask]:
+    version = context.version("data", args.name, args.version)
+    resource = context.version_resource(version)
+    into = context.find("data", _target(args, version), Asset)
+    target = (
+        ask("data/write", context.workspace())
+        if into is None
+        else ask("data/versions/write", context.asset_resource(into))
+    )
+    return (
+        *ask("data/versions/protect/action", resource),
+        *ask("data/versions/content/read", resource),
+        *target,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Protected:
+    version_id: str
+    source: AssetVersion
+    wrapped: WrappedDataKey
+    part: Part
+    protection: Protection
+
+
+def _prepare_protect(work: Work, args: api.DataProtect) -> _Protected:
+    source = work.read(lambda context: context.version("data", args.name, args.version))
+    table = b"".join(content_chunks(work, source, source.parts[0]))
+    protection = protect_table(work.house, table, source.format, args)
+    if protection.verdict is not Verdict.PASS:
+        raise GateError(
+            f"k = {args.k} was not reached: k is {protection.k} with"
+            f" {protection.suppressed} of {protection.total} records suppressed",
+            code="gate.anonymity",
+            hint="lower --k or raise --max-suppression",
+        )
+    version_id = str(new_id("dver"))
+    wrapped, parts = stage(
+        work,
+        version_id,
+        [(f"{_target(args, source)}.csv", protection.table)],
+        personal=True,
+    )
+    return _Protected(version_id, source, wrapped, parts[0], protection)
+
+
+def _act_protect(act: Act, args: api.DataProtect, made: _Protected) -> api.VersionShown:
+    workspace_id = act.context.workspace_id
+    name = check_name(_target(args, made.source), what="data name")
+    asset = act.context.find("data", name, Asset)
+    on = workspace_id if asset is None else asset.id
+    if asset is None:
+        asset = Asset(
+            id=str(new_id("data")),
+            kind="data",
+            name=name,
+            owner_id=act.caller.id,
+            created_at=timestamp(act.now),
+            description=f"protected from {made.source.name}:{made.source.version}",
+        )
+        act.put("data", asset, on=on, parent_id=workspace_id, name=name)
+    elif asset.id == made.source.asset_id:
+        raise ConflictError("a protected version needs a data asset of its own")
+    number = 1 + max((one.version for one in act.context.versions(asset)), default=0)
+    digest = manifest_digest((made.part,))
+    version = AssetVersion(
+        id=made.version_id,
+        asset_id=asset.id,
+        kind="data",
+        name=name,
+        version=number,
+        digest=digest,
+        parts=(made.part,),
+        created_at=timestamp(act.now),
+        created_by=act.caller.id,
+        format="csv",
+        label=Label.CONFIDENTIAL.value,
+        protected=True,
+        rows=made.protection.kept,
+        columns=made.protection.columns,
+        lineage=(made.source.id,),
+        makers=tuple(sorted({*made.source.makers, act.caller.id})),
+    )
+    evidence = made.protection.evidence(subject_id=version.id, subject_digest=digest, now=act.now)
+    publish(act, version, made.wrapped, evidence, on=on)
+    return api.VersionShown(version=version, evidence=evidence)
+
+
+def _target(args: api.DataProtect, source: AssetVersion) -> str:
+    return args.into or f"{source.name}-protected"
+
+
+def _delete_asks(context: Context, args: api.Named, caller: Caller) -> Sequence[Ask]:
+    if args.version is not None or ":" in args.name:
+        version = context.version("data", args.name, args.version)
+        return ask("data/versions/delete", context.version_resource(version))
+    asset = context.asset("data", args.name)
+    return (
+        *ask("data/delete", context.asset_resource(asset)),
+        *ask(
+            "data/versions/delete",
+            *(context.version_resource(one) for one in context.versions(asset)),
+        ),
+    )
+
+
+def _act_delete(act: Act, args: api.Named) -> api.Done:
+    return delete_version(act, "data", args)
+
+
+STEPS = (
+    Step("data.list", api.Page, _list_asks, _act_list, Effect.READ),
+    Step(
+        "data.create",
+        api.DataCreate,
+        _create_asks,
+        _act_create,
+        length=Length.LONG,
+        prepare=_prepare_create,
+        content=True,
+        threat="data-leakage",
+    ),
+    Step("data.show", api.Named, _show_asks, _act_show, Effect.READ),
+    Step("data.download", api.Named, _download_asks, _act_download, Effect.READ),
+    Step(
+        "data.protect",
+        api.DataProtect,
+        _protect_asks,
+        _act_protect,
+        length=Length.LONG,
+        prepare=_prepare_protect,
+        threat="data-leakage",
+    ),
+    Step("data.delete", api.Named, _delete_asks, _act_delete),
+)

@@ -1,0 +1,195 @@
+"""Steps on endpoints: create, list, show, deploy, keys, delete."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from vallum.base import ConflictError, InputError, new_id, timestamp
+from vallum.schema import (
+    Ask,
+    Caller,
+    Credential,
+    Deployment,
+    DeploymentState,
+    Endpoint,
+    EndpointKeyKind,
+    api,
+)
+from vallum.workspace.context import Context, ask
+from vallum.workspace.step import Act, Effect, Step
+from vallum.workspace.steps.directory import issue, revoke
+
+STAGES = ("development", "production")
+MAX_RATE_PER_S = 1_000_000
+
+
+def _list_asks(context: Context, args: api.Page, caller: Caller) -> Sequence[Ask]:
+    return ()  # each row is decided by itself: what may be read is what is listed
+
+
+def _act_list(act: Act, args: api.Page) -> api.Listing:
+    found = [
+        endpoint
+        for endpoint in act.context.all("endpoint", Endpoint)
+        if endpoint.id > args.after
+        and act.may("onlineEndpoints/read", act.context.endpoint_resource(endpoint))
+    ][: args.limit]
+    after = found[-1].id if len(found) == args.limit else ""
+    return api.Listing(endpoints=tuple(found), after=after)
+
+
+def _create_asks(context: Context, args: api.EndpointCreate, caller: Caller) -> Sequence[Ask]:
+    return ask("onlineEndpoints/write", context.workspace())
+
+
+def _act_create(act: Act, args: api.EndpointCreate) -> api.EndpointShown:
+    workspace_id = act.context.workspace_id
+    if args.stage not in STAGES:
+        raise InputError(
+            f"`{args.stage[:40]}` is not a stage", code="endpoint.stage",
+            hint=f"use {' or '.join(STAGES)}",
+        )  # fmt: skip
+    if not (0 < args.rate_per_s <= MAX_RATE_PER_S and 0 < args.burst <= MAX_RATE_PER_S):
+        raise InputError("rate and burst must be between 1 and 1000000", code="endpoint.rate")
+    if act.context.find("endpoint", args.name, Endpoint) is not None:
+        raise ConflictError(f"endpoint `{args.name}` exists already")
+    endpoint = Endpoint(
+        id=str(new_id("ep")),
+        name=args.name,
+        owner_id=act.caller.id,
+        created_at=timestamp(act.now),
+        stage=args.stage,
+        rate_per_s=args.rate_per_s,
+        burst=args.burst,
+        max_rows=args.max_rows,
+        description=args.description,
+    )
+    act.put("endpoint", endpoint, on=workspace_id, parent_id=workspace_id, name=args.name)
+    return _shown(act, endpoint)
+
+
+def _shown(act: Act, endpoint: Endpoint) -> api.EndpointShown:
+    return api.EndpointShown(
+        endpoint=endpoint,
+        deployments=tuple(act.context.deployments(endpoint)),
+        scoring_uri=act.house.scoring_uri(endpoint.name),
+    )
+
+
+def _show_asks(context: Context, args: api.Named, caller: Caller) -> Sequence[Ask]:
+    return ask("onlineEndpoints/read", context.endpoint_resource(context.endpoint(args.name)))
+
+
+def _act_show(act: Act, args: api.Named) -> api.EndpointShown:
+    return _shown(act, act.context.endpoint(args.name))
+
+
+def _deploy_asks(context: Context, args: api.EndpointDeploy, caller: Caller) -> Sequence[Ask]:
+    endpoint = context.endpoint(args.endpoint)
+    version = context.version("model", args.model, args.version)
+    return (
+        *ask("onlineEndpoints/deployments/write", context.endpoint_resource(endpoint)),
+        *ask("models/versions/promote/action", context.version_resource(version)),
+    )
+
+
+def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
+    endpoint = act.context.endpoint(args.endpoint)
+    version = act.context.version("model", args.model, args.version)
+    if version.format != "onnx" or len(version.parts) != 1:
+        raise InputError("only ONNX models are served now", code="deploy.format")
+    if not 0 <= args.traffic <= 100:  # noqa: PLR2004 - per cent
+        raise InputError("traffic is a percentage", code="deploy.traffic")
+    deployment = Deployment(
+        id=str(new_id("dep")),
+        endpoint_id=endpoint.id,
+        name=args.deployment,
+        model_version_id=version.id,
+        model_digest=version.digest,
+        state=DeploymentState.RUNNING,
+        created_at=timestamp(act.now),
+        created_by=act.caller.id,
+        in_process=args.in_process,
+        decimals=args.decimals,
+    )
+    old = act.context.find("deployment", args.deployment, Deployment, parent_id=endpoint.id)
+    if old is not None:
+        act.remove("deployment", old.id, on=endpoint.id)
+    act.put("deployment", deployment, on=endpoint.id, parent_id=endpoint.id, name=args.deployment)
+    others = {name: share for name, share in endpoint.traffic.items() if name != args.deployment}
+    traffic = _shares(others, args.deployment, args.traffic)
+    endpoint = msgspec.structs.replace(endpoint, traffic=traffic)
+    act.put(
+        "endpoint",
+        endpoint,
+        on=endpoint.id,
+        parent_id=act.context.workspace_id,
+        name=endpoint.name,
+    )
+    return _shown(act, endpoint)
+
+
+def _shares(others: dict[str, int], name: str, share: int) -> dict[str, int]:
+    """Give `name` its share and scale the others so that all sum to 0 or 100."""
+    rest = 100 - share
+    held = sum(others.values())
+    scaled = {other: rest * part // held if held else 0 for other, part in others.items()}
+    missing = rest - sum(scaled.values())
+    if scaled and held:
+        first = max(scaled, key=lambda other: scaled[other])
+        scaled[first] += missing
+    elif share not in {0, 100}:
+        raise InputError("the only deployment takes 0 or 100 per cent", code="deploy.traffic")
+    return {**scaled, name: share}
+
+
+def _keys_asks(context: Context, args: api.EndpointKeys, caller: Caller) -> Sequence[Ask]:
+    endpoint = context.endpoint_resource(context.endpoint(args.endpoint))
+    return (
+        *ask("onlineEndpoints/regenerateKeys/action", endpoint),
+        *ask("onlineEndpoints/score/action", endpoint),  # nobody hands out what they lack
+    )
+
+
+def _act_keys(act: Act, args: api.EndpointKeys) -> api.Shown:
+    endpoint = act.context.endpoint(args.endpoint)
+    if args.kind not in {kind.value for kind in EndpointKeyKind}:
+        raise InputError(
+            f"`{args.kind[:40]}` is not a kind of key",
+            code="endpoint.key",
+            hint="use primary or secondary",
+        )
+    for old in act.context.all("credential", Credential):
+        if old.endpoint_id == endpoint.id and old.name == args.kind and not old.revoked_at:
+            revoke(act, old)
+    owner = act.context.principal(act.caller.id)
+    return issue(
+        act, owner, name=args.kind, expires_at=args.expires_at, endpoint_id=endpoint.id,
+        actions=("onlineEndpoints/score/action",), scope=endpoint.id,
+    )  # fmt: skip
+
+
+def _delete_asks(context: Context, args: api.Named, caller: Caller) -> Sequence[Ask]:
+    return ask("onlineEndpoints/delete", context.endpoint_resource(context.endpoint(args.name)))
+
+
+def _act_delete(act: Act, args: api.Named) -> api.Done:
+    endpoint = act.context.endpoint(args.name)
+    for deployment in act.context.deployments(endpoint):
+        act.remove("deployment", deployment.id, on=endpoint.id)
+    for credential in act.context.all("credential", Credential):
+        if credential.endpoint_id == endpoint.id and not credential.revoked_at:
+            revoke(act, credential)
+    act.remove("endpoint", endpoint.id, on=endpoint.id)
+    return api.Done(id=endpoint.id, text=f"stopped and deleted endpoint {endpoint.name}")
+
+
+STEPS = (
+    Step("endpoint.list", api.Page, _list_asks, _act_list, Effect.READ),
+    Step("endpoint.create", api.EndpointCreate, _create_asks, _act_create),
+    Step("endpoint.show", api.Named, _show_asks, _act_show, Effect.READ),
+    Step("endpoint.deploy", api.EndpointDeploy, _deploy_asks, _act_deploy,
+         threat="model-tampering"),
+    Step("endpoint.keys", api.EndpointKeys, _keys_asks, _act_keys),
+    Step("endpoint.delete", api.Named, _delete_asks, _act_delete),
+)  # fmt: skip

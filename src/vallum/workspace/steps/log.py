@@ -1,0 +1,239 @@
+"""Steps on the log and the workspace: list, show, verify, export, posture, backup, approvals."""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from vallum.audit import export_chunks
+from vallum.base import InputError, RefusedError, new_id, timestamp
+from vallum.base.version import VERSION
+from vallum.policy import Approval
+from vallum.schema import Ask, Caller, EntryKind, PrincipalKind, Session, api
+from vallum.workspace.backup import backup_chunks
+from vallum.workspace.context import Context, ask
+from vallum.workspace.step import Act, Download, Effect, Length, Step, Work, on_workspace
+from vallum.workspace.steps.directory import issue
+from vallum.workspace.views.posture import posture
+from vallum.workspace.views.verification import verify_everything
+
+MAX_WINDOW = 1000
+MAX_SESSION_MINUTES = 60
+MAX_APPROVAL_DAYS = 30
+
+
+def _act_list(act: Act, args: api.AuditList) -> api.Listing:
+    if not 0 < args.limit <= MAX_WINDOW:
+        raise InputError(f"limit is 1 to {MAX_WINDOW}", code="audit.limit")
+    if args.kind and args.kind not in {kind.value for kind in EntryKind}:
+        raise InputError(f"`{args.kind[:40]}` is not a kind of entry", code="audit.kind")
+    found: list[api.LoggedEntry] = []
+    after = args.after
+    log = act.house.log
+    while len(found) < args.limit:
+        page = log.entries(act.tx, after=after, limit=MAX_WINDOW)
+        if not page:
+            break
+        for logged in page:
+            entry = logged.entry
+            if (
+                (not args.kind or entry.kind.value == args.kind)
+                and (not args.step or entry.step == args.step)
+                and (not args.principal or entry.principal_id == args.principal)
+                and (not args.resource or args.resource in entry.resources)
+                and len(found) < args.limit
+            ):
+                found.append(
+                    api.LoggedEntry(
+                        index=logged.index, entry=entry, leaf_hash=log.hash_of(logged).hex()
+                    )
+                )
+        after = page[-1].index
+    last = str(found[-1].index) if len(found) == args.limit else ""
+    return api.Listing(entries=tuple(found), after=last)
+
+
+def _prepare_show(work: Work, args: api.Named) -> tuple[tuple[bytes, ...], str]:
+    with work.house.database.snapshot() as snapshot:
+        logged = work.house.log.entry(snapshot, args.name)
+    return work.house.publisher.inclusion(logged.index)
+
+
+def _act_show(act: Act, args: api.Named, made: tuple[tuple[bytes, ...], str]) -> api.AuditShown:
+    logged = act.house.log.entry(act.tx, args.name)
+    details = ""
+    if act.may("audit/payload/read", act.context.workspace()):
+        body = act.house.log.details(act.tx, logged)
+        details = "" if body is None else body.decode()
+    path, note = made
+    return api.AuditShown(
+        index=logged.index,
+        entry=logged.entry,
+        path=tuple(node.hex() for node in path),
+        checkpoint=note,
+        details=details,
+    )
+
+
+def _prepare_export(work: Work, args: api.Page) -> str:
+    return work.house.publisher.checkpoint()
+
+
+def _act_export(act: Act, args: api.Page, note: str) -> Download:
+    return Download(
+        file_name="audit-export.tar",
+        chunks=export_chunks(act.house.database, act.house.log, note),
+    )
+
+
+def _prepare_consistency(work: Work, args: api.Consistency) -> tuple[tuple[bytes, ...], str]:
+    return work.house.publisher.consistency(args.old, args.new)
+
+
+def _act_consistency(
+    act: Act,
+    args: api.Consistency,
+    made: tuple[tuple[bytes, ...], str],
+) -> api.ConsistencyProof:
+    path, note = made
+    return api.ConsistencyProof(
+        old=args.old, new=args.new, path=tuple(node.hex() for node in path), checkpoint=note
+    )
+
+
+def _prepare_verify(work: Work, args: api.Page) -> api.Verification:
+    return verify_everything(work.house, objects=False)
+
+
+def _prepare_verify_all(work: Work, args: api.Page) -> api.Verification:
+    return verify_everything(work.house, objects=True)
+
+
+def _act_verified(act: Act, args: api.Page, made: api.Verification) -> api.Verification:
+    act.details["findings"] = len(made.findings)
+    return made
+
+
+def _act_workspace(act: Act, args: api.Page) -> api.WorkspaceShown:
+    house = act.house
+    head = house.log.head(act.tx)
+    return api.WorkspaceShown(
+        id=house.workspace_id,
+        name=house.name,
+        version=VERSION,
+        entries=head.size,
+        root=head.root.hex(),
+        generation=act.rules.generation,
+        checkpoint=house.publisher.newest_in(act.tx),
+    )
+
+
+def _act_posture(act: Act, args: api.Page) -> api.Posture:
+    return posture(act)
+
+
+def _prepare_backup(work: Work, args: api.Page) -> Iterator[bytes]:
+    return backup_chunks(work.house)
+
+
+def _act_backup(act: Act, args: api.Page, chunks: Iterator[bytes]) -> Download:
+    return Download(file_name="workspace-backup.tar", chunks=chunks)
+
+
+# -- approvals and sessions ---------------------------------------------------------------------
+
+
+def _session_asks(context: Context, args: api.SessionCreate, caller: Caller) -> Sequence[Ask]:
+    return ()  # for oneself only
+
+
+def _act_session(act: Act, args: api.SessionCreate) -> api.Shown:
+    if act.caller.kind is not PrincipalKind.USER:
+        raise RefusedError("only a person opens an interactive session", code="session.person")
+    if act.caller.key_actions or act.caller.key_scope:
+        raise RefusedError("a narrowed key opens no session", code="session.narrowed")
+    if not 0 < args.minutes <= MAX_SESSION_MINUTES:
+        raise InputError(f"minutes are 1 to {MAX_SESSION_MINUTES}", code="session.minutes")
+    return issue(
+        act,
+        act.context.principal(act.caller.id),
+        name="session",
+        expires_at=timestamp(act.now + timedelta(minutes=args.minutes)),
+        kind=Session.CONSOLE.value,
+    )
+
+
+def _approve_asks(context: Context, args: api.ApprovalCreate, caller: Caller) -> Sequence[Ask]:
+    version = context.version("model", args.model, args.version)
+    return ask("approvals/write", context.version_resource(version))
+
+
+def _act_approve(act: Act, args: api.ApprovalCreate) -> api.Done:
+    version = act.context.version("model", args.model, args.version)
+    if act.caller.session is not Session.CONSOLE or act.caller.kind is not PrincipalKind.USER:
+        raise RefusedError(
+            "approving needs a person in an interactive session",
+            code="approval.interactive",
+            hint="vallum identity session",
+        )
+    if act.caller.id in version.makers or not version.makers:
+        raise RefusedError("who had a part in a model does not approve it", code="approval.maker")
+    if not 0 < args.days <= MAX_APPROVAL_DAYS:
+        raise InputError(f"days are 1 to {MAX_APPROVAL_DAYS}", code="approval.days")
+    endpoint = act.context.endpoint(args.endpoint).id if args.endpoint else ""
+    approval = Approval(
+        id=str(new_id("apr")),
+        step=args.step,
+        subject_digest=version.digest,
+        resource_id=endpoint,
+        by=act.caller.id,
+        interactive=True,
+        made_at=timestamp(act.now),
+        expires_at=timestamp(act.now + timedelta(days=args.days)),
+    )
+    act.put("approval", approval, on=version.id, parent_id=act.context.workspace_id)
+    return api.Done(id=approval.id, text=f"approved {version.name}:{version.version}")
+
+
+def _act_approvals(act: Act, args: api.Page) -> api.Approvals:
+    found = [
+        api.ApprovalShown(
+            id=one.id,
+            step=one.step,
+            subject_digest=one.subject_digest,
+            by=one.by,
+            made_at=one.made_at,
+            expires_at=one.expires_at,
+        )
+        for one in act.context.all("approval", Approval)
+        if one.id > args.after
+    ][: args.limit]
+    after = found[-1].id if len(found) == args.limit else ""
+    return api.Approvals(approvals=tuple(found), after=after)
+
+
+_LONG = Length.LONG
+
+STEPS = (
+    Step("audit.list", api.AuditList, on_workspace("audit/entries/read"), _act_list,
+         Effect.READ),
+    Step("audit.show", api.Named, on_workspace("audit/entries/read"), _act_show, Effect.READ,
+         _LONG, _prepare_show),
+    Step("audit.verify", api.Page, on_workspace("audit/entries/read"), _act_verified,
+         Effect.READ, _LONG, _prepare_verify),
+    Step("audit.export", api.Page, on_workspace("audit/export/action"), _act_export,
+         Effect.READ, _LONG, _prepare_export),
+    Step("audit.consistency", api.Consistency, on_workspace("audit/entries/read"),
+         _act_consistency, Effect.READ, _LONG, _prepare_consistency),
+    Step("workspace.show", api.Page, on_workspace("workspaces/read"), _act_workspace,
+         Effect.READ),
+    Step("workspace.verify", api.Page, on_workspace("audit/entries/read"), _act_verified,
+         Effect.READ, _LONG, _prepare_verify_all),
+    Step("workspace.posture", api.Page, on_workspace("workspaces/read"), _act_posture,
+         Effect.READ),
+    Step("workspace.backup", api.Page, on_workspace("workspaces/backup/action"), _act_backup,
+         Effect.READ, _LONG, _prepare_backup),
+    Step("session.create", api.SessionCreate, _session_asks, _act_session),
+    Step("approval.list", api.Page, on_workspace("approvals/read"), _act_approvals,
+         Effect.READ),
+    Step("approval.create", api.ApprovalCreate, _approve_asks, _act_approve,
+         threat="privilege-escalation"),
+)  # fmt: skip

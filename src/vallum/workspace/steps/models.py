@@ -1,0 +1,402 @@
+"""Steps on models: register, list, show, download, sign, verify, test, delete."""
+
+import base64
+import binascii
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from vallum.base import GateError, InputError, check_name, new_id, timestamp
+from vallum.base.bounds import ARCHIVE
+from vallum.formats import TarArchive
+from vallum.schema import (
+    Ask,
+    Asset,
+    AssetVersion,
+    Caller,
+    Evidence,
+    Part,
+    PrincipalKind,
+    Verdict,
+    WrappedDataKey,
+    api,
+)
+from vallum.workspace.context import Context, ask
+from vallum.workspace.gates.models import (
+    attack_model,
+    integrity_evidence,
+    scan_model,
+    signature_evidence,
+)
+from vallum.workspace.signing import SignatureRow, sign_version, verify_version
+from vallum.workspace.step import Act, Asks, Download, Effect, Length, Step, Work
+from vallum.workspace.versions import (
+    content_chunks,
+    delete_version,
+    listing,
+    manifest_digest,
+    publish,
+    shown,
+    stage,
+)
+
+
+def _version_asks(*actions: str) -> Asks:
+    def asks(context: Context, args: api.Named, caller: Caller) -> Sequence[Ask]:
+        resource = context.version_resource(context.version("model", args.name, args.version))
+        return tuple(one for action in actions for one in ask(action, resource))
+
+    return asks
+
+
+# -- register -----------------------------------------------------------------------------------
+
+
+def _register_asks(context: Context, args: api.ModelRegister, caller: Caller) -> Sequence[Ask]:
+    asset = context.find("model", args.name, Asset)
+    own = (
+        ask("models/write", context.workspace())
+        if asset is None
+        else ask("models/versions/write", context.asset_resource(asset))
+    )
+    # A registration that claims data its caller cannot read would forge lineage.
+    claimed = [context.version_by_id(identity) for identity in args.lineage]
+    return (
+        *own,
+        *ask("data/versions/read", *(context.version_resource(one) for one in claimed)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A scanned and staged model version to be."""
+
+    version_id: str
+    wrapped: WrappedDataKey
+    parts: tuple[Part, ...]
+    evidence: tuple[Evidence, ...]
+    format: str
+
+
+def register_files(work: Work, files: Sequence[tuple[str, bytes]], *, single: bool) -> Registered:
+    """Scan `files` and stage them as a model version to be.
+
+    Raises:
+        GateError: The scan found something; its evidence is in the log.
+    """
+    version_id = str(new_id("mver"))
+    scanned = scan_model(work.house.runner, files)
+    wrapped, parts = stage(work, version_id, files, personal=False)
+    evidence = scanned.evidence(
+        subject_id=version_id, subject_digest=manifest_digest(parts), now=work.now
+    )
+    if evidence.verdict is not Verdict.PASS:
+        work.failed.append(evidence)
+        first = scanned.worst()
+        raise GateError(
+            f"the model is {scanned.verdict} and was quarantined: {first}",
+            code="gate.scan",
+            hint="export it as ONNX, safetensors or skops; `vallum scan FILE` shows every finding",
+        )
+    kind = scanned.format if single else "folder"
+    return Registered(version_id, wrapped, parts, (evidence,), kind)
+
+
+def _prepare_register(work: Work, args: api.ModelRegister) -> Registered:
+    content = work.require_content()
+    if args.folder:
+        files = tar_files(content.read())
+    else:
+        files = [(check_name(args.file_name, what="file name"), content.read())]
+    return register_files(work, files, single=not args.folder)
+
+
+def tar_files(data: bytes) -> list[tuple[str, bytes]]:
+    """Return the files of a tar archive within bounds, nothing extracted.
+
+    Raises:
+        InputError: A link, device, traversal, duplicate, or no file at all.
+        LimitExceededError: A bound of the archive.
+    """
+    archive = TarArchive(data)
+    files = [
+        (member.name, archive.read(member, ARCHIVE.max_member_bytes)) for member in archive.files()
+    ]
+    if not files:
+        raise InputError("the archive holds no file", code="archive.empty")
+    return files
+
+
+def _act_register(act: Act, args: api.ModelRegister, made: Registered) -> api.VersionShown:
+    version = publish_model(
+        act,
+        name=args.name,
+        made=made,
+        label=args.label,
+        lineage=args.lineage,
+        description=args.description,
+        tags=args.tags,
+    )
+    return api.VersionShown(version=version, evidence=made.evidence)
+
+
+def publish_model(
+    act: Act,
+    *,
+    name: str,
+    made: Registered,
+    label: str,
+    lineage: Sequence[str],
+    description: str = "",
+    tags: dict[str, str] | None = None,
+    job_id: str = "",
+    makers: Sequence[str] = (),
+    on: str = "",
+) -> AssetVersion:
+    """Make a staged model version visible under `name`, with its lineage's labels and makers."""
+    workspace_id = act.context.workspace_id
+    asset = act.context.find("model", name, Asset)
+    if not on:
+        on = workspace_id if asset is None else asset.id
+    given_tags = {} if tags is None else tags
+    if asset is None:
+        asset = Asset(
+            id=str(new_id("model")),
+            kind="model",
+            name=name,
+            owner_id=act.caller.id,
+            created_at=timestamp(act.now),
+            description=description,
+            tags=given_tags,
+        )
+        act.put("model", asset, on=on, parent_id=workspace_id, name=asset.name)
+    sources = [act.context.version_by_id(identity) for identity in lineage]
+    every = {*makers, *(maker for source in sources for maker in source.makers)}
+    if act.caller.kind is PrincipalKind.USER:
+        every.add(act.caller.id)
+    number = 1 + max((one.version for one in act.context.versions(asset)), default=0)
+    version = AssetVersion(
+        id=made.version_id,
+        asset_id=asset.id,
+        kind="model",
+        name=asset.name,
+        version=number,
+        digest=manifest_digest(made.parts),
+        parts=made.parts,
+        created_at=timestamp(act.now),
+        created_by=act.caller.id,
+        format=made.format,
+        label=joined_label(label, [source.label for source in sources]),
+        lineage=tuple(lineage),
+        makers=tuple(sorted(every)),
+        tags=given_tags,
+        job_id=job_id,
+    )
+    publish(act, version, made.wrapped, made.evidence, on=on)
+    return version
+
+
+def joined_label(given: str, inherited: Sequence[str]) -> str:
+    """Return the highest of the labels; an unclassified input keeps the result unclassified."""
+    order = ["public", "general", "confidential", "highly-confidential"]
+    if any(label not in order for label in inherited):
+        return ""
+    known = [label for label in (given or "general", *inherited) if label in order]
+    return max(known, key=order.index) if known else ""
+
+
+# -- read ---------------------------------------------------------------------------------------
+
+
+def _list_asks(context: Context, args: api.Page, caller: Caller) -> Sequence[Ask]:
+    return ()  # each row is decided by itself: what may be read is what is listed
+
+
+def _act_list(act: Act, args: api.Page) -> api.Listing:
+    return listing(act, "model", "models/read", args)
+
+
+def _act_show(act: Act, args: api.Named) -> api.VersionShown:
+    return shown(act, act.context.version("model", args.name, args.version))
+
+
+def _act_download(act: Act, args: api.Named) -> Download:
+    version = act.context.version("model", args.name, args.version)
+    opened = [(part, content_chunks(act, version, part)) for part in version.parts]
+    return Download(file_name=f"{version.name}-{version.version}.tar", chunks=_tar(opened))
+
+
+def _tar(opened: Sequence[tuple[Part, Iterator[bytes]]]) -> Iterator[bytes]:
+    for part, chunks in opened:
+        header = tarfile.TarInfo(part.part)
+        header.size = part.length
+        header.mode = 0o600
+        yield header.tobuf(tarfile.PAX_FORMAT)
+        yield from chunks
+        yield bytes(-part.length % tarfile.BLOCKSIZE)
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+# -- sign and verify ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    bundle: bytes
+    evidence: Evidence
+
+
+def _prepare_sign(work: Work, args: api.ModelSign) -> _Signed:
+    version = work.read(lambda context: context.version("model", args.name, args.version))
+    if args.bundle:
+        try:
+            bundle = base64.b64decode(args.bundle, validate=True)
+        except binascii.Error as error:
+            raise InputError("the bundle is not base64", code="signature.form") from error
+    else:
+        bundle = sign_version(work, version)
+    signer = verify_version(work, version, bundle)
+    return _Signed(bundle, signature_evidence(version, signer, bundle, now=work.now))
+
+
+def _act_sign(act: Act, args: api.ModelSign, made: _Signed) -> api.VersionShown:
+    version = act.context.version("model", args.name, args.version)
+    if version.digest != made.evidence.subject_digest:
+        raise GateError("the model changed while it was signed", code="gate.signature")
+    act.leave(made.evidence, on=version.id)
+    row = SignatureRow(id=str(new_id("sig")), bundle=made.bundle.decode())
+    act.put("signature", row, on=version.id, parent_id=version.id)
+    return shown(act, version)
+
+
+def _act_verify(act: Act, args: api.Named) -> api.Done:
+    version = act.context.version("model", args.name, args.version)
+    rows = act.context.all("signature", SignatureRow, parent_id=version.id)
+    signers = [verify_version(act, version, row.bundle.encode()) for row in rows]
+    if not signers:
+        verify_version(act, version, None)
+    act.leave(integrity_evidence(version, now=act.now), on=version.id)
+    by = f", signed by {', '.join(signers)}" if signers else ", not signed"
+    return api.Done(
+        id=version.id, text=f"{version.digest}: {len(version.parts)} file(s) verified{by}"
+    )
+
+
+# -- test ---------------------------------------------------------------------------------------
+
+
+def _test_asks(context: Context, args: api.ModelTest, caller: Caller) -> Sequence[Ask]:
+    model = context.version_resource(context.version("model", args.name, args.version))
+    data = [
+        context.version_resource(context.version("data", name))
+        for name in (args.data, args.holdout)
+        if name
+    ]
+    return (
+        *ask("evidence/write", model),
+        *ask("models/versions/content/read", model),
+        *ask("data/versions/content/read", *data),
+    )
+
+
+def _prepare_test(work: Work, args: api.ModelTest) -> tuple[Evidence, ...]:
+    version = work.read(lambda context: context.version("model", args.name, args.version))
+    if not args.data or not args.holdout or not args.label_column:
+        raise InputError(
+            "testing needs data, a holdout and the label column",
+            code="model.test",
+            hint="vallum model test NAME --data D:1 --holdout H:1 --label-column COL",
+        )
+    members = work.read(lambda context: context.version("data", args.data))
+    others = work.read(lambda context: context.version("data", args.holdout))
+    if len(version.parts) != 1 or version.format != "onnx":
+        raise InputError("only ONNX models can be attacked now", code="model.test")
+    return attack_model(
+        work.house.runner,
+        version=version,
+        model=b"".join(content_chunks(work, version, version.parts[0])),
+        members=b"".join(content_chunks(work, members, members.parts[0])),
+        members_version=members,
+        others=b"".join(content_chunks(work, others, others.parts[0])),
+        others_version=others,
+        args=args,
+        seed=work.seed,
+        now=work.now,
+    )
+
+
+def _act_test(act: Act, args: api.ModelTest, made: tuple[Evidence, ...]) -> api.VersionShown:
+    version = act.context.version("model", args.name, args.version)
+    for evidence in made:
+        act.leave(evidence, on=version.id)
+    return shown(act, version)
+
+
+# -- delete -------------------------------------------------------------------------------------
+
+
+def _delete_asks(context: Context, args: api.Named, caller: Caller) -> Sequence[Ask]:
+    if args.version is not None or ":" in args.name:
+        version = context.version("model", args.name, args.version)
+        return ask("models/versions/delete", context.version_resource(version))
+    asset = context.asset("model", args.name)
+    return (
+        *ask("models/delete", context.asset_resource(asset)),
+        *ask(
+            "models/versions/delete",
+            *(context.version_resource(one) for one in context.versions(asset)),
+        ),
+    )
+
+
+def _act_delete(act: Act, args: api.Named) -> api.Done:
+    return delete_version(act, "model", args)
+
+
+STEPS = (
+    Step("model.list", api.Page, _list_asks, _act_list, Effect.READ),
+    Step(
+        "model.register",
+        api.ModelRegister,
+        _register_asks,
+        _act_register,
+        length=Length.LONG,
+        prepare=_prepare_register,
+        content=True,
+        threat="model-tampering",
+    ),
+    Step("model.show", api.Named, _version_asks("models/versions/read"), _act_show, Effect.READ),
+    Step(
+        "model.download",
+        api.Named,
+        _version_asks("models/versions/content/read"),
+        _act_download,
+        Effect.READ,
+    ),
+    Step(
+        "model.sign",
+        api.ModelSign,
+        _version_asks("models/versions/sign/action", "models/versions/content/read"),
+        _act_sign,
+        length=Length.LONG,
+        prepare=_prepare_sign,
+        threat="model-tampering",
+    ),
+    Step(
+        "model.verify",
+        api.Named,
+        _version_asks("models/versions/content/read"),
+        _act_verify,
+        threat="model-tampering",
+    ),
+    Step(
+        "model.test",
+        api.ModelTest,
+        _test_asks,
+        _act_test,
+        length=Length.LONG,
+        prepare=_prepare_test,
+        threat="evasion",
+    ),
+    Step("model.delete", api.Named, _delete_asks, _act_delete),
+)

@@ -1,0 +1,24 @@
+"""Every step, in one table. A name that is not here does not exist."""
+
+from vallum.workspace.step import Step
+from vallum.workspace.steps import (
+    access,
+    connections,
+    data,
+    directory,
+    endpoints,
+    jobs,
+    log,
+    models,
+)
+
+STEPS: tuple[Step, ...] = (
+    *access.STEPS,
+    *connections.STEPS,
+    *data.STEPS,
+    *directory.STEPS,
+    *endpoints.STEPS,
+    *jobs.STEPS,
+    *log.STEPS,
+    *models.STEPS,
+)

@@ -1,0 +1,172 @@
+"""What data and model versions have in common: staging, publishing, reading, deleting.
+
+Objects are written before the committing transaction under random names that nothing refers to;
+the row that `publish` writes makes them visible. What is not published is swept at start-up.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+import msgspec
+
+from vallum.base import Digest, canonical_json
+from vallum.crypto import WrappedKey
+from vallum.schema import Asset, AssetVersion, Evidence, Part, WrappedDataKey, api
+from vallum.store import chunks
+from vallum.workspace.step import Act, Work
+
+CONTENT = "content"  # purpose that a version's data key is wrapped for
+_READ_ACTIONS = {"data": "data/versions/read", "model": "models/versions/read"}
+
+
+def stage(
+    work: Work,
+    version_id: str,
+    files: Sequence[tuple[str, BinaryIO | bytes]],
+    *,
+    personal: bool,
+) -> tuple[WrappedDataKey, tuple[Part, ...]]:
+    """Encrypt `files` to objects that nothing refers to yet.
+
+    Args:
+        work: The long step.
+        version_id: Version to be.
+        files: Path within the version, and content.
+        personal: Digests become keyed commitments: no plain digest of personal data exists.
+    """
+    house = work.house
+    data_key, wrapped = house.keyring.new_data_key(version_id, CONTENT)
+    parts = []
+    for name, content in files:
+        source = io.BytesIO(content) if isinstance(content, bytes) else content
+        part = house.objects.write(
+            work.permit,
+            on=work.on,
+            version_id=version_id,
+            part=name,
+            source=source,
+            data_key=data_key,
+            personal=personal,
+        )
+        parts.append(part)
+        work.undo.append(lambda part=part: house.objects.discard(part))  # type: ignore[misc]  # default binds the loop variable
+    row = WrappedDataKey(id=version_id, wrapped=msgspec.to_builtins(wrapped))
+    return row, tuple(parts)
+
+
+def manifest_digest(parts: Sequence[Part]) -> Digest:
+    """Return the digest that names a version: over path, length and digest of every part."""
+    manifest = [
+        {"part": part.part, "length": part.length, "digest": part.digest}
+        for part in sorted(parts, key=lambda part: part.part)
+    ]
+    return Digest("sha256:" + hashlib.sha256(canonical_json(manifest)).hexdigest())
+
+
+def publish(
+    act: Act,
+    version: AssetVersion,
+    wrapped: WrappedDataKey,
+    evidence: Sequence[Evidence],
+    *,
+    on: str,
+) -> None:
+    """Make a staged version visible, with its key and the evidence about it."""
+    act.put(
+        f"{version.kind}-version",
+        version,
+        on=on,
+        parent_id=version.asset_id,
+        name=str(version.version),
+    )
+    act.put("wrapped-key", wrapped, on=on, parent_id=version.id)
+    for one in evidence:
+        act.leave(one, on=on)
+
+
+def content_chunks(holder: Act | Work, version: AssetVersion, part: Part) -> Iterator[bytes]:
+    """Decrypt one part of a version, chunk by chunk."""
+    return content_chunks_of(holder, version.id, part, on=version.id)
+
+
+def content_chunks_of(
+    holder: Act | Work, subject_id: str, part: Part, *, on: str
+) -> Iterator[bytes]:
+    """Decrypt one part, chunk by chunk; every byte is authenticated before it is yielded.
+
+    The key is unwrapped, and the permit checked, now; not when the first chunk is asked for.
+
+    Args:
+        holder: The step.
+        subject_id: Version or job that the part belongs to.
+        part: Which one.
+        on: The resource that was decided on.
+    """
+    house = holder.house
+    row = holder.read(
+        lambda context: context.records.get(
+            context.snapshot, "wrapped-key", subject_id, WrappedDataKey
+        )
+    )
+    wrapped = msgspec.convert(row.wrapped, WrappedKey)
+    key = house.keyring.unwrap(holder.permit, wrapped, subject_id, CONTENT, on=on)
+    reader = house.objects.open(
+        holder.permit, version_id=subject_id, part=part, data_key=key, on=on
+    )
+    return chunks(reader)
+
+
+def shown(act: Act, version: AssetVersion) -> api.VersionShown:
+    """Return a version with the public part of the evidence about it."""
+    evidence = tuple(act.context.evidence(version.digest))
+    signers = tuple(sorted({one.issuer for one in evidence if one.gate == "signature"}))
+    return api.VersionShown(version=version, evidence=evidence, signatures=signers)
+
+
+def listing(act: Act, kind: str, action: str, page: api.Page) -> api.Listing:
+    """Return the assets of a kind that the caller may read, each with its newest version."""
+    assets: list[Asset] = []
+    versions: list[AssetVersion] = []
+    after = page.after
+    for asset in act.context.all(kind, Asset, parent_id=act.context.workspace_id):
+        if asset.id <= after or not act.may(action, act.context.asset_resource(asset)):
+            continue
+        assets.append(asset)
+        readable = [
+            version
+            for version in act.context.versions(asset)
+            if act.may(_READ_ACTIONS[kind], act.context.version_resource(version))
+        ]
+        if readable:
+            versions.append(max(readable, key=lambda one: one.version))
+        if len(assets) >= page.limit:
+            break
+    more = assets[-1].id if len(assets) >= page.limit else ""
+    return api.Listing(assets=tuple(assets), versions=tuple(versions), after=more)
+
+
+def delete_version(act: Act, kind: str, args: api.Named) -> api.Done:
+    """Remove one version, or the asset with all of them, and destroy their keys.
+
+    The wrapped key is what makes the objects readable: with its row gone they are noise, and the
+    objects themselves are removed after the commit.
+    """
+    if args.version is not None or ":" in args.name:
+        doomed = [act.context.version(kind, args.name, args.version)]
+        asset = None
+    else:
+        asset = act.context.asset(kind, args.name)
+        doomed = act.context.versions(asset)
+    for version in doomed:
+        act.remove("wrapped-key", version.id, on=version.id)
+        act.remove(f"{kind}-version", version.id, on=version.id)
+        for part in version.parts:
+            act.after_commit.append(lambda part=part: act.house.objects.discard(part))  # type: ignore[misc]  # default binds the loop variable
+    if asset is not None:
+        act.remove(kind, asset.id, on=asset.id)
+    return api.Done(
+        id=doomed[0].id if asset is None else asset.id,
+        text=f"deleted {len(doomed)} version(s); their keys are destroyed",
+    )

@@ -1,0 +1,67 @@
+"""Posture: insecure settings and missing evidence, each with how to mend it. A view."""
+
+from vallum.schema import Credential, Deployment, PrincipalKind, Verdict, api
+from vallum.workspace.step import Act
+
+WANTED = ("scan", "signature", "evasion", "membership")
+
+
+def posture(act: Act) -> api.Posture:
+    """Look at every deployment, credential and grant of the workspace."""
+    findings: list[api.PostureFinding] = []
+    checked = 0
+    context = act.context
+    for deployment in context.all("deployment", Deployment):
+        checked += 1
+        evidence = context.evidence(deployment.model_digest)
+        passed = {one.gate for one in evidence if one.verdict is Verdict.PASS}
+        for gate in WANTED:
+            if gate not in passed:
+                findings.append(
+                    api.PostureFinding(
+                        id="deployment.evidence",
+                        severity="high",
+                        message=f"deployment `{deployment.name}` serves a model without `{gate}`",
+                        fix="run the gate on the model version and deploy again",
+                        resource=deployment.id,
+                    )
+                )
+        if deployment.in_process:
+            findings.append(
+                api.PostureFinding(
+                    id="deployment.in-process",
+                    severity="medium",
+                    message=f"deployment `{deployment.name}` runs inside the gateway",
+                    fix="deploy it without --in-process",
+                    resource=deployment.id,
+                )
+            )
+    for credential in context.all("credential", Credential):
+        if credential.revoked_at:
+            continue
+        checked += 1
+        if not credential.expires_at:
+            findings.append(
+                api.PostureFinding(
+                    id="credential.no-expiry",
+                    severity="low",
+                    message=f"key `{credential.name}` never expires",
+                    fix=f"vallum key rotate {credential.id} --expires-at …",
+                    resource=credential.id,
+                )
+            )
+    people = [
+        one
+        for one in act.rules.authority.principals.values()
+        if one.kind is PrincipalKind.USER and not one.disabled
+    ]
+    if len(people) == 1:
+        findings.append(
+            api.PostureFinding(
+                id="workspace.one-person",
+                severity="medium",
+                message="one person holds every right, so nobody can approve what they make",
+                fix="vallum identity create NAME, then vallum role assign",
+            )
+        )
+    return api.Posture(findings=tuple(findings), checked=checked + 1)

@@ -1,0 +1,125 @@
+"""`verify`: every row explained by an entry, every object there and whole, the log intact."""
+
+import msgspec
+
+from vallum.audit import verify_log
+from vallum.base import VallumError
+from vallum.crypto import WrappedKey
+from vallum.schema import AssetVersion, EntryKind, Job, Part, WrappedDataKey, api
+from vallum.store import Snapshot
+from vallum.workspace.context import Context
+from vallum.workspace.house import House
+
+SYSTEM_VERIFY = "system-verify"
+CONTENT = "content"
+
+
+def verify_everything(house: House, *, objects: bool) -> api.Verification:
+    """Check the log, then that its changes amount to exactly the rows, then the objects."""
+    with house.database.snapshot() as snapshot:
+        report, entries = verify_log(snapshot, house.log, house.tiles, house.anchors)
+        findings = list(report.findings)
+        explained: dict[tuple[str, str], str] = {}
+        for entry in entries:
+            for change in entry.changes:
+                if change.mac:
+                    explained[change.kind, change.id] = change.mac
+                else:
+                    explained.pop((change.kind, change.id), None)
+        found: dict[tuple[str, str], str] = {}
+        try:
+            for kind, identity, mac in house.records.verify_rows(snapshot):
+                found[kind, identity] = mac
+        except VallumError as error:
+            findings.append(api.VerifyFinding(code=error.code, message=error.message))
+        try:
+            house.records.load_authority(snapshot)
+        except VallumError as error:
+            findings.append(api.VerifyFinding(code=error.code, message=error.message))
+        for kind, identity in sorted({*explained, *found}):
+            wanted, held = explained.get((kind, identity)), found.get((kind, identity))
+            if wanted == held:
+                continue
+            what = f"{kind} `{identity}`"
+            if held is None:
+                findings.append(
+                    api.VerifyFinding(code="store.row-missing", message=f"{what} is missing")
+                )
+            elif wanted is None:
+                findings.append(
+                    api.VerifyFinding(
+                        code="store.row-unexplained", message=f"no entry explains {what}"
+                    )
+                )
+            else:
+                findings.append(
+                    api.VerifyFinding(
+                        code="store.row-changed", message=f"{what} is not what its entry made"
+                    )
+                )
+        parts = _parts(house, snapshot, findings)
+    checked = 0
+    if objects:
+        checked = len(parts)
+        findings.extend(_check_objects(house, parts))
+    return api.Verification(
+        entries=report.size,
+        records=len(found),
+        objects=checked,
+        root=report.root.hex(),
+        findings=tuple(findings),
+    )
+
+
+def _parts(
+    house: House, snapshot: Snapshot, findings: list[api.VerifyFinding]
+) -> list[tuple[str, Part]]:
+    parts: list[tuple[str, Part]] = []
+    try:
+        context = Context(records=house.records, snapshot=snapshot, workspace_id=house.workspace_id)
+        for kind in ("data-version", "model-version"):
+            for version in context.all(kind, AssetVersion):
+                parts.extend((version.id, part) for part in version.parts)
+        for job in context.all("job", Job):
+            parts.append((job.id, job.code))
+            if job.logs is not None:
+                parts.append((job.id, job.logs))
+    except VallumError as error:
+        findings.append(api.VerifyFinding(code=error.code, message=error.message))
+    return parts
+
+
+def _check_objects(house: House, parts: list[tuple[str, Part]]) -> list[api.VerifyFinding]:
+    """Read every object to its end and compare its digest."""
+    findings: list[api.VerifyFinding] = []
+    with house.log.transaction() as tx:
+        permit = house.log.system_permit(
+            tx,
+            step="workspace.verify",
+            kind=EntryKind.DECISION,
+            principal_id=SYSTEM_VERIFY,
+            resources=(house.workspace_id,),
+            lifetime_s=3600.0,
+        )
+        house.log.seal(tx, permit)
+    for subject_id, part in parts:
+        try:
+            with house.database.snapshot() as snapshot:
+                row = house.records.get(snapshot, "wrapped-key", subject_id, WrappedDataKey)
+            key = house.keyring.unwrap(
+                permit,
+                msgspec.convert(row.wrapped, WrappedKey),
+                subject_id,
+                CONTENT,
+                on=house.workspace_id,
+            )
+            house.objects.verify(
+                permit, version_id=subject_id, part=part, data_key=key, on=house.workspace_id
+            )
+        except VallumError as error:
+            findings.append(
+                api.VerifyFinding(
+                    code=error.code, message=f"`{part.part}` of {subject_id}: {error.message}"
+                )
+            )
+    return findings
