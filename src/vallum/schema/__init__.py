@@ -33,6 +33,7 @@ from vallum.schema.asset import (
 from vallum.schema.entry import Change, Entry, EntryKind
 from vallum.schema.evidence import Evidence, Finding, Label, Verdict
 from vallum.schema.record import Measure, Record
+from vallum.schema.work import Claim, Claimed, Finish
 
 __all__ = [
     "Ask",
@@ -40,6 +41,8 @@ __all__ = [
     "AssetVersion",
     "Caller",
     "Change",
+    "Claim",
+    "Claimed",
     "Connection",
     "Credential",
     "Decision",
@@ -52,6 +55,7 @@ __all__ = [
     "EntryKind",
     "Evidence",
     "Finding",
+    "Finish",
     "Job",
     "JobLimits",
     "JobState",

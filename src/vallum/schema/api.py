@@ -62,6 +62,14 @@ class DataProtect(Record, frozen=True):
     into: str = ""  # name of the protected data asset; empty: `<name>-protected`
 
 
+class DataDrift(Record, frozen=True):
+    """Compare a data version with a reference. Gate: `drift`, by significance and effect size."""
+
+    name: str
+    reference: str  # `name:version`
+    version: int | None = None
+
+
 class ModelRegister(Record, frozen=True):
     """Register a model; the body is one file or a tar of a folder. Gate: `scan`."""
 
@@ -90,6 +98,7 @@ class ModelTest(Record, frozen=True):
     data: str = ""  # `name:version` of a data version with a label column
     label_column: str = ""
     holdout: str = ""  # data version that the model was not trained on
+    features: tuple[str, ...] = ()  # columns in the model's order; empty: every numeric one
     budget_s: int = 20
 
 

@@ -38,6 +38,8 @@ ROUTES: tuple[Route, ...] = (
           "Download a data version", download=True),
     Route("POST", "/data/{name}/protect", "data.protect", api.DataProtect, api.VersionShown,
           "Make a protected version"),
+    Route("POST", "/data/{name}/drift", "data.drift", api.DataDrift, api.VersionShown,
+          "Compare a data version with the one a model was trained on"),
     Route("DELETE", "/data/{name}", "data.delete", api.Named, api.Done,
           "Delete a data asset, or one version, by destroying its keys"),
     # models

@@ -125,6 +125,13 @@ class Data(Noun):
             "data.delete", api.Named(name=name, version=version), api.Done, dry_run=dry_run
         )
 
+    def drift(
+        self, name: str, *, reference: str, version: int | None = None, dry_run: bool = False
+    ) -> api.VersionShown:
+        """Compare a version with `reference` (`name:version`); the verdict is evidence."""
+        arguments = api.DataDrift(name=name, reference=reference, version=version)
+        return self._transport.call("data.drift", arguments, api.VersionShown, dry_run=dry_run)
+
 
 class Models(Noun):
     """Models."""
@@ -202,6 +209,7 @@ class Models(Noun):
         data: str,
         holdout: str,
         label_column: str,
+        features: Sequence[str] = (),
         budget_s: int = 20,
         dry_run: bool = False,
     ) -> api.VersionShown:
@@ -212,6 +220,7 @@ class Models(Noun):
             data=data,
             holdout=holdout,
             label_column=label_column,
+            features=tuple(features),
             budget_s=budget_s,
         )
         return self._transport.call("model.test", arguments, api.VersionShown, dry_run=dry_run)

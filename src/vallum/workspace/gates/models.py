@@ -135,6 +135,7 @@ def attack_model(
             "members_kind": members_version.format,
             "others_kind": others_version.format,
             "label_column": args.label_column,
+            "features": list(args.features),
             "budget_s": args.budget_s,
             "seed": seed % 2**63,
         },

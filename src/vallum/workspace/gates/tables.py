@@ -6,10 +6,13 @@ from datetime import datetime
 from typing import BinaryIO
 
 from vallum.crypto import Purpose
+import msgspec
+
+from vallum.monitor import DriftReport
 from vallum.privacy.gate import ProtectedTable, TableInspection
 from vallum.sandbox import BubblewrapRunner, Limits, run_check
-from vallum.schema import Evidence, Verdict, api
-from vallum.workspace.gates.table import ALLOWED, ANONYMITY, PII, RISK, About, evidence
+from vallum.schema import AssetVersion, Evidence, Verdict, api
+from vallum.workspace.gates.table import ALLOWED, ANONYMITY, DRIFT, PII, RISK, About, evidence
 from vallum.workspace.house import House
 
 _LIMITS = Limits(wall_s=300.0, cpu_s=600, output_bytes=1024 * 1024 * 1024)
@@ -185,3 +188,46 @@ def protect_table(house: House, table: bytes, kind: str, args: api.DataProtect) 
 
 def _names(names: Sequence[str]) -> list[str]:
     return list(names)
+
+
+def compare_tables(
+    runner: BubblewrapRunner,
+    *,
+    reference: bytes,
+    reference_version: AssetVersion,
+    current: bytes,
+    current_version: AssetVersion,
+    now: datetime,
+) -> Evidence:
+    """Compare two tables in a fresh sandbox; a feature drifts if it is significant and large.
+
+    Raises:
+        InputError: They share no numeric column.
+        GateError: The sandbox was killed, late or silent.
+    """
+    report = run_check(
+        runner,
+        DRIFT.function,
+        msgspec.msgpack.encode({"reference": reference, "current": current}),
+        report_type=DriftReport,
+        allowed=ALLOWED,
+        arguments={
+            "reference_kind": reference_version.format,
+            "current_kind": current_version.format,
+        },
+        limits=_LIMITS,
+    )
+    drifted = [one for one in report.features if one.drifted]
+    largest = max((one.psi for one in report.features), default=0.0)
+    return evidence(
+        DRIFT,
+        Verdict.FAIL if drifted else Verdict.PASS,
+        About(current_version.id, current_version.digest, now),
+        measures={
+            "features": len(report.features),
+            "drifted": len(drifted),
+            "largest_psi": largest,
+            "rows": report.rows,
+        },
+        data_digest=reference_version.digest,
+    )

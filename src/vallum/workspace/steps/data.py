@@ -27,6 +27,7 @@ from vallum.workspace.context import Context, ask
 from vallum.workspace.gates.tables import (
     Inspection,
     Protection,
+    compare_tables,
     inspect_table,
     protect_table,
 )
@@ -250,6 +251,34 @@ def _target(args: api.DataProtect, source: AssetVersion) -> str:
     return args.into or f"{source.name}-protected"
 
 
+def _drift_asks(context: Context, args: api.DataDrift, caller: Caller) -> Sequence[Ask]:
+    current = context.version_resource(context.version("data", args.name, args.version))
+    reference = context.version_resource(context.version("data", args.reference))
+    return (
+        *ask("evidence/write", current),
+        *ask("data/versions/content/read", current, reference),
+    )
+
+
+def _prepare_drift(work: Work, args: api.DataDrift) -> Evidence:
+    current = work.read(lambda context: context.version("data", args.name, args.version))
+    reference = work.read(lambda context: context.version("data", args.reference))
+    return compare_tables(
+        work.house.runner,
+        reference=b"".join(content_chunks(work, reference, reference.parts[0])),
+        reference_version=reference,
+        current=b"".join(content_chunks(work, current, current.parts[0])),
+        current_version=current,
+        now=work.now,
+    )
+
+
+def _act_drift(act: Act, args: api.DataDrift, made: Evidence) -> api.VersionShown:
+    version = act.context.version("data", args.name, args.version)
+    act.leave(made, on=version.id)
+    return shown(act, version)
+
+
 def _delete_asks(context: Context, args: api.Named, caller: Caller) -> Sequence[Ask]:
     if args.version is not None or ":" in args.name:
         version = context.version("data", args.name, args.version)
@@ -290,6 +319,15 @@ STEPS = (
         length=Length.LONG,
         prepare=_prepare_protect,
         threat="data-leakage",
+    ),
+    Step(
+        "data.drift",
+        api.DataDrift,
+        _drift_asks,
+        _act_drift,
+        length=Length.LONG,
+        prepare=_prepare_drift,
+        threat="data-drift",
     ),
     Step("data.delete", api.Named, _delete_asks, _act_delete),
 )

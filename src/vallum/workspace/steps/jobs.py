@@ -24,12 +24,14 @@ from vallum.schema import (
     Ask,
     AssetVersion,
     Caller,
+    Claim,
+    Claimed,
+    Finish,
     Job,
     JobState,
     Part,
     Principal,
     PrincipalKind,
-    Record,
     Resource,
     WrappedDataKey,
     api,
@@ -201,32 +203,6 @@ def _replace(act: Act, job: Job) -> None:
 
 
 # -- the worker's own steps: never a route ------------------------------------------------------
-
-
-class Claim(Record, frozen=True):
-    """Ask for the oldest queued job."""
-
-    worker: str
-
-
-class Claimed(Record, frozen=True):
-    """A job with everything that its sandbox is given; empty `job` if none is queued."""
-
-    job: Job | None = None
-    code: bytes = b""
-    inputs: dict[str, bytes] = {}
-
-
-class Finish(Record, frozen=True):
-    """What a sandbox left behind. All of it was said by untrusted code."""
-
-    job_id: str
-    status: str
-    exit_code: int
-    reason: str
-    enforced: tuple[str, ...]
-    logs: bytes
-    outputs: dict[str, bytes] = {}
 
 
 def _next_job(context: Context) -> Job | None:

@@ -1,0 +1,211 @@
+"""The control process of `vallum up`: holds keys and log, serves the API, minds the others.
+
+It starts the gateway and the worker as processes of their own: neither holds the key-encryption
+key, and both die with it. Order of stopping: gateway (closes its bundles), worker, servers, log.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from vallum.base import InputError, Secret, VallumError
+from vallum.base.version import VERSION
+from vallum.sandbox import Process, spawn
+from vallum.server.app import make_app
+from vallum.server.internal import make_internal
+from vallum.workspace.bootstrap import Places, ensure_certificates, opened
+from vallum.workspace.kernel import Kernel
+from vallum.workspace.serving import Serving
+
+_LOG = structlog.get_logger("vallum.control")
+CHECKPOINT_S = 0.9  # merge delay at most 1 s
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Where the doors listen.
+
+    Attributes:
+        host: Address to bind.
+        port: Of the API.
+        gateway_port: Of scoring.
+        names: Further names that clients use, for the certificate and the Host list.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8443
+    gateway_port: int = 8444
+    names: tuple[str, ...] = ()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Return every name that the certificate is for."""
+        own = LOOPBACK if self.host in LOOPBACK else (self.host, *LOOPBACK)
+        return tuple(dict.fromkeys((*own, *self.names)))
+
+    def host_headers(self, port: int) -> tuple[str, ...]:
+        """Return the values of the Host header that are served on `port`."""
+        bracketed = [f"[{host}]" if ":" in host else host.lower() for host in self.hosts]
+        return tuple(f"{host}:{port}" for host in bracketed)
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to `Control`: there are two in one process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Control:
+    """The running doors of one workspace."""
+
+    def __init__(self, kernel: Kernel, places: Places, bind: Bind) -> None:
+        self._kernel = kernel
+        self._places = places
+        self._bind = bind
+        self._stop = threading.Event()
+        self._children: list[Process] = []
+
+    async def serve(self, ready: Callable[[], None], *, started: Sequence[str] = ()) -> None:
+        """Serve until a signal arrives; `ready` is called once all doors answer."""
+        house = self._kernel.house
+        serving = Serving(self._kernel)
+        self._kernel.set_barrier(serving.barrier)
+        house.scoring_base = f"https://{self._bind.host}:{self._bind.gateway_port}"
+        run = self._places.keys / "run"
+        run.mkdir(mode=0o700, exist_ok=True)
+        socket_path = run / "control.sock"
+        socket_path.unlink(missing_ok=True)
+        token = Secret(secrets.token_hex(32))
+        api = _Server(self._api_config())
+        inner = _Server(
+            uvicorn.Config(
+                make_internal(self._kernel, serving, token),
+                uds=str(socket_path),
+                log_config=None,
+                lifespan="off",
+                access_log=False,
+                timeout_graceful_shutdown=2,
+            )
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, setattr, api, "should_exit", True)  # noqa: FBT003
+        timer = threading.Thread(target=self._tick, name="checkpoints", daemon=True)
+        timer.start()
+        tasks = [asyncio.create_task(inner.serve())]
+        try:
+            while not inner.started:  # noqa: ASYNC110 - uvicorn has a flag, no event
+                await asyncio.sleep(0.01)
+            os.chmod(socket_path, 0o600)  # noqa: PTH101 - a socket
+            for module in started:
+                self._children.append(self._start(module, socket_path, token))
+            tasks.append(asyncio.create_task(api.serve()))
+            while not api.started:
+                if tasks[-1].done():
+                    raise InputError(
+                        f"port {self._bind.port} cannot be bound",
+                        code="up.port",
+                        hint="choose another with --port",
+                    )
+                await asyncio.sleep(0.01)
+            ready()
+            await tasks[-1]
+        finally:
+            for child in reversed(self._children):
+                await asyncio.to_thread(child.stop, 5.0)
+            self._stop.set()
+            inner.should_exit = True
+            await asyncio.gather(*tasks, return_exceptions=True)
+            socket_path.unlink(missing_ok=True)
+
+    def _api_config(self) -> uvicorn.Config:
+        keys = self._places.keys
+        return uvicorn.Config(
+            make_app(
+                self._kernel,
+                hosts=self._bind.host_headers(self._bind.port),
+                version=VERSION,
+            ),
+            host=self._bind.host,
+            port=self._bind.port,
+            ssl_certfile=str(keys / "server.pem"),
+            ssl_keyfile=str(keys / "server-key.pem"),
+            ssl_version=ssl.PROTOCOL_TLS_SERVER,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            date_header=True,
+            proxy_headers=False,
+            limit_concurrency=256,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=5,
+            h11_max_incomplete_event_size=64 * 1024,
+            loop="uvloop",
+            http="httptools",
+        )
+
+    def _start(self, module: str, socket_path: Path, token: Secret) -> Process:
+        """Start a door of ours; the token goes through a pipe, never an argument."""
+        reader, writer = os.pipe()
+        os.set_inheritable(reader, True)  # noqa: FBT003 - os takes it by position
+        os.write(writer, token.reveal() + b"\n")
+        os.close(writer)
+        keys = self._places.keys
+        arguments = [
+            "--socket", str(socket_path), "--token-fd", str(reader),
+        ]  # fmt: skip
+        if module == "vallum.gateway":
+            arguments += [
+                "--host", self._bind.host, "--port", str(self._bind.gateway_port),
+                "--cert", str(keys / "server.pem"), "--key", str(keys / "server-key.pem"),
+                "--spool", str(keys / "run" / "spool"),
+            ]  # fmt: skip
+            for host in self._bind.host_headers(self._bind.gateway_port):
+                arguments += ["--host-header", host]
+        try:
+            return spawn(("python", "-m", module, *arguments), fds=(reader,))
+        finally:
+            os.close(reader)
+
+    def _tick(self) -> None:
+        """Publish checkpoints and flush counted refusals, until stopped."""
+        house = self._kernel.house
+        while not self._stop.wait(CHECKPOINT_S):
+            try:
+                house.publisher.checkpoint()
+                house.refusals.flush()
+            except VallumError as error:
+                _LOG.error("no checkpoint", code=error.code)
+
+
+def run_control(
+    places: Places,
+    bind: Bind,
+    *,
+    ready: Callable[[], None],
+    passphrase: Secret | None = None,
+    children: Sequence[str] = ("vallum.gateway", "vallum.worker"),
+) -> None:
+    """Open the workspace and serve until interrupted.
+
+    Raises:
+        InputError: The address is not loopback and unsafe, or a port is taken.
+    """
+    with opened(places, passphrase=passphrase) as kernel:
+        ensure_certificates(places, list(bind.hosts), kernel.house.clock)
+        control = Control(kernel, places, bind)
+        asyncio.run(control.serve(ready, started=children))
