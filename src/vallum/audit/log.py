@@ -366,14 +366,14 @@ class Log:
             if snap.connection.execute(sa.select(log_entries.c.idx).limit(1)).first() is not None:
                 raise IntegrityError("the head of the log is missing", code="audit.head")
             return Head(size=0, frontier=(), root=EMPTY_ROOT)
-        data = bytes(row.frontier)
+        data = _blob(row.frontier)
         head = Head(
             size=row.size,
             frontier=tuple(data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)),
-            root=bytes(row.root),
+            root=_blob(row.root),
         )
         try:
-            verify_mac(self._keys.head, bytes(row.mac), *_head_parts(head))
+            verify_mac(self._keys.head, _blob(row.mac), *_head_parts(head))
         except IntegrityError as error:
             raise IntegrityError("the head of the log was changed", code="audit.head") from error
         return head
@@ -385,7 +385,7 @@ class Log:
         ).scalar_one_or_none()
         if leaf is None:
             return self._clock.now()
-        return parse_timestamp(self.decode(bytes(leaf)).at)
+        return parse_timestamp(self.decode(_blob(leaf)).at)
 
     def leaves(self, snap: Snapshot, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
         """Yield (index, leaf) of stored rows with start <= index < stop, in order."""
@@ -400,7 +400,7 @@ class Log:
             if not rows:
                 return
             for index, leaf in rows:
-                yield index, bytes(leaf)
+                yield index, _blob(leaf)
             at = rows[-1][0] + 1
 
     def entries(
@@ -419,7 +419,7 @@ class Log:
             .order_by(order)
             .limit(limit)
         ).all()
-        return [Logged(index, self.decode(bytes(leaf)), bytes(leaf)) for index, leaf in rows]
+        return [Logged(index, self.decode(_blob(leaf)), _blob(leaf)) for index, leaf in rows]
 
     def entry(self, snap: Snapshot, entry_id: str) -> Logged:
         """Return an entry by id.
@@ -432,7 +432,7 @@ class Log:
         ).one_or_none()
         if row is None:
             raise NotFoundError(f"the log has no entry `{entry_id[:64]}`", hint="vallum audit list")
-        return Logged(row.idx, self.decode(bytes(row.leaf)), bytes(row.leaf))
+        return Logged(row.idx, self.decode(_blob(row.leaf)), _blob(row.leaf))
 
     def details(self, snap: Snapshot, logged: Logged) -> bytes | None:
         """Return the details of an entry as JSON; None if it has none or they were erased.
@@ -447,7 +447,7 @@ class Log:
         ).scalar_one_or_none()
         if sealed is None:
             return None
-        plain = unseal(self._keys.details, bytes(sealed), logged.entry.id.encode())
+        plain = unseal(self._keys.details, _blob(sealed), logged.entry.id.encode())
         blind, body = plain[:_BLIND_BYTES], plain[_BLIND_BYTES:]
         verify_mac(Secret(blind), bytes.fromhex(logged.entry.details), body)
         return body
@@ -475,6 +475,13 @@ class Log:
 
     def _now(self, snap: Snapshot) -> datetime:
         return max(self._clock.now(), self.newest_at(snap))
+
+
+def _blob(value: object) -> bytes:
+    """Return a binary column's bytes; SQLite would hand out whatever type was put there."""
+    if isinstance(value, bytes | memoryview):
+        return bytes(value)
+    raise IntegrityError("a row of the log has another type", code="audit.entry")
 
 
 def _head_parts(head: Head) -> tuple[bytes, ...]:

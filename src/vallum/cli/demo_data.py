@@ -65,8 +65,7 @@ def _person(rng: np.random.Generator) -> list[str]:
     born = date(1935, 1, 1) + timedelta(days=int(rng.integers(0, 365 * 55)))
     postcode = str(rng.choice(_AREAS)) + f"{int(rng.integers(0, 1000)):03d}"
     phone = f"+1 212 555 {int(rng.integers(100, 10000)):04d}"
-    ssn = f"{int(rng.integers(100, 666)):03d}-{int(rng.integers(1, 99)):02d}-" + (
-        f"{int(rng.integers(1, 9999)):04d}"
-    )
+    area, group, serial = rng.integers(100, 666), rng.integers(1, 99), rng.integers(1, 9999)
+    ssn = f"{int(area):03d}-{int(group):02d}-{int(serial):04d}"
     email = f"{given}.{family}{number}@example.org".lower()
     return [f"{given} {family}", email, phone, ssn, postcode, born.isoformat()]

@@ -53,6 +53,10 @@ class Client:
         """Return the address of the server."""
         return self._transport.url
 
+    def score(self, uri: str, body: bytes, *, key: Secret | None = None) -> bytes:
+        """Post a raw scoring request to `uri` with an endpoint's key; returns the raw answer."""
+        return self._transport.post_json(uri, body, token=key)
+
     def close(self) -> None:
         """Close the connection."""
         self._transport.close()

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO
 
-from vallum.crypto import Purpose
 import msgspec
 
+from vallum.crypto import Purpose
 from vallum.monitor import DriftReport
 from vallum.privacy.gate import ProtectedTable, TableInspection
 from vallum.sandbox import BubblewrapRunner, Limits, run_check

@@ -16,6 +16,7 @@ from vallum.schema import (
     Asset,
     AssetVersion,
     Caller,
+    Evidence,
     Label,
     Part,
     PrincipalKind,

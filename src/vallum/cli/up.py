@@ -1,0 +1,87 @@
+"""`vallum up`: make the workspace on the first start, then serve until interrupted."""
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from vallum.base import InputError, Secret, UnavailableError
+from vallum.sdk import read_key_file
+
+FIRST = """\
+vallum: a new workspace. Its owner's key is in {owner} (read it once, keep it safe).
+vallum: keep {keys} out of every backup of {data}: it holds what opens them.
+"""
+
+
+def up(
+    *,
+    data: Path,
+    host: str = "127.0.0.1",
+    port: int = 8443,
+    gateway_port: int = 8444,
+    names: tuple[str, ...] = (),
+    passphrase_file: Path | None = None,
+    json_output: bool = False,
+) -> int:
+    """Serve a workspace: API, gateway and worker, with TLS, on loopback by default.
+
+    Args:
+        data: Data folder; made, with a workspace in it, on the first start.
+        host: Address to bind.
+        port: Of the API.
+        gateway_port: Of scoring.
+        names: Further names for the certificate.
+        passphrase_file: Holds the passphrase of the keys, if they have one.
+        json_output: Print one JSON object when ready.
+
+    Returns:
+        Exit code.
+    """
+    try:
+        from vallum.server.control import Bind, run_control
+        from vallum.workspace.bootstrap import Places, create, exists
+    except ImportError as error:
+        raise UnavailableError(
+            f"this installation has no server: `{error.name}` is missing",
+            code="up.extra",
+            hint="pip install 'vallum[server]'",
+        ) from error
+    for number in (port, gateway_port):
+        if not 0 < number < 65536:  # noqa: PLR2004 - TCP
+            raise InputError(f"{number} is not a port", code="up.port")
+    if port == gateway_port:
+        raise InputError("API and gateway need two ports", code="up.port")
+    places = Places.below(data)
+    passphrase = None
+    if passphrase_file is not None:
+        passphrase = Secret(read_key_file(passphrase_file).reveal())
+    first = not exists(places)
+    if first:
+        create(places, passphrase=passphrase)
+        sys.stderr.write(FIRST.format(owner=places.owner_key, keys=places.keys, data=places.data))
+    bind = Bind(host=host, port=port, gateway_port=gateway_port, names=names)
+
+    def ready() -> None:
+        url = f"https://{host}:{port}"
+        if json_output:
+            said = {
+                "schema": "vallum.up/1",
+                "url": url,
+                "scoring": f"https://{host}:{gateway_port}",
+                "ca": str(places.keys / "ca.pem"),
+                "owner_key": str(places.owner_key),
+                "data": str(places.data),
+                "first": first,
+            }
+            sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
+        else:
+            sys.stdout.write(
+                f"serving {url} (scoring on {gateway_port}); Ctrl-C stops\n"
+                f"  export VALLUM_URL={url} VALLUM_CA={places.keys}/ca.pem"
+                f" VALLUM_TOKEN_FILE={places.owner_key}\n"
+            )
+        sys.stdout.flush()
+
+    run_control(places, bind, ready=ready, passphrase=passphrase)
+    return 0
