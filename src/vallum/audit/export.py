@@ -91,12 +91,10 @@ def verify_export(folder: Path, *, key: VerifyKey | None = None, anchor: str = "
         report.add("audit.key", "the export's key is not the one that you trust")
     trusted = held if key is None else key
     seen: list[tuple[Checkpoint, str]] = []
-    for note, what in (
-        (_read(folder, "checkpoint").decode(), "the checkpoint"),
-        (anchor, "anchor"),
-    ):
-        if not note:
-            continue
+    notes = [(_read(folder, "checkpoint").decode("utf-8", "replace"), "the checkpoint")]
+    if anchor:
+        notes.append((anchor, "the anchor"))
+    for note, what in notes:
         try:
             seen.append((verify_checkpoint(note, trusted, origin=manifest.origin), what))
         except IntegrityError as error:
@@ -117,7 +115,7 @@ def verify_export(folder: Path, *, key: VerifyKey | None = None, anchor: str = "
                 f"{what} has {checkpoint.size} entries, the export {count}",
                 count,
             )
-    if seen and count > seen[0][0].size:
+    if seen and seen[0][1] == "the checkpoint" and count > seen[0][0].size:
         report.add("audit.surplus", "entries beyond the checkpoint", seen[0][0].size)
     if count != manifest.size:
         report.add("audit.size", f"the manifest says {manifest.size} entries, found {count}")

@@ -4,7 +4,6 @@ Because there is one writer, an entry gets its index, and the head moves, in the
 that changes the state (docs/adr/0002-one-writer-lock.md). A reply never precedes its entry.
 """
 
-import base64
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -176,6 +175,7 @@ class Log:
             request_id=request_id,
             intent_id=intent_id,
             generation=decision.generation,
+            authority_root=self._records.authority_root(tx),
         )
         if not decision.allowed:
             reasons = [msgspec.to_builtins(reason) for reason in decision.reasons[:64]]
@@ -281,6 +281,8 @@ class Log:
             request_digest=request_digest,
             request_id=request_id,
             error=error,
+            generation=self._records.authority_generation(tx),
+            authority_root=self._records.authority_root(tx),
         )
         return self.append(tx, [(entry, details)])[0]
 
@@ -389,18 +391,23 @@ class Log:
 
     def leaves(self, snap: Snapshot, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
         """Yield (index, leaf) of stored rows with start <= index < stop, in order."""
+        for index, _, leaf in self.rows(snap, start, stop):
+            yield index, leaf
+
+    def rows(self, snap: Snapshot, start: int, stop: int) -> Iterator[tuple[int, str, bytes]]:
+        """Yield (index, id column, leaf) of stored rows with start <= index < stop, in order."""
         at = start
         while at < stop:
             rows = snap.connection.execute(
-                sa.select(log_entries.c.idx, log_entries.c.leaf)
+                sa.select(log_entries.c.idx, log_entries.c.id, log_entries.c.leaf)
                 .where(log_entries.c.idx >= at, log_entries.c.idx < stop)
                 .order_by(log_entries.c.idx)
                 .limit(4096)
             ).all()
             if not rows:
                 return
-            for index, leaf in rows:
-                yield index, _blob(leaf)
+            for index, column, leaf in rows:
+                yield index, str(column), _blob(leaf)
             at = rows[-1][0] + 1
 
     def entries(
@@ -432,7 +439,10 @@ class Log:
         ).one_or_none()
         if row is None:
             raise NotFoundError(f"the log has no entry `{entry_id[:64]}`", hint="vallum audit list")
-        return Logged(row.idx, self.decode(_blob(row.leaf)), _blob(row.leaf))
+        entry = self.decode(_blob(row.leaf))
+        if entry.id != entry_id:
+            raise IntegrityError("a log entry has another's id", code="audit.entry")
+        return Logged(row.idx, entry, _blob(row.leaf))
 
     def details(self, snap: Snapshot, logged: Logged) -> bytes | None:
         """Return the details of an entry as JSON; None if it has none or they were erased.
@@ -526,8 +536,3 @@ def _refusal(decision: Decision) -> VallumError:
     action = decision.asks[0].action if decision.asks else ""
     who = decision.caller.name
     return RefusedError(shown, hint=f"vallum role explain {who} {action}" if action else "")
-
-
-def encode_hash(data: bytes) -> str:
-    """Return a hash as people see it: base64."""
-    return base64.b64encode(data).decode()

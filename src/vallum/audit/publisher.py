@@ -10,14 +10,13 @@ from vallum.audit.log import Head, Log
 from vallum.audit.merkle import (
     consistency_path,
     extend,
-    frontier_of,
     inclusion_path,
     leaf_hash,
     root_of,
 )
-from vallum.audit.note import verify_checkpoint
+from vallum.audit.note import Checkpoint, verify_checkpoint
 from vallum.audit.tiles import Tiles
-from vallum.base import IntegrityError, UnavailableError
+from vallum.base import IntegrityError
 from vallum.store import Database, Snapshot
 from vallum.store.tables import checkpoints
 
@@ -33,6 +32,8 @@ class Publisher:
         self._tiles = tiles
         self._anchors = anchors
         self._lock = threading.Lock()
+        self._last: Head | None = None  # what this process published last, with its note
+        self._note = ""
 
     def check_anchors(self) -> None:
         """Refuse to open behind, or beside, what an anchor has seen.
@@ -46,7 +47,7 @@ class Publisher:
                 note = anchor.newest()
                 if not note:
                     continue
-                seen = verify_checkpoint(note, self._log.verify_key, origin=self._log.origin)
+                seen = self._read(note)
                 if seen.size > head.size:
                     raise IntegrityError(
                         f"the log ends at {head.size}, but {seen.size} entries were anchored:"
@@ -71,8 +72,22 @@ class Publisher:
             with self._database.snapshot() as snap:
                 head = self._log.head(snap)
                 size, note = self._newest(snap)
+                if note:
+                    seen = self._read(note)
+                    if seen.size != size or (size == head.size and seen.root != head.root):
+                        raise IntegrityError(
+                            "the newest checkpoint is not the one of its size",
+                            code="audit.checkpoint",
+                        )
+                if size > head.size:
+                    raise IntegrityError(
+                        f"the log ends at {head.size}, but {size} entries were published",
+                        code="audit.rollback",
+                    )
+                self._check_continues(snap, head)
                 if note and size == head.size:
                     self._keep(note)
+                    self._last, self._note = head, note
                     return note
                 # From the start of the last tile, so that a lost partial tile is made again.
                 start = size - size % 256
@@ -85,6 +100,7 @@ class Publisher:
                 tx.connection.execute(sa.delete(checkpoints).where(checkpoints.c.size == head.size))
                 tx.connection.execute(sa.insert(checkpoints).values(size=head.size, note=note))
             self._keep(note)
+            self._last, self._note = head, note
             return note
 
     def newest_in(self, snap: Snapshot) -> str:
@@ -109,6 +125,32 @@ class Publisher:
             lambda height, at: self._tiles.node(height, at, seen.size), old, min(size, seen.size)
         )
         return path, note
+
+    def _read(self, note: str) -> Checkpoint:
+        return verify_checkpoint(note, self._log.verify_key, origin=self._log.origin)
+
+    def _check_continues(self, snap: Snapshot, head: Head) -> None:
+        """Refuse to publish a log that does not continue what was published or anchored.
+
+        Under a running process too the database can be swapped for an older copy: the frontier
+        of the last publication, kept in memory, is extended with the new leaves only.
+        """
+        last = self._last
+        if last is not None:
+            frontier, size = list(last.frontier), last.size
+            for index, leaf in self._log.leaves(snap, size, head.size):
+                if index != size:
+                    raise IntegrityError(f"log entry {size} is missing", code="audit.missing")
+                size = extend(frontier, size, [leaf_hash(leaf)])
+            if size != head.size or root_of(frontier) != head.root:
+                raise _discontinued(rolled_back=last.size > head.size)
+        for anchor in self._anchors:
+            note = anchor.newest()
+            if not note or (last is not None and note == self._note):
+                continue
+            seen = self._read(note)
+            if seen.size > head.size or self._root_at(snap, seen.size) != seen.root:
+                raise _discontinued(rolled_back=seen.size > head.size)
 
     def _keep(self, note: str) -> None:
         for anchor in self._anchors:
@@ -136,14 +178,9 @@ class Publisher:
         return root_of(frontier)
 
 
-def tree_head(tiles: Tiles, size: int) -> Head:
-    """Return the head that tiles of `size` leaves amount to.
-
-    Raises:
-        UnavailableError: A tile cannot be read.
-    """
-    try:
-        frontier = frontier_of(lambda height, at: tiles.node(height, at, size), size)
-    except OSError as error:
-        raise UnavailableError("the tiles cannot be read") from error
-    return Head(size=size, frontier=tuple(frontier), root=root_of(frontier))
+def _discontinued(*, rolled_back: bool) -> IntegrityError:
+    what = "was rolled back" if rolled_back else "was rewritten"
+    return IntegrityError(
+        f"the log {what}: it does not continue what was published",
+        code="audit.rollback" if rolled_back else "audit.fork",
+    )

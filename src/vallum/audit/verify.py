@@ -11,7 +11,7 @@ What must hold, each numbered in the code:
 8. the details that are there are what the leaves commit to.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -63,7 +63,7 @@ def verify_log(
     newest = ""
     tile: list[bytes] = []
     tile_start = -1
-    for index, leaf in _all_leaves(snap, log):
+    for index, column, leaf in log.rows(snap, -(2**62), 2**62):
         # 2.
         if index != count:
             report.add("audit.missing", f"entry {count} is missing", count)
@@ -91,6 +91,8 @@ def verify_log(
             report.add(error.code, error.message, index)
         else:
             entries.append(entry)
+            if entry.id != column:
+                report.add("audit.id", f"entry {index} is filed under another id", index)
             # 7.
             if entry.at < newest:
                 report.add("audit.time", f"entry {index} is dated before its predecessor", index)
@@ -144,10 +146,6 @@ def _notes(
             report.add("audit.rollback", f"{what} has {seen.size} entries, the head {size}", size)
         out.append((seen.size, seen.root, what))
     return out
-
-
-def _all_leaves(snap: Snapshot, log: Log) -> Iterator[tuple[int, bytes]]:
-    yield from log.leaves(snap, -(2**62), 2**62)
 
 
 def _check_details(snap: Snapshot, log: Log, size: int, report: LogReport) -> None:

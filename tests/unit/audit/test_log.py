@@ -356,6 +356,79 @@ def test_a_history_rewritten_with_the_keys_is_refused_by_the_anchor(world: World
     assert caught.value.code == "audit.fork"
 
 
+def test_a_database_swapped_under_a_running_process_moves_no_anchor(world: World) -> None:
+    world.fill(10)
+    world.publisher.checkpoint()
+    world.sql(
+        "CREATE TABLE old AS SELECT * FROM log_entries",
+        "CREATE TABLE old_head AS SELECT * FROM log_head",
+        "CREATE TABLE old_points AS SELECT * FROM checkpoints",
+    )
+    world.fill(10)
+    kept = world.publisher.checkpoint()
+    world.sql(
+        *(
+            statement
+            for table, old in (
+                ("log_entries", "old"),
+                ("log_head", "old_head"),
+                ("checkpoints", "old_points"),
+            )
+            for statement in (f"DELETE FROM {table}", f"INSERT INTO {table} SELECT * FROM {old}")  # noqa: S608
+        )
+    )
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match="rolled back"):
+            world.publisher.checkpoint()
+        world.log.append_many([(entry(1), None)])
+    world.fill(30)
+    with pytest.raises(IntegrityError, match="does not continue"):
+        world.publisher.checkpoint()
+    assert world.anchor.newest() == kept
+
+
+def test_a_forged_or_moved_checkpoint_row_moves_no_anchor(world: World) -> None:
+    world.fill(10)
+    world.publisher.checkpoint()
+    world.fill(10)
+    kept = world.publisher.checkpoint()
+    for forged in ("'garbage'", "(SELECT note FROM checkpoints WHERE size = 10)"):
+        world.sql(f"UPDATE checkpoints SET note = {forged} WHERE size = 20")  # noqa: S608
+        with pytest.raises(IntegrityError):
+            world.publisher.checkpoint()
+        assert world.anchor.newest() == kept
+
+
+def test_swapped_id_columns_are_found_and_refused(world: World) -> None:
+    world.fill(3)
+    with world.database.snapshot() as snapshot:
+        first = world.log.entries(snapshot)[0].entry.id
+    world.sql(
+        "UPDATE log_entries SET id = 'x' WHERE idx = 0",
+        f"UPDATE log_entries SET id = '{first}' WHERE idx = 1",  # noqa: S608
+    )
+    assert {one.position for one in world.findings() if one.code == "audit.id"} == {0, 1}
+    with world.database.snapshot() as snapshot, pytest.raises(IntegrityError):
+        world.log.entry(snapshot, first)
+
+
+def test_an_export_without_its_checkpoint_is_refused(world: World, tmp_path: Path) -> None:
+    world.fill(5)
+    folder = export(world, tmp_path / "export")
+    (folder / "checkpoint").write_bytes(b"")
+    assert verify_export(folder, key=world.log.verify_key).findings
+    assert alone(folder) == 5
+
+
+def test_every_entry_names_the_authority_it_was_decided_under(world: World) -> None:
+    with world.log.transaction() as tx:
+        world.log.note(tx, kind=EntryKind.FINDING, step="s", principal_id="p")
+    with pytest.raises(AdmissionRefusal), world.log.transaction() as tx:
+        world.log.admit(tx, decision(allowed=False), step="s", kind=EntryKind.DECISION)
+    with world.database.snapshot() as snapshot:
+        assert all(one.entry.authority_root for one in world.log.entries(snapshot))
+
+
 # -- floods -------------------------------------------------------------------------------------
 
 

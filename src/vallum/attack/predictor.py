@@ -1,0 +1,112 @@
+"""Models as attacks see them: scores for a batch. Whatever else a model does is an error.
+
+An attack on a model that crashes, answers nonsense or differently each time has *failed*; it is
+never reported as robustness.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vallum.base import GateError, InputError
+
+Records = NDArray[np.float32]
+Scores = NDArray[np.float64]
+STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+
+
+class Predictor(Protocol):
+    """A classifier behind its scores."""
+
+    def predict(self, x: Records) -> Scores:
+        """Return scores, shape (n, c), for `x`, shape (n, d), float32."""
+        ...
+
+
+class OnnxPredictor:
+    """An ONNX classifier of standard operators, on one thread."""
+
+    def __init__(self, model: bytes) -> None:
+        """Load `model`.
+
+        Raises:
+            InputError: It does not load, or is not a classifier of one numeric matrix.
+        """
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        try:
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises bare RuntimeErrors of many kinds
+            raise InputError("the model does not load", code="attack.model") from error
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or len(inputs[0].shape) != 2:  # noqa: PLR2004 - rows and columns
+            raise InputError("the model does not take one matrix", code="attack.model")
+        self._input = inputs[0].name
+        width = inputs[0].shape[1]
+        self.width: int | None = width if isinstance(width, int) else None
+        names = [one.name for one in self._session.get_outputs()]
+        scores = [name for name in names if "prob" in name.lower() or "score" in name.lower()]
+        self._output = scores[0] if scores else names[-1]
+
+    def predict(self, x: Records) -> Scores:
+        """Return scores, shape (n, c).
+
+        Raises:
+            GateError: The model fails or answers something else.
+        """
+        try:
+            (answer,) = self._session.run([self._output], {self._input: x})
+        except Exception as error:  # onnxruntime raises bare RuntimeErrors of many kinds
+            raise GateError("the model fails on its own input", code="attack.model") from error
+        if isinstance(answer, list):  # zipmap: a dictionary a record
+            answer = [[row[key] for key in sorted(row)] for row in answer]
+        return np.asarray(answer, dtype=np.float64)
+
+
+class Checked:
+    """Wraps a predictor: validates every answer and counts queries."""
+
+    def __init__(self, model: Predictor) -> None:
+        self._model = model
+        self.queries = 0
+
+    def predict(self, x: Records) -> Scores:
+        """Return scores.
+
+        Raises:
+            GateError: Not finite, of another shape, or labels instead of scores.
+        """
+        scores = self._model.predict(np.ascontiguousarray(x, dtype=np.float32))
+        self.queries += len(x)
+        if scores.ndim != 2 or len(scores) != len(x) or scores.shape[1] < 2:  # noqa: PLR2004
+            raise GateError(
+                f"the model answers shape {scores.shape} for {len(x)} records; scores of at least"
+                " two classes are needed",
+                code="attack.scores",
+            )
+        if not np.isfinite(scores).all():
+            raise GateError("the model answers scores that are not finite", code="attack.scores")
+        return scores
+
+    def labels(self, x: Records) -> NDArray[np.intp]:
+        """Return predicted classes, shape (n,)."""
+        found: NDArray[np.intp] = self.predict(x).argmax(axis=1)
+        return found
+
+    def probe(self, x: Records) -> Scores:
+        """Return scores after checking that the model is deterministic and not constant.
+
+        Raises:
+            GateError: It is neither; attacks on it would mean nothing.
+        """
+        first, second = self.predict(x), self.predict(x)
+        if not np.allclose(first, second, rtol=1e-6, atol=1e-9):
+            raise GateError("the model is not deterministic", code="attack.deterministic")
+        if len(np.unique(first.argmax(axis=1))) < 2:  # noqa: PLR2004
+            raise GateError("the model predicts one class for everything", code="attack.constant")
+        return first

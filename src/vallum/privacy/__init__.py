@@ -1,0 +1,39 @@
+"""Room `privacy`: find personal data, mask it, generalise it, count how anonymous a table is."""
+
+from vallum.privacy.anonymity import AnonymityCheck, check_anonymity
+from vallum.privacy.discover import (
+    ColumnFinding,
+    Discovery,
+    Span,
+    discover_table,
+    discover_text,
+)
+from vallum.privacy.generalise import Generalised, generalise
+from vallum.privacy.mask import (
+    Masking,
+    Recipe,
+    mask_table,
+    mask_text,
+    parse_recipe,
+    suggest_recipe,
+)
+from vallum.privacy.report import pii_report
+
+__all__ = [
+    "AnonymityCheck",
+    "ColumnFinding",
+    "Discovery",
+    "Generalised",
+    "Masking",
+    "Recipe",
+    "Span",
+    "check_anonymity",
+    "discover_table",
+    "discover_text",
+    "generalise",
+    "mask_table",
+    "mask_text",
+    "parse_recipe",
+    "pii_report",
+    "suggest_recipe",
+]

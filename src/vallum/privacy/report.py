@@ -1,0 +1,44 @@
+"""What `vallum pii --json` prints: never a value."""
+
+from collections.abc import Sequence
+
+from vallum.privacy.discover import Discovery, Span
+
+
+def pii_report(
+    tables: Sequence[tuple[str, Discovery]], texts: Sequence[tuple[str, Sequence[Sequence[Span]]]]
+) -> dict[str, object]:
+    """Return the object `vallum.pii/1` for tables and for texts (a list of spans a record)."""
+    files: list[dict[str, object]] = [
+        {
+            "path": path,
+            "columns": [
+                {
+                    "name": one.name,
+                    "type": one.type,
+                    "count": one.count,
+                    "share": round(one.share, 6),
+                    "confidence": [round(bound, 6) for bound in one.confidence],
+                    "label": one.label.value,
+                }
+                for one in found.columns
+            ],
+            "spans": [],
+        }
+        for path, found in tables
+    ]
+    for path, records in texts:
+        spans = [
+            {
+                "record": number,
+                "field": "",
+                "start": span.start,
+                "end": span.end,
+                "type": span.type,
+                "score": span.score,
+            }
+            for number, record in enumerate(records)
+            for span in record
+        ]
+        files.append({"path": path, "columns": [], "spans": spans})
+    return {"schema": "vallum.pii/1", "files": files}
