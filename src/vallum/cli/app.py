@@ -1,0 +1,118 @@
+"""The command tree. Nouns are loaded when they are used: `vallum --help` stays fast."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vallum.base import VallumError
+from vallum.cli import access, assets, log, offline, people, serving
+from vallum.cli.border import SESSION, report, say
+
+app = typer.Typer(
+    name="vallum",
+    help="A security layer for machine learning that you host yourself.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for noun in (
+    assets.data, assets.model, serving.endpoint, serving.job, access.role, access.connection,
+    people.group, people.identity, people.key, people.approval, log.audit, log.workspace,
+):  # fmt: skip
+    app.add_typer(noun)
+offline.register(app)
+log.register(app)
+
+
+@app.callback()
+def options(
+    url: Annotated[str, typer.Option(help="Address of the server.", envvar="VALLUM_URL")] = "",
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with your key.", envvar="VALLUM_TOKEN_FILE")
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(help="Certificate authority of the server.", envvar="VALLUM_CA")
+    ] = None,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on stdout.")
+    ] = False,
+) -> None:
+    """Set what every command shares. Example: vallum --json data list."""
+    SESSION.url = url
+    SESSION.token_file = token_file
+    SESSION.ca_file = ca
+    SESSION.as_json = json_output
+
+
+@app.command("up")
+def up_command(
+    data: Annotated[Path, typer.Option(help="Data folder.")] = Path("vallum-data"),
+    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the API.")] = 8443,
+    gateway_port: Annotated[int, typer.Option(help="Port of scoring.")] = 8444,
+    name: Annotated[
+        list[str] | None, typer.Option(help="Further name for the certificate.")
+    ] = None,
+    passphrase_file: Annotated[
+        Path | None, typer.Option(help="File with the passphrase of the keys.")
+    ] = None,
+) -> None:
+    """Serve a workspace; the first start makes one. Example: vallum up --data ./vallum-data."""
+    from vallum.cli.up import up
+
+    raise typer.Exit(
+        up(
+            data=data,
+            host=host,
+            port=port,
+            gateway_port=gateway_port,
+            names=tuple(name or ()),
+            passphrase_file=passphrase_file,
+            json_output=SESSION.as_json,
+        )
+    )
+
+
+@app.command("demo")
+def demo_command(
+    keep: Annotated[Path | None, typer.Option(help="Keep the workspace in this folder.")] = None,
+    serve: Annotated[bool, typer.Option(help="Stay up afterwards.")] = False,
+) -> None:
+    """Run the whole main job on real data. Example: vallum demo --keep ./demo --serve."""
+    from vallum.cli.demo import demo
+
+    raise typer.Exit(demo(keep=keep, json_output=SESSION.as_json, serve=serve))
+
+
+def main() -> None:
+    """Run a command; the one border where errors become exit codes."""
+    import os
+
+    import click
+
+    # `--json` may stand anywhere: it means the same before and after the command.
+    arguments = sys.argv[1:]
+    if "--json" in arguments and "--" not in arguments:
+        arguments = ["--json", *(one for one in arguments if one != "--json")]
+    try:
+        code = app(args=arguments, standalone_mode=False)
+        raise SystemExit(code if isinstance(code, int) else 0)
+    except VallumError as error:
+        raise SystemExit(report(error)) from None
+    except click.exceptions.Exit as leave:
+        raise SystemExit(leave.exit_code) from None
+    except click.exceptions.ClickException as error:
+        error.show()
+        raise SystemExit(2) from None
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        raise SystemExit(0) from None
+    except Exception:
+        if os.environ.get("VALLUM_DEBUG") == "1":
+            raise
+        say("internal error; set VALLUM_DEBUG=1 to see it")
+        raise SystemExit(4) from None

@@ -1,0 +1,215 @@
+"""`vallum data …` and `vallum model …`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vallum.cli.border import SESSION, show, table, write_out
+from vallum.schema import Asset, api
+
+data = typer.Typer(name="data", help="Data assets: ingest, protect, download, delete.",
+                   no_args_is_help=True)  # fmt: skip
+model = typer.Typer(name="model", help="Models: register, test, sign, verify, delete.",
+                    no_args_is_help=True)  # fmt: skip
+
+Name = Annotated[str, typer.Argument(help="Name, or NAME:VERSION.")]
+Version = Annotated[int | None, typer.Option("--version", help="Version; the newest if not given.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="File to write; - for stdout.")]
+
+
+def _assets(found: list[Asset]) -> str:
+    return table(
+        ("name", "created", "description"),
+        [(one.name, one.created_at[:19], one.description) for one in found],
+    )
+
+
+def _version(shown: api.VersionShown) -> str:
+    one = shown.version
+    lines = [
+        f"{one.kind} {one.name}:{one.version}  {one.digest}",
+        f"label {one.label or 'unclassified'}, {sum(part.length for part in one.parts)} bytes in"
+        f" {len(one.parts)} file(s), made {one.created_at[:19]}",
+    ]
+    for evidence in shown.evidence:
+        measures = ", ".join(f"{key} {value}" for key, value in evidence.measures.items())
+        lines.append(f"  {evidence.gate:<11} {evidence.verdict.value:<5} {measures}")
+    return "\n".join(lines)
+
+
+@data.command("create")
+def data_create(
+    name: Annotated[str, typer.Argument(help="Name of the data asset.")],
+    source: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines file.")],
+    format_: Annotated[str, typer.Option("--format", help="csv, parquet or jsonl.")] = "",
+    label: Annotated[str, typer.Option(help="Raise the label that is suggested.")] = "",
+    description: Annotated[str, typer.Option(help="For people.")] = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Ingest a table as a new version. Example: vallum data create patients patients.csv."""
+    with SESSION.client() as client:
+        shown = client.data.create(
+            name, source, format=format_, label=label, description=description, dry_run=dry_run
+        )
+    show("data.create", shown, _version(shown))
+
+
+@data.command("list")
+def data_list() -> None:
+    """List what you may read. Example: vallum data list."""
+    with SESSION.client() as client:
+        found = client.data.list()
+    show("data.list", api.Listing(assets=tuple(found)), _assets(found))
+
+
+@data.command("show")
+def data_show(name: Name, version: Version = None) -> None:
+    """Show a version and the verdicts about it. Example: vallum data show patients."""
+    with SESSION.client() as client:
+        shown = client.data.show(name, version)
+    show("data.show", shown, _version(shown))
+
+
+@data.command("download")
+def data_download(name: Name, version: Version = None, output: Output = None) -> None:
+    """Download a version. Example: vallum data download patients -o patients.csv."""
+    with SESSION.client() as client:
+        write_out(client.data.download(name, version), output)
+
+
+@data.command("protect")
+def data_protect(
+    name: Name,
+    version: Version = None,
+    k: Annotated[int, typer.Option(help="Smallest class of equal records.")] = 5,
+    max_suppression: Annotated[str, typer.Option(help="Share that may be left out.")] = "0.04",
+    drop: Annotated[list[str] | None, typer.Option(help="Column to drop.")] = None,
+    pseudonymise: Annotated[list[str] | None, typer.Option(help="Column to replace.")] = None,
+    qi: Annotated[list[str] | None, typer.Option(help="Quasi-identifier.")] = None,
+    sensitive: Annotated[list[str] | None, typer.Option(help="Sensitive column.")] = None,
+    into: Annotated[str, typer.Option(help="Name of the protected asset.")] = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Make a protected version. Example: vallum data protect patients --k 5."""
+    with SESSION.client() as client:
+        shown = client.data.protect(
+            name, version=version, k=k, max_suppression=max_suppression, drop=drop or (),
+            pseudonymise=pseudonymise or (), quasi_identifiers=qi or (),
+            sensitive=sensitive or (), into=into, dry_run=dry_run,
+        )  # fmt: skip
+    show("data.protect", shown, _version(shown))
+
+
+@data.command("drift")
+def data_drift(
+    name: Name,
+    reference: Annotated[str, typer.Option(help="NAME:VERSION to compare with.")],
+    version: Version = None,
+) -> None:
+    """Compare with a reference. Example: vallum data drift new --reference patients:1."""
+    with SESSION.client() as client:
+        shown = client.data.drift(name, reference=reference, version=version)
+    show("data.drift", shown, _version(shown))
+
+
+@data.command("delete")
+def data_delete(name: Name, version: Version = None, dry_run: DryRun = False) -> None:
+    """Delete by destroying keys. Example: vallum data delete patients --dry-run."""
+    with SESSION.client() as client:
+        done = client.data.delete(name, version, dry_run=dry_run)
+    show("data.delete", done, done.text)
+
+
+@model.command("register")
+def model_register(
+    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    source: Annotated[Path, typer.Argument(help="File or folder.")],
+    label: Annotated[str, typer.Option(help="Sensitivity label.")] = "",
+    lineage: Annotated[list[str] | None, typer.Option(help="Data version id.")] = None,
+    description: Annotated[str, typer.Option(help="For people.")] = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Scan and register a version. Example: vallum model register risk model.onnx."""
+    with SESSION.client() as client:
+        shown = client.models.register(
+            name, source, label=label, lineage=lineage or (), description=description,
+            dry_run=dry_run,
+        )  # fmt: skip
+    show("model.register", shown, _version(shown))
+
+
+@model.command("list")
+def model_list() -> None:
+    """List what you may read. Example: vallum model list."""
+    with SESSION.client() as client:
+        found = client.models.list()
+    show("model.list", api.Listing(assets=tuple(found)), _assets(found))
+
+
+@model.command("show")
+def model_show(name: Name, version: Version = None) -> None:
+    """Show a version and the verdicts about it. Example: vallum model show risk."""
+    with SESSION.client() as client:
+        shown = client.models.show(name, version)
+    show("model.show", shown, _version(shown))
+
+
+@model.command("download")
+def model_download(name: Name, version: Version = None, output: Output = None) -> None:
+    """Download as a tar archive. Example: vallum model download risk -o risk.tar."""
+    with SESSION.client() as client:
+        write_out(client.models.download(name, version), output)
+
+
+@model.command("sign")
+def model_sign(
+    name: Name,
+    version: Version = None,
+    bundle: Annotated[Path | None, typer.Option(help="Your own signature bundle.")] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Sign with the workspace's key. Example: vallum model sign risk."""
+    given = b"" if bundle is None else bundle.read_bytes()
+    with SESSION.client() as client:
+        shown = client.models.sign(name, version, bundle=given, dry_run=dry_run)
+    show("model.sign", shown, _version(shown))
+
+
+@model.command("verify")
+def model_verify(name: Name, version: Version = None) -> None:
+    """Check every byte and signature. Example: vallum model verify risk."""
+    with SESSION.client() as client:
+        done = client.models.verify(name, version)
+    show("model.verify", done, done.text)
+
+
+@model.command("test")
+def model_test(
+    name: Name,
+    data_name: Annotated[str, typer.Option("--data", help="Training data, NAME:VERSION.")],
+    holdout: Annotated[str, typer.Option(help="Data that the model never saw.")],
+    label_column: Annotated[str, typer.Option(help="Column with the class.")],
+    feature: Annotated[list[str] | None, typer.Option(help="Column, in order.")] = None,
+    budget_s: Annotated[int, typer.Option(help="Seconds to attack.")] = 20,
+    version: Version = None,
+) -> None:
+    """Attack a version. Example: vallum model test risk --data d:1 --holdout h:1 --label-column y."""
+    with SESSION.client() as client:
+        shown = client.models.test(
+            name, version, data=data_name, holdout=holdout, label_column=label_column,
+            features=feature or (), budget_s=budget_s,
+        )  # fmt: skip
+    show("model.test", shown, _version(shown))
+    gates = {"evasion", "membership"}
+    if any(one.gate in gates and one.verdict.value != "pass" for one in shown.evidence):
+        raise typer.Exit(1)
+
+
+@model.command("delete")
+def model_delete(name: Name, version: Version = None, dry_run: DryRun = False) -> None:
+    """Delete by destroying keys. Example: vallum model delete risk --version 1."""
+    with SESSION.client() as client:
+        done = client.models.delete(name, version, dry_run=dry_run)
+    show("model.delete", done, done.text)

@@ -1,0 +1,177 @@
+"""`vallum audit …`, `vallum workspace …` and `vallum verify`."""
+
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vallum.base import InputError
+from vallum.cli.assets import Output
+from vallum.cli.border import SESSION, show, table, write_out
+from vallum.schema import api
+
+audit = typer.Typer(name="audit", help="The log: list, show, verify, export.",
+                    no_args_is_help=True)  # fmt: skip
+workspace = typer.Typer(name="workspace", help="The workspace: show, verify, posture, backup.",
+                        no_args_is_help=True)  # fmt: skip
+BROKEN = 5
+
+
+@audit.command("list")
+def audit_list(
+    after: Annotated[int, typer.Option(help="Entries beyond this index.")] = -1,
+    limit: Annotated[int, typer.Option(help="How many.")] = 100,
+    kind: Annotated[str, typer.Option(help="Kind of entry.")] = "",
+    step: Annotated[str, typer.Option(help="Step, such as model.sign.")] = "",
+    principal: Annotated[str, typer.Option(help="Principal's id.")] = "",
+    resource: Annotated[str, typer.Option(help="Resource's id.")] = "",
+) -> None:
+    """List log entries. Example: vallum audit list --kind refusal."""
+    with SESSION.client() as client:
+        found = client.audit.list(
+            after=after, limit=limit, kind=kind, step=step, principal=principal, resource=resource
+        )
+    rows = [
+        (one.index, one.entry.at[:19], one.entry.kind.value, one.entry.step,
+         one.entry.principal_id, one.entry.error or ("" if one.entry.allowed else "refused"))
+        for one in found
+    ]  # fmt: skip
+    show("audit.list", api.Listing(entries=found),
+         table(("index", "at", "kind", "step", "principal", ""), rows))  # fmt: skip
+
+
+@audit.command("show")
+def audit_show(entry: Annotated[str, typer.Argument(help="Id of the entry.")]) -> None:
+    """Show an entry with its proof. Example: vallum audit show ent-…."""
+    import msgspec
+
+    with SESSION.client() as client:
+        shown = client.audit.show(entry)
+    text = msgspec.json.format(msgspec.json.encode(shown.entry)).decode()
+    text += f"\nentry {shown.index}, proven by {len(shown.path)} hashes to the checkpoint\n"
+    text += shown.checkpoint
+    if shown.details:
+        text += f"\ndetails: {shown.details}"
+    show("audit.show", shown, text)
+
+
+@audit.command("verify")
+def audit_verify(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Unpacked export, or its tar; the server if not given.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="The log's key as you know it (PEM).")] = None,
+    anchor: Annotated[Path | None, typer.Option(help="A signed note that you kept.")] = None,
+) -> None:
+    """Verify the log; offline on an export. Example: vallum audit verify export.tar."""
+    if folder is None:
+        with SESSION.client() as client:
+            _verification("audit.verify", client.audit.verify())
+        return
+    from vallum.audit import verify_export
+    from vallum.crypto import VerifyKey
+
+    trusted = None if key is None else VerifyKey.from_pem(_read(key))
+    kept = "" if anchor is None else _read(anchor).decode(errors="replace")
+    with tempfile.TemporaryDirectory() as name:
+        unpacked = folder if folder.is_dir() else _unpack(folder, Path(name))
+        report = verify_export(unpacked, key=trusted, anchor=kept)
+    _verification(
+        "audit.verify",
+        api.Verification(
+            entries=report.size, records=0, objects=0, root=report.root.hex(),
+            findings=tuple(report.findings),
+        ),
+    )  # fmt: skip
+
+
+@audit.command("export")
+def audit_export(output: Output = None) -> None:
+    """Export for offline verification. Example: vallum audit export -o export.tar."""
+    with SESSION.client() as client:
+        write_out(b"".join(client.audit.export()), output)
+
+
+@workspace.command("show")
+def workspace_show() -> None:
+    """Show the workspace. Example: vallum workspace show."""
+    with SESSION.client() as client:
+        shown = client.workspace.show()
+    text = (
+        f"workspace {shown.name} ({shown.id}), vallum {shown.version}\n"
+        f"{shown.entries} log entries, root {shown.root}\n{shown.checkpoint}"
+    )
+    show("workspace.show", shown, text)
+
+
+@workspace.command("verify")
+def workspace_verify() -> None:
+    """Verify every row, object and entry. Example: vallum workspace verify."""
+    with SESSION.client() as client:
+        _verification("workspace.verify", client.workspace.verify())
+
+
+@workspace.command("posture")
+def workspace_posture() -> None:
+    """List insecure settings. Example: vallum workspace posture."""
+    with SESSION.client() as client:
+        found = client.workspace.posture()
+    rows = [(one.severity, one.message, one.fix) for one in found.findings]
+    show("workspace.posture", found, table(("severity", "finding", "fix"), rows))
+    if any(one.severity in {"critical", "high"} for one in found.findings):
+        raise typer.Exit(1)
+
+
+@workspace.command("backup")
+def workspace_backup(output: Output = None) -> None:
+    """Download an encrypted backup. Example: vallum workspace backup -o backup.tar."""
+    with SESSION.client() as client:
+        write_out(b"".join(client.workspace.backup()), output, secret=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb `verify`."""
+
+    @app.command("verify")
+    def verify() -> None:
+        """Verify the whole workspace. Example: vallum verify."""
+        workspace_verify()
+
+
+def _verification(command: str, made: api.Verification) -> None:
+    lines = [f"{made.entries} entries, {made.records} rows, {made.objects} objects: " + (
+        f"{len(made.findings)} finding(s)" if made.findings else "everything held"
+    )]  # fmt: skip
+    for one in made.findings:
+        place = "" if one.position is None else f" at {one.position}"
+        lines.append(f"  {one.code}{place}: {one.message}")
+    show(command, made, "\n".join(lines))
+    if made.findings:
+        raise typer.Exit(BROKEN)
+
+
+def _unpack(archive: Path, target: Path) -> Path:
+    """Unpack the four plain files of an export, and nothing else."""
+    wanted = {"manifest.json", "key.pem", "checkpoint", "leaves.bin"}
+    try:
+        with tarfile.open(archive) as opened:
+            for member in opened:
+                content = opened.extractfile(member) if member.isreg() else None
+                if member.name not in wanted or content is None:
+                    raise InputError(
+                        f"the archive holds `{member.name[:80]}`, which no export has",
+                        code="audit.export",
+                    )
+                (target / member.name).write_bytes(content.read())
+    except (OSError, tarfile.TarError) as error:
+        raise InputError(f"`{archive}` cannot be read", code="audit.export") from error
+    return target
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"`{path}` cannot be read: {error.strerror}", code="cli.file") from error

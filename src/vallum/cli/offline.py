@@ -1,0 +1,158 @@
+"""Verbs that need no workspace: `scan`, `pii`, `mask`, `doctor`, `version`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vallum.base import InputError, LimitExceededError, Secret
+from vallum.base.version import VERSION
+from vallum.cli.border import SESSION, say, table, write_out
+from vallum.sdk import read_key_file
+
+TABLES = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+MAX_TEXT_BYTES = 256 * 1024 * 1024
+
+
+def scan(
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders.")],
+) -> None:
+    """Scan model files without loading them; exit 1 on findings. Example: vallum scan model.pkl."""
+    from vallum.scan import ScanReport, scan_path
+
+    files = [report for path in paths for report in scan_path(path).files]
+    report = ScanReport(tuple(files))
+    if SESSION.as_json:
+        sys.stdout.write(json.dumps(report.to_json()) + "\n")
+    else:
+        for file in files:
+            sys.stdout.write(f"{file.verdict.value:<10} {file.format:<12} {file.path}\n")
+            for finding in file.findings:
+                where = f" at {finding.offset}" if finding.offset is not None else ""
+                sys.stdout.write(f"    {finding.severity}: {finding.message}{where}"
+                                 f" [{finding.id} {finding.atlas}]\n")  # fmt: skip
+    raise typer.Exit(report.exit_code)
+
+
+def pii(
+    files: Annotated[list[Path], typer.Argument(help="CSV, Parquet, JSON lines or text.")],
+) -> None:
+    """Find personal data; never prints a value. Example: vallum pii patients.csv."""
+    from vallum.formats import read_table
+    from vallum.privacy import discover_table, discover_text, pii_report
+
+    tables = []
+    texts = []
+    for path in files:
+        kind = TABLES.get(path.suffix.lower())
+        if kind is not None:
+            tables.append((str(path), discover_table(read_table(path, kind=kind))))
+        else:
+            texts.append((str(path), [discover_text(line) for line in _lines(path)]))
+    report = pii_report(tables, texts)
+    if SESSION.as_json:
+        sys.stdout.write(json.dumps(report) + "\n")
+        return
+    for name, found in tables:
+        rows = [
+            (one.name, one.type, one.count, f"{one.share:.0%}", one.label.value)
+            for one in found.columns
+            if one.type
+        ]
+        sys.stdout.write(f"{name}: {found.rows} records, label {found.label.value}\n")
+        sys.stdout.write(table(("column", "type", "count", "share", "label"), rows) + "\n")
+    for name, records in texts:
+        spans = [span for record in records for span in record]
+        kinds = sorted({span.type for span in spans})
+        counts = [(kind, sum(span.type == kind for span in spans)) for kind in kinds]
+        sys.stdout.write(f"{name}: {len(spans)} span(s)\n{table(('type', 'count'), counts)}\n")
+
+
+def mask(
+    file: Annotated[Path, typer.Argument(help="CSV, Parquet, JSON lines or text.")],
+    recipe: Annotated[Path | None, typer.Option(help="YAML recipe.")] = None,
+    suggest: Annotated[bool, typer.Option(help="Write a recipe instead.")] = False,
+    key_file: Annotated[Path | None, typer.Option(help="0600 file: key of pseudonyms.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write.")] = None,
+) -> None:
+    """Mask personal data by recipe. Example: vallum mask patients.csv -o masked.csv."""
+    import secrets
+
+    import msgspec
+
+    from vallum.formats import load_yaml, read_table, write_csv_safe
+    from vallum.privacy import (
+        discover_table,
+        mask_table,
+        mask_text,
+        parse_recipe,
+        suggest_recipe,
+    )
+
+    kind = TABLES.get(file.suffix.lower())
+    if kind is None:
+        if suggest or recipe is not None:
+            raise InputError("recipes are for tables", code="mask.kind")
+        masked = "\n".join(mask_text(line) for line in _lines(file))
+        write_out(masked.encode() + b"\n", output)
+        return
+    frame = read_table(file, kind=kind)
+    used = (
+        suggest_recipe(discover_table(frame))
+        if recipe is None
+        else parse_recipe(load_yaml(recipe.read_bytes()))
+    )
+    if suggest:
+        write_out(msgspec.yaml.encode(used), output)
+        return
+    if recipe is None:
+        say(f"no recipe given: masking {len(used.columns)} column(s) that were found")
+    key = Secret(secrets.token_bytes(32)) if key_file is None else read_key_file(key_file)
+    if key_file is None and any(one.operation == "pseudonym" for one in used.columns):
+        say("pseudonyms are under a key drawn now; pass --key-file to get the same ones again")
+    write_out(write_csv_safe(mask_table(frame, used, key=key.reveal())), output)
+
+
+def doctor(
+    data: Annotated[Path, typer.Option(help="Data folder.")] = Path("vallum-data"),
+) -> None:
+    """Name insecure settings and how to mend each. Example: vallum doctor."""
+    from vallum.cli.doctor import examine
+
+    problems = examine(data)
+    if SESSION.as_json:
+        found = [{"what": what, "fix": fix} for what, fix in problems]
+        sys.stdout.write(json.dumps({"schema": "vallum.doctor/1", "problems": found}) + "\n")
+    elif problems:
+        for what, fix in problems:
+            sys.stdout.write(f"{what}\n  fix: {fix}\n")
+    else:
+        sys.stdout.write("nothing to mend\n")
+    raise typer.Exit(1 if problems else 0)
+
+
+def version() -> None:
+    """Print the version. Example: vallum version."""
+    sys.stdout.write(f"{VERSION}\n")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command("scan")(scan)
+    app.command("pii")(pii)
+    app.command("mask")(mask)
+    app.command("doctor")(doctor)
+    app.command("version")(version)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        if path.stat().st_size > MAX_TEXT_BYTES:
+            raise LimitExceededError(f"`{path}` exceeds {MAX_TEXT_BYTES} bytes", code="pii.size")
+        return path.read_text().splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"`{path}` is not UTF-8 text", code="pii.text") from error
+    except OSError as error:
+        raise InputError(f"`{path}` cannot be read: {error.strerror}", code="cli.file") from error

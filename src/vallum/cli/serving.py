@@ -1,0 +1,223 @@
+"""`vallum endpoint …` and `vallum job …`."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from vallum.base import InputError
+from vallum.cli.assets import DryRun, Output
+from vallum.cli.border import SESSION, say, show, table, write_out
+from vallum.schema import JobLimits, JobState, api
+from vallum.sdk import read_key_file
+
+endpoint = typer.Typer(name="endpoint", help="Endpoints: create, deploy, invoke, keys, delete.",
+                       no_args_is_help=True)  # fmt: skip
+job = typer.Typer(name="job", help="Jobs in the sandbox: submit, show, logs, cancel.",
+                  no_args_is_help=True)  # fmt: skip
+Name = Annotated[str, typer.Argument(help="Name.")]
+
+
+def _endpoint(shown: api.EndpointShown) -> str:
+    one = shown.endpoint
+    lines = [f"endpoint {one.name} ({one.stage}), at most {one.rate_per_s}/s a key"]
+    for deployed in shown.deployments:
+        share = one.traffic.get(deployed.name, 0)
+        lines.append(
+            f"  {deployed.name:<10} {deployed.state.value:<8} {share:>3} %"
+            f"  {deployed.model_digest} {deployed.reason}".rstrip()
+        )
+    if shown.scoring_uri:
+        lines.append(f"scored at {shown.scoring_uri}")
+    return "\n".join(lines)
+
+
+@endpoint.command("create")
+def endpoint_create(
+    name: Name,
+    stage: Annotated[str, typer.Option(help="development or production.")] = "development",
+    rate_per_s: Annotated[int, typer.Option(help="Requests a second a key.")] = 1000,
+    burst: Annotated[int, typer.Option(help="Requests at once a key.")] = 2000,
+    description: Annotated[str, typer.Option(help="For people.")] = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Create an endpoint. Example: vallum endpoint create risk --stage production."""
+    with SESSION.client() as client:
+        shown = client.endpoints.create(
+            name, stage=stage, rate_per_s=rate_per_s, burst=burst, description=description,
+            dry_run=dry_run,
+        )  # fmt: skip
+    show("endpoint.create", shown, _endpoint(shown))
+
+
+@endpoint.command("list")
+def endpoint_list() -> None:
+    """List what you may read. Example: vallum endpoint list."""
+    with SESSION.client() as client:
+        found = client.endpoints.list()
+    rows = [(one.name, one.stage, one.created_at[:19]) for one in found]
+    show("endpoint.list", api.Listing(endpoints=tuple(found)),
+         table(("name", "stage", "created"), rows))  # fmt: skip
+
+
+@endpoint.command("show")
+def endpoint_show(name: Name) -> None:
+    """Show an endpoint. Example: vallum endpoint show risk."""
+    with SESSION.client() as client:
+        shown = client.endpoints.show(name)
+    show("endpoint.show", shown, _endpoint(shown))
+
+
+@endpoint.command("deploy")
+def endpoint_deploy(
+    name: Name,
+    model: Annotated[str, typer.Argument(help="Model, or MODEL:VERSION.")],
+    deployment: Annotated[str, typer.Option(help="Name of the deployment.")] = "blue",
+    traffic: Annotated[int, typer.Option(help="Per cent of the traffic.")] = 100,
+    in_process: Annotated[bool, typer.Option(help="Run inside the gateway.")] = False,
+    decimals: Annotated[int | None, typer.Option(help="Round scores.")] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Deploy a model version. Example: vallum endpoint deploy risk risk:1 --dry-run."""
+    with SESSION.client() as client:
+        shown = client.endpoints.deploy(
+            name, model, deployment=deployment, traffic=traffic, in_process=in_process,
+            decimals=decimals, dry_run=dry_run,
+        )  # fmt: skip
+    show("endpoint.deploy", shown, _endpoint(shown))
+
+
+@endpoint.command("invoke")
+def endpoint_invoke(
+    name: Name,
+    request: Annotated[Path, typer.Argument(help="V2 request as JSON; - for stdin.")],
+    key_file: Annotated[Path | None, typer.Option(help="File with the scoring key.")] = None,
+    output: Output = None,
+) -> None:
+    """Score rows. Example: vallum endpoint invoke risk request.json --key-file risk.key."""
+    body = sys.stdin.buffer.read() if str(request) == "-" else _read(request)
+    key = None if key_file is None else read_key_file(key_file)
+    with SESSION.client() as client:
+        answer = client.endpoints.invoke(name, body, key=key)
+    if SESSION.as_json:
+        show("endpoint.invoke", answer, "")
+    else:
+        write_out(msgspec.json.format(msgspec.json.encode(answer)) + b"\n", output)
+
+
+@endpoint.command("keys")
+def endpoint_keys(
+    name: Name,
+    kind: Annotated[str, typer.Option(help="primary or secondary.")] = "primary",
+    expires_at: Annotated[str, typer.Option(help="RFC 3339 time.")] = "",
+    output: Output = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Make a scoring key; the old one ends. Example: vallum endpoint keys risk -o risk.key."""
+    with SESSION.client() as client:
+        shown = client.endpoints.keys(name, kind=kind, expires_at=expires_at, dry_run=dry_run)
+    secret_out("endpoint.keys", shown, output)
+
+
+@endpoint.command("delete")
+def endpoint_delete(name: Name, dry_run: DryRun = False) -> None:
+    """Stop and delete. Example: vallum endpoint delete risk."""
+    with SESSION.client() as client:
+        done = client.endpoints.delete(name, dry_run=dry_run)
+    show("endpoint.delete", done, done.text)
+
+
+def secret_out(command: str, shown: api.Shown, output: Path | None) -> None:
+    """Hand out a secret once: to a 0600 file, or to stdout with a word of warning."""
+    if output is not None and str(output) != "-":
+        write_out(shown.secret.encode() + b"\n", output, secret=True)
+        show(command, {"id": shown.id, "name": shown.name, "file": str(output)},
+             f"{shown.id} is in {output}")  # fmt: skip
+        return
+    say("this secret is shown once; keep it in a file that only you can read")
+    show(command, shown, shown.secret)
+
+
+@job.command("submit")
+def job_submit(
+    name: Name,
+    code: Annotated[Path, typer.Argument(help="Folder with the code.")],
+    entry: Annotated[str, typer.Option(help="File in it to run.")],
+    input_: Annotated[
+        list[str] | None, typer.Option("--input", help="NAME=data/NAME:VERSION")
+    ] = None,
+    output: Annotated[list[str] | None, typer.Option(help="FILE=model/NAME")] = None,
+    parameter: Annotated[list[str] | None, typer.Option(help="NAME=VALUE")] = None,
+    wall_s: Annotated[int, typer.Option(help="Seconds it may take.")] = 900,
+    wait: Annotated[bool, typer.Option(help="Wait until it ends.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Queue a job. Example: vallum job submit fit code/ --entry train.py --input d=data/p:1."""
+    with SESSION.client() as client:
+        made = client.jobs.submit(
+            name, code, entry=entry, inputs=_pairs(input_), outputs=_pairs(output),
+            parameters=_pairs(parameter), limits=JobLimits(wall_s=wall_s), dry_run=dry_run,
+        )  # fmt: skip
+        while wait and not dry_run and made.state in {JobState.QUEUED, JobState.RUNNING}:
+            time.sleep(0.3)
+            made = client.jobs.show(name)
+    show("job.submit", api.JobShown(job=made), f"job {made.name} is {made.state.value}")
+    if made.state is JobState.FAILED:
+        say(made.reason)
+        raise typer.Exit(1)
+
+
+@job.command("list")
+def job_list() -> None:
+    """List what you may read. Example: vallum job list."""
+    with SESSION.client() as client:
+        found = client.jobs.list()
+    rows = [(one.name, one.state.value, one.created_at[:19], one.reason) for one in found]
+    show("job.list", api.Listing(jobs=tuple(found)),
+         table(("name", "state", "created", "reason"), rows))  # fmt: skip
+
+
+@job.command("show")
+def job_show(name: Name) -> None:
+    """Show a job. Example: vallum job show fit."""
+    with SESSION.client() as client:
+        found = client.jobs.show(name)
+    text = f"job {found.name} is {found.state.value} {found.reason}\nlimits held: " + ", ".join(
+        found.enforced
+    )
+    show("job.show", api.JobShown(job=found), text)
+
+
+@job.command("logs")
+def job_logs(name: Name, output: Output = None) -> None:
+    """Read a job's output. Example: vallum job logs fit."""
+    with SESSION.client() as client:
+        write_out(client.jobs.logs(name), output)
+
+
+@job.command("cancel")
+def job_cancel(name: Name, dry_run: DryRun = False) -> None:
+    """Cancel a job. Example: vallum job cancel fit."""
+    with SESSION.client() as client:
+        done = client.jobs.cancel(name, dry_run=dry_run)
+    show("job.cancel", done, done.text)
+
+
+def _pairs(given: list[str] | None) -> dict[str, str]:
+    out = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InputError(f"`{text[:60]}` is not NAME=VALUE", code="cli.pair")
+        out[name] = value
+    return out
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"`{path}` cannot be read: {error.strerror}", code="cli.file") from error

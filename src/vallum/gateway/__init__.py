@@ -1,0 +1,1 @@
+"""Room `gateway`: serves endpoints behind the guard; holds no key-encryption key."""

@@ -1,0 +1,586 @@
+"""The data plane: one small ASGI application; every request passes the guard in one order.
+
+1. Host, method, path and header bounds; 2. a live lease; 3. who, and may they score here;
+4. rate and concurrency; 5. body within its bound, decoded and checked; 6. the model;
+7. output shaped; 8. the decision spooled; then the answer leaves.
+"""
+
+import asyncio
+import hashlib
+import itertools
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from vallum.base import (
+    GateError,
+    InputError,
+    LimitExceededError,
+    NotFoundError,
+    RefusedError,
+    UnauthenticatedError,
+    UnavailableError,
+    VallumError,
+    parse_timestamp,
+)
+from vallum.gateway.bundle import Bundle, recovered
+from vallum.gateway.metrics import Metrics
+from vallum.gateway.model import InProcessModel, IsolatedModel, Model
+from vallum.guard import (
+    MAX_BODY_BYTES,
+    RateLimiter,
+    Spec,
+    decode_request,
+    encode_response,
+    shape_output,
+)
+from vallum.sandbox import BubblewrapRunner
+from vallum.schema.api import Problem
+from vallum.schema.serving import (
+    Acknowledged,
+    AuthorizeAsk,
+    Authorized,
+    BundleClose,
+    BundleOpen,
+    BundleOpened,
+    DeploymentFailed,
+    Lease,
+    LeaseAsk,
+    ModelAsk,
+    ModelBytes,
+    ServedDeployment,
+    ServedEndpoint,
+)
+from vallum.workspace.desk import AsyncDesk, DelayedRefusalError
+
+_LOG = structlog.get_logger("vallum.gateway")
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+MAX_TOKENS = 65_536
+MAX_CONCURRENT = 256
+MAX_HEADERS = 64
+MAX_TOKEN_BYTES = 128
+INTEGRITY_S = 30.0
+POLL_S = 0.4
+BODY_S = 30.0
+_BEARER = b"bearer "
+_JSON = (b"content-type", b"application/json")
+_FIXED = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"strict-transport-security", b"max-age=31536000"),
+)
+
+
+@dataclass(slots=True)
+class Running:
+    """A deployment that answers."""
+
+    served: ServedDeployment
+    model: Model
+    bundle: Bundle | None = None
+
+
+@dataclass(slots=True)
+class Route:
+    """An endpoint with the deployments that answer for it."""
+
+    endpoint: ServedEndpoint
+    running: list[Running] = field(default_factory=list)
+    turn: itertools.count = field(default_factory=itertools.count)  # type: ignore[type-arg]  # of ints
+
+
+class Gateway:
+    """Holds the lease, the caches and the models. For one event loop."""
+
+    def __init__(self, desk: AsyncDesk, *, hosts: frozenset[bytes], spool: Path) -> None:
+        self._desk = desk
+        self._hosts = hosts
+        self._spool = spool
+        self._name = f"gateway-{secrets.token_hex(8)}"
+        self._token_key = secrets.token_bytes(32)
+        self._tokens: dict[tuple[bytes, str], Authorized] = {}
+        self._generation = -1
+        self._until_s = 0.0
+        self._routes: dict[str, Route] = {}
+        self._models: dict[str, Running] = {}
+        self._rates = RateLimiter()
+        self._active = 0
+        self._runner: BubblewrapRunner | None = None
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self.metrics = Metrics()
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Close what a killed gateway left, take the first lease, begin the timers."""
+        self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path, summary in recovered(self._spool):
+            await self._desk.call("/bundle/close", summary, Acknowledged)
+            path.unlink()
+        await self._take_lease(wait_s=0.0)
+        self._tasks = [
+            asyncio.create_task(self._lease_loop()),
+            asyncio.create_task(self._bundle_loop()),
+            asyncio.create_task(self._integrity_loop()),
+        ]
+
+    async def stop(self) -> None:
+        """Close every bundle and end every model."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for running in self._models.values():
+            await self._close_bundle(running)
+            await running.model.close()
+        await self._desk.close()
+
+    async def _lease_loop(self) -> None:
+        while not self._stopping:
+            try:
+                await self._take_lease(wait_s=POLL_S)
+            except VallumError as error:
+                _LOG.warning("no lease", code=error.code)
+                await asyncio.sleep(0.2)
+
+    async def _take_lease(self, *, wait_s: float) -> None:
+        asked_s = time.monotonic()
+        question = LeaseAsk(gateway=self._name, have=self._generation, wait_s=wait_s)
+        lease = await self._desk.call("/lease", question, Lease)
+        if lease.generation != self._generation:
+            self._tokens.clear()
+            self._generation = lease.generation
+            self._until_s = asked_s + lease.lease_s
+            await self._switch(lease)
+        # From when we asked: the control process counts from when it answered, which is later.
+        self._until_s = asked_s + lease.lease_s
+
+    async def _switch(self, lease: Lease) -> None:
+        """Stop what is no longer served at once; start what is new without holding up the rest."""
+        wanted = {one.id: one for endpoint in lease.endpoints for one in endpoint.deployments}
+        gone = [running for key, running in self._models.items() if key not in wanted]
+        self._models = {key: one for key, one in self._models.items() if key in wanted}
+        for key, running in self._models.items():
+            running.served = wanted[key]
+        self._route(lease)
+        for running in gone:
+            await self._close_bundle(running)
+            await running.model.close()
+        for key, served in wanted.items():
+            if key not in self._models:
+                self._tasks.append(asyncio.create_task(self._load(served, lease)))
+
+    def _route(self, lease: Lease) -> None:
+        self._lease = lease
+        self._routes = {
+            endpoint.name: Route(
+                endpoint,
+                [self._models[one.id] for one in endpoint.deployments if one.id in self._models],
+            )
+            for endpoint in lease.endpoints
+        }
+
+    async def _load(self, served: ServedDeployment, lease: Lease) -> None:
+        """Fetch, verify and start one deployment; what fails is stopped and logged."""
+        try:
+            got = await self._desk.call("/model", ModelAsk(deployment_id=served.id), ModelBytes)
+            model: Model
+            if served.in_process:
+                model = await asyncio.to_thread(InProcessModel, got.data, got.sha256)
+            else:
+                if self._runner is None:
+                    self._runner = await asyncio.to_thread(BubblewrapRunner.open)
+                isolated = IsolatedModel(got.data, got.sha256, self._runner)
+                await isolated.start()
+                model = isolated
+        except VallumError as error:
+            _LOG.error("a deployment does not start", deployment=served.id, code=error.code)
+            await self._fail(served.id, error)
+            return
+        if self._stopping:
+            await model.close()
+            return
+        self._models[served.id] = Running(served, model)
+        self._route(self._lease if self._lease.generation >= lease.generation else lease)
+
+    async def _fail(self, deployment_id: str, error: VallumError) -> None:
+        report = DeploymentFailed(
+            deployment_id=deployment_id, code=error.code, reason=error.message
+        )
+        try:
+            await self._desk.call("/deployment/fail", report, Acknowledged)
+        except VallumError as again:
+            _LOG.error("a failure was not taken", deployment=deployment_id, code=again.code)
+
+    async def _integrity_loop(self) -> None:
+        while not self._stopping:
+            await asyncio.sleep(INTEGRITY_S)
+            await self.verify_models()
+
+    async def verify_models(self) -> None:
+        """Hash every running model's memory again; a changed one stops answering first."""
+        for key, running in list(self._models.items()):
+            try:
+                await asyncio.to_thread(running.model.verify)
+            except VallumError as error:
+                self._models.pop(key, None)
+                self._route(self._lease)
+                await self._fail(key, error)
+
+    # -- bundles --------------------------------------------------------------------------------
+
+    async def _bundle_loop(self) -> None:
+        from vallum.gateway.bundle import TTL_S
+
+        while not self._stopping:
+            await asyncio.sleep(TTL_S / 4)
+            for running in list(self._models.values()):
+                bundle = running.bundle
+                if bundle is not None and time.monotonic() - bundle.opened_s >= TTL_S:
+                    await self._close_bundle(running)
+
+    async def _open_bundle(self, route: Route, running: Running) -> Bundle:
+        from vallum.gateway.bundle import MAX_ANSWERS, TTL_S
+
+        opened = await self._desk.call(
+            "/bundle/open",
+            BundleOpen(
+                gateway=self._name,
+                endpoint_id=route.endpoint.id,
+                deployment_id=running.served.id,
+                model_digest=running.served.model_digest,
+                max_answers=MAX_ANSWERS,
+                ttl_s=TTL_S,
+            ),
+            BundleOpened,
+        )
+        if running.bundle is None or running.bundle.full:
+            full, running.bundle = (
+                running.bundle,
+                Bundle.create(self._spool, opened.id, time.monotonic()),
+            )
+            if full is not None:
+                await self._hand_in(full)
+        else:  # another request was faster: ours closes empty
+            await self._desk.call(
+                "/bundle/close",
+                BundleClose(id=opened.id, answered=0, refused=0, root=hashlib.sha256().hexdigest()),
+                Acknowledged,
+            )
+        return running.bundle
+
+    async def _close_bundle(self, running: Running) -> None:
+        bundle, running.bundle = running.bundle, None
+        if bundle is not None:
+            await self._hand_in(bundle)
+
+    async def _hand_in(self, bundle: Bundle) -> None:
+        try:
+            await self._desk.call("/bundle/close", bundle.close(), Acknowledged)
+        except VallumError as error:
+            _LOG.error("a bundle was not closed; its spool stays", code=error.code)
+            return
+        bundle.discard()
+
+    # -- requests -------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        if kind != "http":
+            await send({"type": "websocket.close", "code": 1008, "reason": ""})
+            return
+        start = time.perf_counter()
+        status = 200
+        endpoint = ""
+        try:
+            path: str = scope["path"]
+            token = self._check_headers(scope)
+            if path == "/livez":
+                body = b'{"status":"ok"}'
+            elif path.startswith("/v2/models/") and path.endswith("/infer"):
+                endpoint = path[11:-6]
+                body = await self._infer(scope, receive, endpoint, token)
+            else:
+                body, content_type = await self._look(scope, path, token)
+                await _send(send, 200, body, content_type)
+                return
+        except VallumError as error:
+            if isinstance(error, DelayedRefusalError):
+                await asyncio.sleep(error.delay_s)
+            status, body, extra = _problem(error)
+            await _send(send, status, body, b"application/problem+json", extra)
+        except Exception as error:  # noqa: BLE001 - the border of a request: fail closed
+            _LOG.error("request failed", kind=type(error).__name__)
+            status, body, extra = _problem(
+                UnavailableError("something went wrong", code="internal")
+            )
+            await _send(send, 500, body, b"application/problem+json", extra)
+        else:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": 200,
+                    "headers": [
+                        _JSON, *_FIXED, (b"content-length", str(len(body)).encode()),
+                    ],
+                }
+            )  # fmt: skip
+            await send({"type": "http.response.body", "body": body})
+        if endpoint:
+            known = endpoint if endpoint in self._routes else ""
+            self.metrics.observe(known, status, time.perf_counter() - start)
+
+    async def _infer(self, scope: Scope, receive: Receive, name: str, token: bytes) -> bytes:
+        # 1.
+        if scope["method"] != "POST":
+            raise InputError("scoring takes POST", code="score.method")
+        # 2.
+        self._require_lease()
+        route = self._routes.get(name)
+        # 3. An unknown endpoint looks like one that the caller may not score.
+        who = await self._authorize(token, route, name, scope)
+        if route is None or not route.running:
+            raise UnavailableError("the endpoint has no deployment that runs", code="score.none")
+        # 4.
+        limits = route.endpoint
+        self._rates.take(
+            (who.credential_id, limits.id),
+            rate_per_s=limits.rate_per_s,
+            burst=limits.burst,
+            now_s=time.monotonic(),
+        )
+        if self._active >= MAX_CONCURRENT:
+            raise LimitExceededError(
+                "too many requests at once", code="score.concurrency", retry_after_s=0.1
+            )
+        self._active += 1
+        try:
+            running = _choose(route)
+            # 5.
+            body = await _read(receive)
+            x, request_id = decode_request(body, Spec(running.model.width, limits.max_rows))
+            bundle = running.bundle
+            if bundle is None or bundle.full:
+                bundle = await self._open_bundle(route, running)
+            status = 500
+            try:
+                # 6. and 7.
+                outputs = await running.model.predict(x)
+                try:
+                    shaped = [
+                        shape_output(key, value, decimals=running.served.decimals)
+                        for key, value in outputs
+                    ]
+                except InputError as error:
+                    raise GateError(error.message, code=error.code) from error
+                status = 200
+            finally:
+                # 8.
+                bundle.add(time.time(), status, self._pseudonym(who.credential_id))
+            self._require_lease()
+            return encode_response(name, running.served.name, shaped, request_id)
+        finally:
+            self._active -= 1
+
+    def _pseudonym(self, credential_id: str) -> bytes:
+        return hashlib.blake2b(credential_id.encode(), key=self._token_key, digest_size=22).digest()
+
+    def _require_lease(self) -> None:
+        if time.monotonic() >= self._until_s:
+            raise UnavailableError("the gateway has no lease", code="score.lease")
+
+    async def _authorize(
+        self, token: bytes, route: Route | None, name: str, scope: Scope
+    ) -> Authorized:
+        if not token:
+            raise UnauthenticatedError("a key is needed", hint="Authorization: Bearer …")
+        key = (
+            hashlib.blake2b(token, key=self._token_key, digest_size=16).digest(),
+            name,
+        )
+        held = self._tokens.get(key)
+        if held is not None:
+            if not held.expires_at or parse_timestamp(held.expires_at).timestamp() > time.time():
+                return held
+            del self._tokens[key]
+        client = scope.get("client")
+        got = await self._desk.call(
+            "/authorize",
+            AuthorizeAsk(
+                token=token,
+                endpoint_id=route.endpoint.id if route is not None else name[:128],
+                source=client[0] if client else "unix",
+            ),
+            Authorized,
+        )
+        if got.generation == self._generation:
+            if len(self._tokens) >= MAX_TOKENS:
+                self._tokens.clear()
+            self._tokens[key] = got
+        return got
+
+    async def _look(self, scope: Scope, path: str, token: bytes) -> tuple[bytes, bytes]:
+        """Serve readiness and metrics, authenticated by a right to score."""
+        if scope["method"] != "GET":
+            raise InputError("this path takes GET", code="score.method")
+        self._require_lease()
+        if path == "/v2/health/ready":
+            return b'{"ready":true}', b"application/json"
+        if path.startswith("/v2/models/") and path.endswith("/ready"):
+            name = path[11:-6]
+            route = self._routes.get(name)
+            await self._authorize(token, route, name, scope)
+            ready = route is not None and bool(route.running)
+            body = msgspec.json.encode({"name": name, "ready": ready})
+            return body, b"application/json"
+        if path == "/metrics":
+            for name, route in self._routes.items():
+                try:
+                    await self._authorize(token, route, name, scope)
+                except RefusedError:
+                    continue
+                return self.metrics.render(), b"text/plain; version=0.0.4"
+            raise RefusedError("metrics need the right to score somewhere", code="metrics.refused")
+        raise NotFoundError("there is no such path")
+
+    def _check_headers(self, scope: Scope) -> bytes:
+        """Return the token; refuse strange requests before anything else is read."""
+        host = token = length = None
+        headers = scope["headers"]
+        if len(headers) > MAX_HEADERS:
+            raise LimitExceededError(f"more than {MAX_HEADERS} headers", code="score.headers")
+        for name, value in headers:
+            if name == b"host":
+                if host is not None:
+                    raise InputError("header `host` is repeated", code="score.header")
+                host = value
+            elif name == b"authorization":
+                if token is not None:
+                    raise InputError("header `authorization` is repeated", code="score.header")
+                token = value
+            elif name == b"content-length":
+                if length is not None:
+                    raise InputError("header `content-length` is repeated", code="score.header")
+                length = value
+        if host is None or host.lower() not in self._hosts:
+            raise InputError("the Host header names another server", code="score.host")
+        if length is not None and (
+            not length.isdigit() or len(length) > 15 or int(length) > MAX_BODY_BYTES  # noqa: PLR2004
+        ):
+            raise LimitExceededError(f"the body exceeds {MAX_BODY_BYTES} bytes", code="score.body")
+        if token is None or token[:7].lower() != _BEARER or len(token) > MAX_TOKEN_BYTES:
+            return b""
+        return bytes(token[7:])
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.start()
+                except VallumError as error:
+                    await send({"type": "lifespan.startup.failed", "message": error.message})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+def _choose(route: Route) -> Running:
+    """Return the deployment whose turn it is, by shares of a hundred."""
+    if len(route.running) == 1:
+        return route.running[0]
+    place = next(route.turn) * 37 % 100  # 37 and 100 share no factor: every place comes once
+    for running in route.running:
+        place -= running.served.share
+        if place < 0:
+            return running
+    return route.running[-1]
+
+
+async def _read(receive: Receive) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if message["type"] != "http.request":
+            raise InputError("the client left", code="score.gone")
+        if len(body) > MAX_BODY_BYTES:
+            raise LimitExceededError(f"the body exceeds {MAX_BODY_BYTES} bytes", code="score.body")
+        return body
+    parts = [body]
+    size = len(body)
+    try:
+        async with asyncio.timeout(BODY_S):
+            while message.get("more_body", False):
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise InputError("the client left", code="score.gone")
+                part = message.get("body", b"")
+                size += len(part)
+                if size > MAX_BODY_BYTES:
+                    raise LimitExceededError(
+                        f"the body exceeds {MAX_BODY_BYTES} bytes", code="score.body"
+                    )
+                parts.append(part)
+    except TimeoutError as error:
+        raise InputError("the body came too slowly", code="score.slow") from error
+    return b"".join(parts)
+
+
+def _problem(error: VallumError) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
+    status = 500 if isinstance(error, GateError) else error.status
+    extra: list[tuple[bytes, bytes]] = []
+    detail = error.message
+    if isinstance(error, LimitExceededError) and error.retry_after_s is not None:
+        status = 429
+        extra.append((b"retry-after", str(max(1, round(error.retry_after_s))).encode()))
+    if isinstance(error, GateError):
+        detail = "the model failed on this input"  # what it said stays with us
+    request_id = secrets.token_hex(8)
+    if status >= 500:  # noqa: PLR2004 - HTTP
+        _LOG.warning("refused", code=error.code, request_id=request_id)
+    body = msgspec.json.encode(
+        Problem(
+            type=f"urn:vallum:error:{error.code}",
+            title="Refused" if status < 500 else "Failed",  # noqa: PLR2004
+            status=status,
+            detail=detail,
+            code=error.code,
+            hint=error.hint,
+            request_id=request_id,
+        )
+    )
+    return status, body, extra
+
+
+async def _send(
+    send: Send,
+    status: int,
+    body: bytes,
+    content_type: bytes,
+    extra: list[tuple[bytes, bytes]] | None = None,
+) -> None:
+    headers = [
+        (b"content-type", content_type),
+        *_FIXED,
+        (b"content-length", str(len(body)).encode()),
+        *(extra or []),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,102 @@
+"""Bundles of predictions: announced in the log, spooled one by one, closed with root and counts.
+
+The spool is a shared mapping of a file: a record written to it is the kernel's, and survives when
+this process is killed. On the next start what is in it is closed as recovered.
+"""
+
+import hashlib
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vallum.schema.serving import BundleClose
+
+RECORD = struct.Struct("<dH22s")  # wall time, status, keyed digest of the credential: 32 bytes
+MAX_ANSWERS = 10_000
+TTL_S = 5.0
+_HEAD = struct.Struct("<8s56s")
+_MAGIC = b"vlmspl/1"
+
+
+@dataclass(slots=True)
+class Bundle:
+    """One open bundle and its spool."""
+
+    id: str
+    path: Path
+    opened_s: float
+    _map: mmap.mmap
+    count: int = 0
+    answered: int = 0
+
+    @classmethod
+    def create(cls, folder: Path, bundle_id: str, now_s: float) -> "Bundle":
+        """Make the spool of a bundle that the log has announced."""
+        path = folder / f"{bundle_id}.spool"
+        size = _HEAD.size + RECORD.size * MAX_ANSWERS
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+            mapped = mmap.mmap(descriptor, size)
+        finally:
+            os.close(descriptor)
+        _HEAD.pack_into(mapped, 0, _MAGIC, bundle_id.encode())
+        return cls(id=bundle_id, path=path, opened_s=now_s, _map=mapped)
+
+    def add(self, at_s: float, status: int, who: bytes) -> None:
+        """Spool one decision before its answer leaves."""
+        RECORD.pack_into(self._map, _HEAD.size + self.count * RECORD.size, at_s, status, who)
+        self.count += 1
+        if status == 200:  # noqa: PLR2004 - HTTP
+            self.answered += 1
+
+    @property
+    def full(self) -> bool:
+        """Tell whether nothing more fits."""
+        return self.count >= MAX_ANSWERS
+
+    def close(self) -> BundleClose:
+        """Return what to log; `discard` the spool once it is logged."""
+        return _summary(self.id, self._map, self.count, recovered=False)
+
+    def discard(self) -> None:
+        """Remove the spool."""
+        self._map.close()
+        self.path.unlink(missing_ok=True)
+
+
+def _summary(
+    bundle_id: str, mapped: "mmap.mmap | bytes", count: int, *, recovered: bool
+) -> BundleClose:
+    data = bytes(mapped[_HEAD.size : _HEAD.size + count * RECORD.size])
+    statuses = [RECORD.unpack_from(data, at * RECORD.size)[1] for at in range(count)]
+    answered = statuses.count(200)
+    return BundleClose(
+        id=bundle_id,
+        answered=answered,
+        refused=count - answered,
+        root=hashlib.sha256(data).hexdigest(),
+        recovered=recovered,
+    )
+
+
+def recovered(folder: Path) -> Iterator[tuple[Path, BundleClose]]:
+    """Yield what a killed gateway left in its spools."""
+    for path in sorted(folder.glob("*.spool")):
+        data = path.read_bytes()
+        if len(data) < _HEAD.size:
+            path.unlink()
+            continue
+        magic, name = _HEAD.unpack_from(data)
+        if magic != _MAGIC:
+            path.unlink()
+            continue
+        count = 0
+        at = _HEAD.size
+        while at + RECORD.size <= len(data) and RECORD.unpack_from(data, at)[1]:
+            count += 1
+            at += RECORD.size
+        yield path, _summary(name.rstrip(b"\x00").decode(), data, count, recovered=True)

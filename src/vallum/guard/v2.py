@@ -1,0 +1,136 @@
+"""The Open Inference Protocol V2: bounded decoding, and every check before the model.
+
+In this order: size (before this module), JSON of the expected form, one input, known datatype,
+shape without overflow, product equal to the number of values, rows within the limit, finite.
+
+Source: Open Inference Protocol (KServe V2), REST, "Inference Request JSON Object".
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vallum.base import InputError, LimitExceededError
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+MAX_DIMENSIONS = 2
+DATATYPES = frozenset({"FP32", "FP64"})
+
+
+class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One input; only real numbers are taken."""
+
+    name: str
+    shape: tuple[int, ...]
+    datatype: str
+    data: list[float] | list[list[float]]
+    parameters: dict[str, str | int | float | bool] = {}
+
+
+class InferenceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request."""
+
+    inputs: tuple[Tensor, ...]
+    id: str = ""
+    outputs: tuple[dict[str, str | dict[str, str | int | float | bool]], ...] = ()
+    parameters: dict[str, str | int | float | bool] = {}
+
+
+class Output(msgspec.Struct, frozen=True):
+    """One output."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[float] | list[int] | list[str]
+
+
+class InferenceResponse(msgspec.Struct, frozen=True):
+    """An answer."""
+
+    model_name: str
+    model_version: str
+    outputs: list[Output]
+    id: str = ""
+
+
+_DECODER = msgspec.json.Decoder(InferenceRequest)
+_ENCODER = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a deployment takes."""
+
+    width: int | None  # features; None: any
+    max_rows: int
+
+
+def decode_request(body: bytes, spec: Spec) -> tuple[NDArray[np.float32], str]:
+    """Return the input, shape (rows, features), float32, finite, and the request's id.
+
+    Raises:
+        InputError: Malformed, duplicate members, another type, shape or length, or not finite.
+        LimitExceededError: Too many rows.
+    """
+    try:
+        request = _DECODER.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputError("the request is not of the V2 form", code="score.form") from error
+    if len(request.inputs) != 1:
+        raise InputError("exactly one input is expected", code="score.inputs")
+    # msgspec keeps the last of duplicate members; a second reader might keep the first.
+    if body.count(b'"inputs"') != 1 or body.count(b'"data"') != 1 or body.count(b'"shape"') != 1:
+        raise InputError("a member is repeated", code="score.duplicate")
+    tensor = request.inputs[0]
+    if tensor.datatype not in DATATYPES:
+        raise InputError("the datatype must be FP32 or FP64", code="score.datatype")
+    shape = tensor.shape
+    if len(shape) != MAX_DIMENSIONS or shape[0] < 1 or shape[1] < 1:
+        raise InputError("the shape must be [rows, features]", code="score.shape")
+    rows, width = shape
+    if rows > spec.max_rows:
+        raise LimitExceededError(f"{rows} rows are more than {spec.max_rows}", code="score.rows")
+    if spec.width is not None and width != spec.width:
+        raise InputError(f"the model takes {spec.width} features, got {width}", code="score.width")
+    try:
+        values = np.array(tensor.data, dtype=np.float32)
+    except (ValueError, OverflowError) as error:
+        raise InputError("the values are ragged", code="score.data") from error
+    # Python integers do not overflow: the product is exact whatever the client writes.
+    if values.size != rows * width or (values.ndim == MAX_DIMENSIONS and values.shape != shape):
+        raise InputError(
+            f"shape {rows} x {width} does not fit {values.size} values", code="score.length"
+        )
+    if not np.isfinite(values).all():
+        raise InputError("a value is not finite", code="score.finite")
+    return values.reshape(rows, width), request.id
+
+
+def encode_response(name: str, version: str, outputs: list[Output], request_id: str) -> bytes:
+    """Return an answer as JSON."""
+    return _ENCODER.encode(
+        InferenceResponse(model_name=name, model_version=version, outputs=outputs, id=request_id)
+    )
+
+
+def shape_output(name: str, values: NDArray[np.generic], *, decimals: int | None) -> Output:
+    """Turn an array into an output, rounded if asked: less for model extraction to learn from.
+
+    Raises:
+        InputError: The model answered something that has no V2 form.
+    """
+    if values.dtype.kind == "f":
+        numbers = values.astype(np.float64)
+        if not np.isfinite(numbers).all():
+            raise InputError("the model answered what is not finite", code="score.answer")
+        if decimals is not None:
+            numbers = np.round(numbers, decimals)
+        return Output(name, list(values.shape), "FP32", numbers.ravel().tolist())
+    if values.dtype.kind in "iub":
+        return Output(name, list(values.shape), "INT64", values.astype(np.int64).ravel().tolist())
+    if values.dtype.kind in "OU":
+        return Output(name, list(values.shape), "BYTES", [str(one) for one in values.ravel()])
+    raise InputError("the model answered an unknown type", code="score.answer")

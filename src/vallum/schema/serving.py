@@ -1,0 +1,124 @@
+"""What passes between the control process and its gateways."""
+
+from vallum.schema.record import Record
+
+
+class ServedDeployment(Record, frozen=True):
+    """A deployment that a gateway serves."""
+
+    id: str
+    name: str
+    model_digest: str
+    share: int  # per cent of the endpoint's traffic
+    in_process: bool = False
+    decimals: int | None = None
+
+
+class ServedEndpoint(Record, frozen=True):
+    """An endpoint that a gateway serves."""
+
+    id: str
+    name: str
+    rate_per_s: int
+    burst: int
+    max_rows: int
+    deployments: tuple[ServedDeployment, ...] = ()
+
+
+class Lease(Record, frozen=True):
+    """What a gateway may serve, for `lease_s` from when it asked."""
+
+    generation: int
+    lease_s: float
+    endpoints: tuple[ServedEndpoint, ...] = ()
+
+
+class LeaseAsk(Record, frozen=True):
+    """A gateway's question; `have` acknowledges the generation that it has switched to."""
+
+    gateway: str
+    have: int
+    wait_s: float = 0.0
+
+
+class AuthorizeAsk(Record, frozen=True):
+    """May this token score at this endpoint?"""
+
+    token: bytes
+    endpoint_id: str
+    source: str
+
+    def __repr__(self) -> str:
+        return f"AuthorizeAsk(token=<secret>, endpoint_id={self.endpoint_id!r})"
+
+
+class Authorized(Record, frozen=True):
+    """Yes, for this generation and until the credential expires."""
+
+    credential_id: str
+    principal_id: str
+    generation: int
+    expires_at: str = ""
+
+
+class BundleOpen(Record, frozen=True):
+    """Announce up to `max_answers` answers before the first of them is given."""
+
+    gateway: str
+    endpoint_id: str
+    deployment_id: str
+    model_digest: str
+    max_answers: int
+    ttl_s: float
+
+
+class BundleOpened(Record, frozen=True):
+    """The announcement is in the log."""
+
+    id: str
+
+
+class BundleClose(Record, frozen=True):
+    """What was answered: counts by outcome, and SHA-256 over the spooled decisions."""
+
+    id: str
+    answered: int
+    refused: int
+    root: str
+    recovered: bool = False  # from the spool of a process that was killed
+
+
+class ModelAsk(Record, frozen=True):
+    """Ask for the verified bytes of a deployment's model."""
+
+    deployment_id: str
+
+
+class ModelBytes(Record, frozen=True):
+    """An ONNX model, its digest verified as it was read."""
+
+    data: bytes
+    sha256: str
+
+
+class DeploymentFailed(Record, frozen=True):
+    """A deployment was stopped: its bytes changed, or its model does not run."""
+
+    deployment_id: str
+    code: str
+    reason: str
+
+
+class Acknowledged(Record, frozen=True):
+    """Done."""
+
+
+class InternalProblem(Record, frozen=True):
+    """An error on the inner socket, as the class that was raised."""
+
+    kind: str
+    message: str
+    code: str
+    hint: str = ""
+    retry_after_s: float | None = None
+    delay_s: float = 0.0

@@ -1,0 +1,325 @@
+"""The control side of the data plane: leases, authorization, bundles, model bytes.
+
+A gateway serves under a lease of at most one second. When authority changes, `barrier` returns
+only when every live gateway has switched to the new generation or its lease has run out: the
+request after a revoke is refused.
+"""
+
+import hashlib
+import threading
+from dataclasses import dataclass, field
+
+import msgspec
+
+from vallum.base import (
+    InputError,
+    IntegrityError,
+    NotFoundError,
+    RefusedError,
+    Secret,
+    VallumError,
+    new_id,
+)
+from vallum.crypto import WrappedKey
+from vallum.policy import RequestFacts, decide
+from vallum.schema import (
+    Deployment,
+    DeploymentState,
+    Endpoint,
+    EntryKind,
+    WrappedDataKey,
+)
+from vallum.schema.serving import (
+    AuthorizeAsk,
+    Authorized,
+    BundleClose,
+    BundleOpen,
+    BundleOpened,
+    DeploymentFailed,
+    Lease,
+    LeaseAsk,
+    ModelBytes,
+    ServedDeployment,
+    ServedEndpoint,
+)
+from vallum.store import chunks
+from vallum.workspace.context import Context, ask
+from vallum.workspace.kernel import Kernel
+from vallum.workspace.versions import CONTENT
+
+LEASE_S = 1.0
+SCORE = "onlineEndpoints/score/action"
+SYSTEM_GATEWAY = "system-gateway"
+
+
+@dataclass(slots=True)
+class _Gateway:
+    generation: int = -1
+    until_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Bundle:
+    endpoint_id: str
+    max_answers: int
+
+
+@dataclass(slots=True)
+class Serving:
+    """Holds which gateways live and which bundles are open. Safe for threads."""
+
+    kernel: Kernel
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _gateways: dict[str, _Gateway] = field(default_factory=dict)
+    _bundles: dict[str, _Bundle] = field(default_factory=dict)
+
+    # -- leases ---------------------------------------------------------------------------------
+
+    def lease(self, question: LeaseAsk) -> Lease:
+        """Return what may be served; waits up to `wait_s` while nothing has changed."""
+        clock = self.kernel.house.clock
+        with self._changed:
+            gateway = self._gateways.setdefault(question.gateway, _Gateway())
+            gateway.generation = question.have
+            self._changed.notify_all()
+        made = self._lease()
+        if made.generation == question.have and question.wait_s > 0:
+            with self._changed:
+                self._changed.wait(min(question.wait_s, LEASE_S / 2))
+            made = self._lease()
+        with self._changed:
+            # The gateway counts from when it asked, which was earlier: ours ends later.
+            gateway.until_s = clock.monotonic() + LEASE_S
+        return made
+
+    def barrier(self, generation: int) -> None:
+        """Wait until no live gateway serves under an older generation."""
+        clock = self.kernel.house.clock
+        with self._changed:
+            self._changed.notify_all()
+            while True:
+                now = clock.monotonic()
+                behind = [
+                    gateway.until_s
+                    for gateway in self._gateways.values()
+                    if gateway.generation < generation and gateway.until_s > now
+                ]
+                if not behind:
+                    return
+                self._changed.wait(max(0.001, max(behind) - now))
+
+    def _lease(self) -> Lease:
+        house = self.kernel.house
+        with house.database.snapshot() as snapshot:
+            generation = house.records.authority_generation(snapshot)
+            context = Context(
+                records=house.records, snapshot=snapshot, workspace_id=house.workspace_id
+            )
+            endpoints = []
+            for endpoint in context.all("endpoint", Endpoint):
+                served = tuple(
+                    ServedDeployment(
+                        id=one.id,
+                        name=one.name,
+                        model_digest=one.model_digest,
+                        share=endpoint.traffic.get(one.name, 0),
+                        in_process=one.in_process,
+                        decimals=one.decimals,
+                    )
+                    for one in context.deployments(endpoint)
+                    if one.state is DeploymentState.RUNNING
+                )
+                endpoints.append(
+                    ServedEndpoint(
+                        id=endpoint.id,
+                        name=endpoint.name,
+                        rate_per_s=endpoint.rate_per_s,
+                        burst=endpoint.burst,
+                        max_rows=endpoint.max_rows,
+                        deployments=served,
+                    )
+                )
+        return Lease(generation=generation, lease_s=LEASE_S, endpoints=tuple(endpoints))
+
+    # -- who ------------------------------------------------------------------------------------
+
+    def authorize(self, question: AuthorizeAsk) -> Authorized:
+        """Decide whether a token may score at an endpoint; a refusal is in the log.
+
+        Raises:
+            UnauthenticatedError: The token is no good.
+            RefusedError: It may not score here.
+        """
+        kernel, house = self.kernel, self.kernel.house
+        rules = kernel.rules()
+        now = house.clock.now()
+        try:
+            caller, credential = house.authenticator.authenticate(
+                Secret(question.token), source=question.source, directory=rules.directory, now=now
+            )
+            with house.database.snapshot() as snapshot:
+                context = Context(
+                    records=house.records, snapshot=snapshot, workspace_id=house.workspace_id
+                )
+                endpoint = context.endpoint(question.endpoint_id)
+                resource = context.endpoint_resource(endpoint)
+            if credential.endpoint_id and credential.endpoint_id != endpoint.id:
+                raise RefusedError("this key is for another endpoint", code="score.other-endpoint")
+            decision = decide(
+                ask(SCORE, resource),
+                caller,
+                authority=rules.authority,
+                facts=RequestFacts(now=now, source=question.source),
+            )
+            if not decision.allowed:
+                raise RefusedError("scoring here is not allowed", code="score.refused")
+        except VallumError as error:
+            house.refusals.add(code=error.code, source=question.source)
+            raise
+        return Authorized(
+            credential_id=credential.id,
+            principal_id=caller.id,
+            generation=rules.generation,
+            expires_at=credential.expires_at,
+        )
+
+    # -- bundles --------------------------------------------------------------------------------
+
+    def open_bundle(self, question: BundleOpen) -> BundleOpened:
+        """Log that up to `max_answers` answers may be given now."""
+        house = self.kernel.house
+        bundle_id = str(new_id("bun"))
+        with house.log.transaction() as tx:
+            house.log.note(
+                tx,
+                kind=EntryKind.BUNDLE_OPENED,
+                step="score",
+                principal_id=SYSTEM_GATEWAY,
+                resources=(bundle_id, question.endpoint_id, question.deployment_id),
+                details={
+                    "max_answers": question.max_answers,
+                    "ttl_ms": int(question.ttl_s * 1000),
+                    "model_digest": question.model_digest,
+                },
+            )
+        with self._changed:
+            self._bundles[bundle_id] = _Bundle(question.endpoint_id, question.max_answers)
+        return BundleOpened(id=bundle_id)
+
+    def close_bundle(self, question: BundleClose) -> None:
+        """Log what was answered under a bundle.
+
+        Raises:
+            InputError: It is not open, or more was answered than was announced.
+        """
+        house = self.kernel.house
+        with self._changed:
+            held = self._bundles.pop(question.id, None)
+        if held is None and not question.recovered:
+            raise InputError("the bundle is not open", code="bundle.unknown")
+        over = held is not None and question.answered > held.max_answers
+        with house.log.transaction() as tx:
+            house.log.note(
+                tx,
+                kind=EntryKind.BUNDLE_CLOSED,
+                step="score",
+                principal_id=SYSTEM_GATEWAY,
+                resources=(question.id, *((held.endpoint_id,) if held is not None else ())),
+                error="bundle.over" if over else "",
+                details={
+                    "answered": question.answered,
+                    "refused": question.refused,
+                    "root": question.root,
+                    "recovered": question.recovered,
+                },
+            )
+
+    def unclosed(self) -> int:
+        """Log as findings the bundles that were never closed; they count in full."""
+        with self._changed:
+            left, self._bundles = self._bundles, {}
+        house = self.kernel.house
+        for bundle_id, bundle in left.items():
+            with house.log.transaction() as tx:
+                house.log.note(
+                    tx,
+                    kind=EntryKind.FINDING,
+                    step="score",
+                    principal_id=SYSTEM_GATEWAY,
+                    resources=(bundle_id, bundle.endpoint_id),
+                    error="bundle.unclosed",
+                    details={"charged": bundle.max_answers},
+                )
+        return len(left)
+
+    # -- models ---------------------------------------------------------------------------------
+
+    def model(self, deployment_id: str) -> ModelBytes:
+        """Return a deployment's model, its digest verified over the bytes that are returned.
+
+        Raises:
+            NotFoundError: It is not running.
+            IntegrityError: A byte is not what was registered; the deployment is stopped.
+        """
+        house = self.kernel.house
+        with house.log.transaction() as tx:
+            context = Context(records=house.records, snapshot=tx, workspace_id=house.workspace_id)
+            deployment = house.records.get(tx, "deployment", deployment_id, Deployment)
+            if deployment.state is not DeploymentState.RUNNING:
+                raise NotFoundError("the deployment is not running")
+            version = context.version_by_id(deployment.model_version_id)
+            row = house.records.get(tx, "wrapped-key", version.id, WrappedDataKey)
+            permit = house.log.system_permit(
+                tx,
+                step="endpoint.load",
+                kind=EntryKind.DECISION,
+                principal_id=SYSTEM_GATEWAY,
+                resources=(version.id,),
+                actions=("models/versions/content/read",),
+            )
+            house.log.seal(tx, permit)
+        try:
+            if version.digest != deployment.model_digest or len(version.parts) != 1:
+                raise IntegrityError("the deployment names another model", code="model.digest")
+            part = version.parts[0]
+            wrapped = msgspec.convert(row.wrapped, WrappedKey)
+            key = house.keyring.unwrap(permit, wrapped, version.id, CONTENT)
+            reader = house.objects.open(permit, version_id=version.id, part=part, data_key=key)
+            data = b"".join(chunks(reader))
+            if f"sha256:{hashlib.sha256(data).hexdigest()}" != part.digest:
+                raise IntegrityError("the model is not what was registered", code="model.digest")
+        except IntegrityError as error:
+            self.fail(
+                DeploymentFailed(deployment_id=deployment_id, code=error.code, reason=error.message)
+            )
+            raise
+        return ModelBytes(data=data, sha256=part.digest)
+
+    def fail(self, report: DeploymentFailed) -> None:
+        """Stop a deployment and log why: its bytes changed, or its model does not run."""
+        house = self.kernel.house
+        with house.log.transaction() as tx:
+            deployment = house.records.get(tx, "deployment", report.deployment_id, Deployment)
+            permit = house.log.system_permit(
+                tx,
+                step="endpoint.stop",
+                kind=EntryKind.FINDING,
+                principal_id=SYSTEM_GATEWAY,
+                resources=(deployment.endpoint_id,),
+                error=report.code[:64],
+            )
+            change = house.records.put(
+                tx,
+                permit,
+                "deployment",
+                msgspec.structs.replace(
+                    deployment, state=DeploymentState.FAILED, reason=report.reason[:500]
+                ),
+                on=deployment.endpoint_id,
+                parent_id=deployment.endpoint_id,
+                name=deployment.name,
+            )
+            house.log.seal(tx, permit, changes=[change], details={"reason": report.reason[:500]})
+        with house.database.snapshot() as snapshot:
+            generation = house.records.authority_generation(snapshot)
+        self.barrier(generation)
