@@ -1,4 +1,4 @@
-# ruff: noqa: S603, S106 - starts real servers of fixed paths, with throw-away credentials
+# ruff: noqa: S603 - starts real servers of fixed paths, with throw-away credentials
 """Databases, back-ends and keys for tests: real ones, thrown away afterwards.
 
 Use from a conftest: `from fixtures_store import *`.

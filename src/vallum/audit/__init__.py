@@ -1,8 +1,9 @@
 """Room `audit`: the tamper-evident log. It alone hands out permits."""
 
+from vallum.audit.admission import AdmissionRefusal, Head, Logged, LogTransaction
 from vallum.audit.anchor import Anchor, FileAnchor
 from vallum.audit.export import export_chunks, verify_export
-from vallum.audit.log import AdmissionRefusal, Head, Log, Logged, LogKeys, LogTransaction
+from vallum.audit.log import Log, LogKeys
 from vallum.audit.merkle import inclusion_root, leaf_hash, verify_consistency
 from vallum.audit.note import Checkpoint, sign_checkpoint, verify_checkpoint
 from vallum.audit.publisher import Publisher

@@ -7,12 +7,19 @@ that changes the state (docs/adr/0002-one-writer-lock.md). A reply never precede
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
 import sqlalchemy as sa
 
+from vallum.audit.admission import (
+    AdmissionRefusal,
+    Head,
+    Logged,
+    LogTransaction,
+    mint,
+    refusal_of,
+)
 from vallum.audit.merkle import EMPTY_ROOT, HASH_BYTES, extend, leaf_hash, root_of
 from vallum.audit.note import Checkpoint, sign_checkpoint
 from vallum.base import (
@@ -21,9 +28,7 @@ from vallum.base import (
     IntegrityError,
     NotFoundError,
     Permit,
-    RefusedError,
     Secret,
-    VallumError,
     canonical_json,
     new_id,
     parse_timestamp,
@@ -46,39 +51,6 @@ _INSERT = {
 }
 
 Details = dict[str, object] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The committed end of the log."""
-
-    size: int
-    frontier: tuple[bytes, ...]
-    root: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """An entry with its place."""
-
-    index: int
-    entry: Entry
-    leaf: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class LogTransaction(Transaction):
-    """The one writer's transaction, with the permits that must be sealed before it commits."""
-
-    pending: dict[str, Entry] = field(default_factory=dict)
-
-
-class AdmissionRefusal(Exception):  # noqa: N818 - wraps the error that the caller gets
-    """Leaves `Log.transaction` after the refusal was committed; `error` is what to raise."""
-
-    def __init__(self, error: VallumError) -> None:
-        super().__init__()
-        self.error = error
 
 
 class LogKeys:
@@ -180,8 +152,8 @@ class Log:
         if not decision.allowed:
             reasons = [msgspec.to_builtins(reason) for reason in decision.reasons[:64]]
             self.append(tx, [(entry, {"reasons": reasons})])
-            raise AdmissionRefusal(_refusal(decision))
-        permit = _mint(
+            raise AdmissionRefusal(refusal_of(decision))
+        permit = mint(
             entry,
             [(ask.action, ask.resource.id) for ask in decision.asks],
             own=own,
@@ -221,7 +193,7 @@ class Log:
             error=error,
         )
         tx.pending[entry.id] = entry
-        return _mint(
+        return mint(
             entry,
             [(step, resource) for resource in resources],
             own="",
@@ -496,43 +468,3 @@ def _blob(value: object) -> bytes:
 
 def _head_parts(head: Head) -> tuple[bytes, ...]:
     return (_HEAD_DOMAIN, head.size.to_bytes(8, "big"), b"".join(head.frontier), head.root)
-
-
-def _mint(
-    entry: Entry,
-    grants: list[tuple[str, str]],
-    *,
-    own: str,
-    lifetime_s: float,
-    clock: Clock,
-) -> Permit:
-    """Make the permit of an entry: the one place where permits are made."""
-    return Permit(
-        request_digest=entry.request_digest,
-        entry_id=entry.id,
-        principal_id=entry.principal_id,
-        # A step that asks for nothing touches only what is the caller's own.
-        grants=grants or [("own", own)],
-        lifetime_s=lifetime_s,
-        monotonic=clock.monotonic,
-    )
-
-
-def _refusal(decision: Decision) -> VallumError:
-    if decision.concealed:
-        return NotFoundError(
-            "there is no such thing, or you may not know of it",
-            hint="`vallum role explain` says why, to those who may ask",
-        )
-    texts = [reason.text for reason in decision.reasons]
-    shown = "; ".join(texts[:3]) + ("; …" if len(texts) > 3 else "")  # noqa: PLR2004 - enough to act on
-    needs = {reason.kind for reason in decision.reasons}
-    if needs == {"requirement"}:
-        return RefusedError(
-            f"evidence is missing: {shown}",
-            code="policy.evidence",
-            hint="run the missing gates (`vallum model test`, `vallum model sign`) and try again",
-        )
-    action = decision.asks[0].action if decision.asks else ""
-    who = decision.caller.name
-    return RefusedError(shown, hint=f"vallum role explain {who} {action}" if action else "")

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from vallum.audit.admission import Head
 from vallum.audit.anchor import Anchor
-from vallum.audit.log import Head, Log
+from vallum.audit.log import Log
 from vallum.audit.merkle import (
     consistency_path,
     extend,

@@ -27,8 +27,8 @@ def role_list() -> None:
     with SESSION.client() as client:
         roles, held, denies = client.roles.list(), client.roles.assignments(), client.roles.denies()
     names = {one.id: one.name for one in roles}
-    text = table(("role", "built in", "description"),
-                 [(one.name, "yes" if one.built_in else "no", one.description) for one in roles])  # fmt: skip
+    defined = [(one.name, "yes" if one.built_in else "no", one.description) for one in roles]
+    text = table(("role", "built in", "description"), defined)
     text += "\n\n" + table(
         ("assignment", "role", "principal", "scope"),
         [

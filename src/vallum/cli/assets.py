@@ -28,10 +28,10 @@ def _assets(found: list[Asset]) -> str:
 
 def _version(shown: api.VersionShown) -> str:
     one = shown.version
+    size, made = sum(part.length for part in one.parts), one.created_at[:19]
     lines = [
         f"{one.kind} {one.name}:{one.version}  {one.digest}",
-        f"label {one.label or 'unclassified'}, {sum(part.length for part in one.parts)} bytes in"
-        f" {len(one.parts)} file(s), made {one.created_at[:19]}",
+        f"{one.label or 'unclassified'}, {size} bytes in {len(one.parts)} file(s), made {made}",
     ]
     for evidence in shown.evidence:
         measures = ", ".join(f"{key} {value}" for key, value in evidence.measures.items())
@@ -195,7 +195,7 @@ def model_test(
     budget_s: Annotated[int, typer.Option(help="Seconds to attack.")] = 20,
     version: Version = None,
 ) -> None:
-    """Attack a version. Example: vallum model test risk --data d:1 --holdout h:1 --label-column y."""
+    """Attack a version. Example: vallum model test r --data d:1 --holdout h --label-column y."""
     with SESSION.client() as client:
         shown = client.models.test(
             name, version, data=data_name, holdout=holdout, label_column=label_column,

@@ -230,7 +230,7 @@ def _run(story: Story, owner: Client, folder: Path, url: str) -> None:
         traffic=deployed.endpoint.traffic,
     )
 
-    key = Secret(author.endpoints.keys(ENDPOINT).secret)
+    key = Secret(owner.endpoints.keys(ENDPOINT).secret)
     latency, answer = _score(author, deployed.scoring_uri, key, rows)
     story.tell(
         "serve",

@@ -90,7 +90,7 @@ def identity_disable(name: Name, dry_run: DryRun = False) -> None:
 def identity_session(
     minutes: Annotated[int, typer.Option(help="How long it lasts.")] = 15, output: Output = None
 ) -> None:
-    """Open an interactive session; approvals need one. Example: vallum identity session -o s.key."""
+    """Open an interactive session for approvals. Example: vallum identity session -o s.key."""
     with SESSION.client() as client:
         shown = client.identities.session(minutes=minutes)
     secret_out("identity.session", shown, output)

@@ -1,5 +1,7 @@
 """The data plane: one small ASGI application; every request passes the guard in one order.
 
+This module is long because lease, caches and the one order of checks share one object's state.
+
 1. Host, method, path and header bounds; 2. a live lease; 3. who, and may they score here;
 4. rate and concurrency; 5. body within its bound, decoded and checked; 6. the model;
 7. output shaped; 8. the decision spooled; then the answer leaves.
@@ -10,10 +12,8 @@ import hashlib
 import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import structlog
@@ -32,6 +32,16 @@ from vallum.base import (
 from vallum.gateway.bundle import Bundle, recovered
 from vallum.gateway.metrics import Metrics
 from vallum.gateway.model import InProcessModel, IsolatedModel, Model
+from vallum.gateway.wire import (
+    FIXED,
+    JSON,
+    Receive,
+    Scope,
+    Send,
+    problem_of,
+    read_body,
+    send_answer,
+)
 from vallum.guard import (
     MAX_BODY_BYTES,
     RateLimiter,
@@ -41,7 +51,6 @@ from vallum.guard import (
     shape_output,
 )
 from vallum.sandbox import BubblewrapRunner
-from vallum.schema.api import Problem
 from vallum.schema.serving import (
     Acknowledged,
     AuthorizeAsk,
@@ -60,9 +69,6 @@ from vallum.schema.serving import (
 from vallum.workspace.desk import AsyncDesk, DelayedRefusalError
 
 _LOG = structlog.get_logger("vallum.gateway")
-Scope = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 MAX_TOKENS = 65_536
 MAX_CONCURRENT = 256
@@ -70,14 +76,7 @@ MAX_HEADERS = 64
 MAX_TOKEN_BYTES = 128
 INTEGRITY_S = 30.0
 POLL_S = 0.4
-BODY_S = 30.0
 _BEARER = b"bearer "
-_JSON = (b"content-type", b"application/json")
-_FIXED = (
-    (b"cache-control", b"no-store"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"strict-transport-security", b"max-age=31536000"),
-)
 
 
 @dataclass(slots=True)
@@ -316,26 +315,26 @@ class Gateway:
                 body = await self._infer(scope, receive, endpoint, token)
             else:
                 body, content_type = await self._look(scope, path, token)
-                await _send(send, 200, body, content_type)
+                await send_answer(send, 200, body, content_type)
                 return
         except VallumError as error:
             if isinstance(error, DelayedRefusalError):
                 await asyncio.sleep(error.delay_s)
-            status, body, extra = _problem(error)
-            await _send(send, status, body, b"application/problem+json", extra)
+            status, body, extra = problem_of(error)
+            await send_answer(send, status, body, b"application/problem+json", extra)
         except Exception as error:  # noqa: BLE001 - the border of a request: fail closed
             _LOG.error("request failed", kind=type(error).__name__)
-            status, body, extra = _problem(
+            status, body, extra = problem_of(
                 UnavailableError("something went wrong", code="internal")
             )
-            await _send(send, 500, body, b"application/problem+json", extra)
+            await send_answer(send, 500, body, b"application/problem+json", extra)
         else:
             await send(
                 {
                     "type": "http.response.start",
                     "status": 200,
                     "headers": [
-                        _JSON, *_FIXED, (b"content-length", str(len(body)).encode()),
+                        JSON, *FIXED, (b"content-length", str(len(body)).encode()),
                     ],
                 }
             )  # fmt: skip
@@ -371,7 +370,7 @@ class Gateway:
         try:
             running = _choose(route)
             # 5.
-            body = await _read(receive)
+            body = await read_body(receive)
             x, request_id = decode_request(body, Spec(running.model.width, limits.max_rows))
             bundle = running.bundle
             if bundle is None or bundle.full:
@@ -512,75 +511,3 @@ def _choose(route: Route) -> Running:
         if place < 0:
             return running
     return route.running[-1]
-
-
-async def _read(receive: Receive) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if message["type"] != "http.request":
-            raise InputError("the client left", code="score.gone")
-        if len(body) > MAX_BODY_BYTES:
-            raise LimitExceededError(f"the body exceeds {MAX_BODY_BYTES} bytes", code="score.body")
-        return body
-    parts = [body]
-    size = len(body)
-    try:
-        async with asyncio.timeout(BODY_S):
-            while message.get("more_body", False):
-                message = await receive()
-                if message["type"] != "http.request":
-                    raise InputError("the client left", code="score.gone")
-                part = message.get("body", b"")
-                size += len(part)
-                if size > MAX_BODY_BYTES:
-                    raise LimitExceededError(
-                        f"the body exceeds {MAX_BODY_BYTES} bytes", code="score.body"
-                    )
-                parts.append(part)
-    except TimeoutError as error:
-        raise InputError("the body came too slowly", code="score.slow") from error
-    return b"".join(parts)
-
-
-def _problem(error: VallumError) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
-    status = 500 if isinstance(error, GateError) else error.status
-    extra: list[tuple[bytes, bytes]] = []
-    detail = error.message
-    if isinstance(error, LimitExceededError) and error.retry_after_s is not None:
-        status = 429
-        extra.append((b"retry-after", str(max(1, round(error.retry_after_s))).encode()))
-    if isinstance(error, GateError):
-        detail = "the model failed on this input"  # what it said stays with us
-    request_id = secrets.token_hex(8)
-    if status >= 500:  # noqa: PLR2004 - HTTP
-        _LOG.warning("refused", code=error.code, request_id=request_id)
-    body = msgspec.json.encode(
-        Problem(
-            type=f"urn:vallum:error:{error.code}",
-            title="Refused" if status < 500 else "Failed",  # noqa: PLR2004
-            status=status,
-            detail=detail,
-            code=error.code,
-            hint=error.hint,
-            request_id=request_id,
-        )
-    )
-    return status, body, extra
-
-
-async def _send(
-    send: Send,
-    status: int,
-    body: bytes,
-    content_type: bytes,
-    extra: list[tuple[bytes, bytes]] | None = None,
-) -> None:
-    headers = [
-        (b"content-type", content_type),
-        *_FIXED,
-        (b"content-length", str(len(body)).encode()),
-        *(extra or []),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

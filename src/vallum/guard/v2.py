@@ -25,7 +25,7 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     shape: tuple[int, ...]
     datatype: str
-    data: list[float] | list[list[float]]
+    data: list[float | list[float]]  # flat, or a list a row
     parameters: dict[str, str | int | float | bool] = {}
 
 

@@ -34,6 +34,7 @@ def main(spec: dict[str, Any]) -> None:
     parent = spec["parent"]
     uid = spec.get("uid")
     if uid is not None:
+        os.umask(0o022)  # a door of ours has 077: others must be able to enter what is revealed
         _reveal(libc, spec.get("reveal", []))
         os.setgroups([])
         os.setresgid(uid, uid, uid)

@@ -97,7 +97,7 @@ class Control:
                 log_config=None,
                 lifespan="off",
                 access_log=False,
-                timeout_graceful_shutdown=2,
+                timeout_graceful_shutdown=1,
             )
         )
         loop = asyncio.get_running_loop()
@@ -152,7 +152,7 @@ class Control:
             proxy_headers=False,
             limit_concurrency=256,
             timeout_keep_alive=30,
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=1,
             h11_max_incomplete_event_size=64 * 1024,
             loop="uvloop",
             http="httptools",

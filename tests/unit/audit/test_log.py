@@ -458,4 +458,4 @@ def test_permits_are_minted_in_one_place() -> None:
         and isinstance(node.func, ast.Name)
         and node.func.id == "Permit"
     ]
-    assert found == ["src/vallum/audit/log.py"]
+    assert found == ["src/vallum/audit/admission.py"]

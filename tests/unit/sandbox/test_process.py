@@ -30,7 +30,7 @@ def gone(pid: int, within_s: float = 10.0) -> bool:
     return False
 
 
-def lines_of(argv: tuple[str, ...], **rest: Any) -> str:  # noqa: ANN401 - passed on
+def lines_of(argv: tuple[str, ...], **rest: Any) -> str:
     read_end, write_end = os.pipe()
     with spawn(argv, log=write_end, **rest) as process:
         os.close(write_end)

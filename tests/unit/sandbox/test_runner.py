@@ -41,7 +41,7 @@ def script(
     )
 
 
-def attempt(runner: BubblewrapRunner, expression: str, **rest: Any) -> str:  # noqa: ANN401 - passed on
+def attempt(runner: BubblewrapRunner, expression: str, **rest: Any) -> str:
     """Evaluate an expression inside; return its value's repr or the name of its error."""
     text = (
         "import ctypes, os, socket, sys\n"

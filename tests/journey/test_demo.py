@@ -1,0 +1,53 @@
+"""The main job end to end: real server, gateway, worker, sandbox and HTTPS."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sklearn", reason="the demo's data ships with scikit-learn")
+pytest.importorskip("skl2onnx", reason="the demo trains an ONNX model")
+
+STEPS = ["start", "people", "ingest", "protect", "train", "register", "test", "sign", "refused",
+         "deploy", "serve", "monitor", "verify"]  # fmt: skip
+
+
+def vallum(*arguments: str, **more: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "vallum.cli", *arguments],
+        check=False, capture_output=True, text=True, timeout=180, **more,
+    )  # type: ignore[call-overload, no-any-return]  # fmt: skip
+
+
+def test_the_demo_runs_the_whole_main_job(tmp_path: Path) -> None:
+    done = vallum("demo", "--keep", str(tmp_path / "kept"), "--json")
+    assert done.returncode == 0, done.stderr + (tmp_path / "kept/up.log").read_text()
+    said = json.loads(done.stdout)
+    assert said["schema"] == "vallum.demo/1"
+    steps = said["steps"]
+    assert list(steps) == STEPS
+    assert steps["ingest"]["label"] == "highly-confidential"
+    assert int(steps["ingest"]["personal_columns"]) == 6
+    assert int(steps["protect"]["k"]) >= 5
+    assert {"seccomp", "uid", "namespaces"} <= set(steps["train"]["limits"])
+    assert steps["register"]["scan"] == "clean"
+    assert steps["deploy"]["traffic"] == {"blue": 100}
+    assert steps["verify"]["seconds"] < 60
+
+    # What was kept opens again, and nothing personal lies in the data folder in the clear.
+    data = tmp_path / "kept/data"
+    stored = b"".join(path.read_bytes() for path in data.rglob("*") if path.is_file())
+    assert b"@example.org" not in stored
+    assert b"Tanaka" not in stored
+
+    from vallum.workspace.bootstrap import Places, opened
+    from vallum.workspace.views.verification import verify_everything
+
+    with opened(Places.below(data)) as kernel:
+        verified = verify_everything(kernel.house, objects=True)
+        assert verified.findings == ()
+        with kernel.house.database.snapshot() as snapshot:
+            kinds = {one.entry.kind.value for one in kernel.house.log.entries(snapshot, limit=1000)}
+    assert {"bundle-opened", "bundle-closed", "intent", "outcome", "refusal"} <= kinds
