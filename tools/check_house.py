@@ -74,7 +74,7 @@ def bounds_are_used() -> Iterator[str]:
 
 def vectors_name_their_source() -> Iterator[str]:
     """Every folder of published vectors says where they come from."""
-    for folder in sorted((ROOT / "tests" / "vectors").iterdir()):
+    for folder in sorted((ROOT / "tests" / "vectors").glob("*")):
         if folder.is_dir() and not (folder / "SOURCE.md").exists():
             yield f"{folder.relative_to(ROOT)} has no SOURCE.md"
 

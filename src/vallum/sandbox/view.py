@@ -94,10 +94,11 @@ def build_view(
     """Return the view of a job: system, interpreter, vallum, `/in`, `/code`, `/out`, `/tmp`."""
     view = View(stack)
     view.arguments += _system_links()
-    for source in runtime_paths():
-        view.bind(source, source)
     view.arguments += ["--size", str(limits.tmp_bytes), "--tmpfs", "/tmp"]  # noqa: S108 - inside
     view.arguments += ["--size", str(limits.output_bytes), "--tmpfs", "/out"]
+    # After the scratch space: the interpreter may live below /tmp, and would be hidden by it.
+    for source in runtime_paths():
+        view.bind(source, source)
     view.arguments += ["--dir", "/in", "--dir", "/code"]
     for name, data in code.items():
         view.copy(memory_file(data), f"/code/{name}")

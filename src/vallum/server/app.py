@@ -35,6 +35,12 @@ _TOKEN_SCHEME = b"bearer "
 MAX_TOKEN_BYTES = 4096
 
 
+class _MethodError(InputError):
+    """The path exists, the method does not."""
+
+    status = HTTPStatus.METHOD_NOT_ALLOWED.value
+
+
 def make_app(
     kernel: Kernel,
     *,
@@ -230,10 +236,8 @@ def _on_error(request: Request[Any, Any, Any], error: Exception) -> Response[byt
     if isinstance(error, VallumError):
         status, body, headers = problem_of(error, request_id)
     elif isinstance(error, MethodNotAllowedException):
-        status, body, headers = problem_of(
-            InputError("this path does not take that method", code="request.method"), request_id
-        )
-        status = HTTPStatus.METHOD_NOT_ALLOWED.value
+        wrong = _MethodError("this path does not take that method", code="request.method")
+        status, body, headers = problem_of(wrong, request_id)
     elif isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         status, body, headers = problem_of(NotFoundError("there is no such path"), request_id)
     elif isinstance(error, json.JSONDecodeError | UnicodeDecodeError):

@@ -1,0 +1,186 @@
+"""The real gateway under hostile requests; the model in its own sandboxed process."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from running import WIDTH, Up, deploy, request
+
+ROW = [[1.0] * WIDTH]
+
+
+def code(answer: object) -> str:
+    return str(answer.json()["code"])  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def key(serving: Up) -> str:
+    return deploy(serving, "risk")
+
+
+def test_an_honest_request_is_answered(serving: Up, key: str) -> None:
+    answer = serving.score("risk", request([[1.0] * WIDTH, [-1.0] * WIDTH]), key=key)
+    assert answer.status_code == 200
+    (output,) = answer.json()["outputs"]
+    assert output["shape"] == [2, 2]
+    first = output["data"]
+    assert first[1] > 0.9
+    assert first[2] > 0.9
+
+
+def test_wrong_missing_and_foreign_keys_are_refused(serving: Up, key: str) -> None:
+    other = deploy(serving, "other")
+    assert serving.score("risk", request(ROW)).status_code == 401
+    assert serving.score("risk", request(ROW), key=key[:-1] + "z").status_code == 401
+    refused = serving.score("risk", request(ROW), key=other)
+    assert refused.status_code in {403, 404}
+    assert serving.score("risk", request(ROW), key=key).status_code == 200
+    # An endpoint's key opens nothing else.
+    assert serving.raw("/api/v1/data", token=key).status_code == 403
+    unknown = serving.score("no-such-endpoint", request(ROW), key=key)
+    assert unknown.status_code in {403, 404}
+
+
+def test_a_revoked_key_is_refused_on_the_very_next_request(serving: Up) -> None:
+    for _ in range(3):
+        old = deploy(serving, f"revoked-{time.monotonic_ns()}")
+        names = {one.name for one in serving.owner.endpoints.list()}
+        name = max(one for one in names if one.startswith("revoked-"))
+        assert serving.score(name, request(ROW), key=old).status_code == 200
+        new = serving.owner.endpoints.keys(name).secret
+        assert serving.score(name, request(ROW), key=old).status_code == 401
+        assert serving.score(name, request(ROW), key=new).status_code == 200
+        serving.owner.endpoints.delete(name)
+        assert serving.score(name, request(ROW), key=new).status_code in {401, 403, 404}
+
+
+BAD = {
+    "not json": (b"{", 400),
+    "nan": (request([[float("nan")] * WIDTH]), 400),
+    "infinity as text": (request(ROW, data=["inf", 1, 1, 1]), 400),
+    "overflow": (request([[1e300] * WIDTH]), 400),
+    "wrong width": (request([[1.0] * (WIDTH + 1)]), 400),
+    "wrong length": (request(ROW, shape=[7, WIDTH]), 400),
+    "huge shape": (request(ROW, shape=[2**62, 2**62]), 413),
+    "negative shape": (request(ROW, shape=[-1, WIDTH]), 400),
+    "zero rows": (request(ROW, shape=[0, WIDTH], data=[]), 400),
+    "three dimensions": (request(ROW, shape=[1, 1, WIDTH]), 400),
+    "unknown type": (request(ROW, datatype="BYTES"), 400),
+    "ragged": (request(ROW, shape=[2, WIDTH], data=[[1.0] * WIDTH, [1.0]]), 400),
+    "extra member": (request(ROW, surprise=1), 400),
+    "deep": (b'{"inputs":' + b"[" * 5000 + b"]" * 5000 + b"}", 400),
+    "no inputs": (b'{"inputs":[]}', 400),
+    "duplicate data": (request(ROW).replace(b'"data"', b'"data": [[2, 2, 2, 2]], "data"'), 400),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_tensors_never_reach_the_model(serving: Up, key: str, what: str) -> None:
+    body, status = BAD[what]
+    answer = serving.score("risk", body, key=key)
+    assert answer.status_code == status, answer.text
+    assert code(answer).startswith("score.")
+
+
+def test_oversize_and_repeated_headers_are_refused(serving: Up, key: str) -> None:
+    assert serving.score("risk", b" " * (17 * 1024 * 1024), key=key).status_code == 413
+    assert serving.score("risk", request(ROW), key=key, Host="evil.example").status_code == 400
+    with serving.http() as client:
+        url = f"https://127.0.0.1:{serving.gateway_port}/v2/models/risk/infer"
+        headers = [("authorization", f"Bearer {key}"), ("authorization", "Bearer other")]
+        assert client.post(url, content=request(ROW), headers=headers).status_code == 400
+        assert client.get(url, headers=headers[:1]).status_code == 400
+        assert client.get(f"https://127.0.0.1:{serving.gateway_port}/metrics").status_code == 401
+
+
+def test_a_noisy_caller_is_told_when_to_come_back(serving: Up) -> None:
+    key = deploy(serving, "narrow", rate_per_s=2, burst=4)
+    answers = [serving.score("narrow", request(ROW), key=key) for _ in range(8)]
+    refused = [one for one in answers if one.status_code == 429]
+    assert refused
+    assert int(refused[0].headers["retry-after"]) >= 1
+    assert code(refused[0]) == "score.rate"
+
+
+def test_a_killed_model_process_comes_back(serving: Up, key: str) -> None:
+    killed = 0
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"vallum.gateway.inside" in command and b"bwrap" not in command:
+                os.kill(int(entry.name), signal.SIGKILL)
+                killed += 1
+    assert killed
+    end = time.monotonic() + 30
+    statuses = []
+    while time.monotonic() < end:
+        statuses.append(serving.score("risk", request(ROW), key=key).status_code)
+        if statuses[-1] == 200:
+            break
+        time.sleep(0.1)
+    assert statuses[-1] == 200
+    assert set(statuses) <= {200, 503}
+
+
+def test_in_process_deployments_answer_the_same(serving: Up, key: str) -> None:
+    other = deploy(serving, "inside", in_process=True, decimals=2)
+    isolated = serving.score("risk", request(ROW), key=key).json()["outputs"][0]["data"]
+    inside = serving.score("inside", request(ROW), key=other).json()["outputs"][0]["data"]
+    assert inside == [round(one, 2) for one in isolated]
+
+
+def test_metrics_have_bounded_labels(serving: Up, key: str) -> None:
+    serving.score("x" * 100, request(ROW), key=key)
+    with serving.http() as client:
+        answer = client.get(
+            f"https://127.0.0.1:{serving.gateway_port}/metrics",
+            headers={"authorization": f"Bearer {key}"},
+        )
+    assert answer.status_code == 200
+    assert 'endpoint="risk"' in answer.text
+    assert "xxxx" not in answer.text
+
+
+def test_a_flipped_byte_in_a_stored_model_stops_its_next_deployment(serving: Up) -> None:
+    """Last in this module's order does not matter: it deploys a model of its own."""
+    from running import small_model
+
+    serving.owner.models.register("flipped", small_model(0.25))
+    version = serving.owner.models.show("flipped").version
+    objects = serving.folder / "data/objects"
+    before = {path: path.stat().st_mtime_ns for path in objects.rglob("*") if path.is_file()}
+    newest = max(before, key=lambda path: before[path])
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.chmod(0o600)
+    newest.write_bytes(bytes(data))
+    from vallum.base import IntegrityError, VallumError
+
+    with pytest.raises(VallumError) as caught:
+        serving.owner.models.verify("flipped")
+    assert isinstance(caught.value, IntegrityError)
+    found = serving.owner.workspace.verify().findings
+    assert version.id in " ".join(one.message for one in found)
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(bytes(data))
+    assert serving.owner.workspace.verify().findings == ()
+
+
+def test_predictions_are_in_the_log_as_closed_bundles(serving: Up, key: str) -> None:
+    serving.score("risk", request(ROW), key=key)
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        closed = serving.owner.audit.list(kind="bundle-closed", limit=1000)
+        if closed:
+            break
+        time.sleep(0.3)
+    shown = serving.owner.audit.show(closed[-1].entry.id)
+    details = json.loads(shown.details)
+    assert details["answered"] >= 1
+    assert len(details["root"]) == 64
