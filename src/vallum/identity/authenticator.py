@@ -67,8 +67,8 @@ class Authenticator:
         """
         presented = None if token is None else parse(token)
         account = "-" if presented is None else presented.credential_id
-        # 1.
-        wait_s = self._throttle.locked_for_s(account, source)
+        # 1. What is no token at all guesses no secret: it is delayed, but locks nobody out.
+        wait_s = 0.0 if presented is None else self._throttle.locked_for_s(account, source)
         if wait_s > 0.0:
             raise LimitExceededError(
                 "too many wrong credentials from this address",

@@ -7,10 +7,11 @@ only those are searched for.
 Source of the interval: Wilson 1927, score interval for a proportion.
 """
 
+import bisect
 import functools
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -20,9 +21,13 @@ from vallum.privacy.patterns import CONTEXT, KINDS, Kind
 from vallum.schema import Label
 
 MAX_DISTINCT = 20_000  # distinct values looked at a column: more add nothing to the verdict
-MAX_VALUE_CHARS = 4096
+MAX_VALUE_CHARS = 65_536
 MIN_SHARE = 0.5
 _CONTEXT_CHARS = 40
+_SHORTEST = 5  # characters of the shortest identifier that is looked for in text
+_EXACT = 2.0**53  # whole numbers below it are exact as floats
+_WINDOW_CHARS = 2048
+_OVERLAP_CHARS = 256  # no pattern but a URL or a key is longer
 _LABELS = tuple(Label)
 _WHOLE_NUMBERS = (pl.Int64, pl.Int32, pl.UInt64, pl.UInt32, pl.Int16, pl.Int8, pl.UInt8, pl.UInt16)
 
@@ -115,6 +120,9 @@ def _column(column: pl.Series) -> ColumnFinding:
     nothing = ColumnFinding(column.name, "", 0, 0.0, (0.0, 0.0), Label.GENERAL)
     texts = _texts(column)
     if texts is None:
+        if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
+            # What cannot be looked into counts as the highest label.
+            return replace(nothing, label=Label.HIGHLY_CONFIDENTIAL)
         return nothing
     counts = texts.drop_nulls().value_counts(sort=True).head(MAX_DISTINCT)
     values: list[str] = counts.to_series(0).to_list()
@@ -128,7 +136,7 @@ def _column(column: pl.Series) -> ColumnFinding:
     records: Counter[int] = Counter()
     whole = _whole()
     for value, weight in filled:
-        for index in whole.Match(value):
+        for index in whole.Match(value) or ():  # None: nothing matched
             kind = KINDS[index]
             if (not kind.weak or supported[index]) and kind.validate(value):
                 matched[index] += 1
@@ -159,8 +167,8 @@ def _in_text(name: str, filled: list[tuple[str, int]], nothing: ColumnFinding) -
     """Look inside longer values: free text is not what its whole value matches."""
     found: Counter[str] = Counter()
     records = 0
-    for value, weight in filled[:2000]:
-        if len(value) < 12:  # noqa: PLR2004 - shorter values were judged whole
+    for value, weight in filled:
+        if len(value) < _SHORTEST:
             continue
         kinds = {span.type for span in discover_text(value)}
         found.update(kinds)
@@ -169,7 +177,7 @@ def _in_text(name: str, filled: list[tuple[str, int]], nothing: ColumnFinding) -
         return nothing
     type_, count = found.most_common(1)[0]
     kind = next(one for one in KINDS if one.name == type_)
-    looked = min(len(filled), 2000)
+    looked = len(filled)
     return ColumnFinding(
         name, type_, records, count / looked, _wilson(count, looked), kind.label, direct=True
     )
@@ -182,14 +190,46 @@ def _texts(column: pl.Series) -> pl.Series | None:
         return column.cast(pl.String)
     if column.dtype in _WHOLE_NUMBERS:
         return column.cast(pl.String)
+    if column.dtype in (pl.Categorical, pl.Enum):
+        return column.cast(pl.String)
+    if column.dtype in (pl.Float64, pl.Float32):
+        whole = column.drop_nulls().drop_nans()
+        exact = (whole == whole.floor()) & (whole.abs() < _EXACT)
+        if len(whole) and bool(exact.all()):
+            return column.fill_nan(None).cast(pl.Int64, strict=False).cast(pl.String)
     return None  # measurements are no identifiers
 
 
 def discover_text(text: str) -> tuple[Span, ...]:
-    """Find spans in free text, longest first where they overlap."""
+    """Find spans in free text, longest first where they overlap.
+
+    Long texts are searched in overlapping windows: the time grows with the length, no faster.
+    """
+    found: set[Span] = set()
+    step = _WINDOW_CHARS - _OVERLAP_CHARS
+    for start in range(0, max(1, len(text) - _OVERLAP_CHARS), step):
+        window = text[start : start + _WINDOW_CHARS]
+        found.update(
+            Span(start + span.start, start + span.end, span.type, span.score)
+            for span in _in_window(window)
+        )
+    ordered = sorted(found, key=lambda span: (-(span.end - span.start), span.start, span.type))
+    kept: list[Span] = []
+    taken: list[tuple[int, int]] = []
+    for span in ordered:
+        at = bisect.bisect_left(taken, (span.start, span.end))
+        before = taken[at - 1] if at else (0, 0)
+        after = taken[at] if at < len(taken) else (len(text) + 1, 0)
+        if before[1] <= span.start and span.end <= after[0]:
+            taken.insert(at, (span.start, span.end))
+            kept.append(span)
+    return tuple(sorted(kept, key=lambda span: span.start))
+
+
+def _in_window(text: str) -> list[Span]:
     found: list[Span] = []
     searchers = _searchers()
-    for index in _anywhere().Match(text):
+    for index in _anywhere().Match(text) or ():
         kind = KINDS[index]
         context = CONTEXT.get(kind.name, "")
         if kind.weak and not context:
@@ -208,12 +248,7 @@ def discover_text(text: str) -> tuple[Span, ...]:
                 continue
             checked = kind.validate.__name__ != "always"
             found.append(Span(start, end, kind.name, 0.95 if checked else 0.8))
-    found.sort(key=lambda span: (-(span.end - span.start), span.start))
-    kept: list[Span] = []
-    for span in found:
-        if all(span.end <= one.start or span.start >= one.end for one in kept):
-            kept.append(span)
-    return tuple(sorted(kept, key=lambda span: span.start))
+    return found
 
 
 def _wilson(count: int, total: int) -> tuple[float, float]:

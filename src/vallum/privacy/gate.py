@@ -10,7 +10,10 @@ from vallum.formats import read_table, write_csv_safe
 from vallum.privacy.anonymity import check_anonymity
 from vallum.privacy.discover import ColumnFinding, discover_table
 from vallum.privacy.generalise import generalise
+from vallum.privacy.mask import mask_text, masked_column
 from vallum.schema import Record
+
+_KEY_BYTES = 32
 
 
 class RiskReport(Record, frozen=True):
@@ -117,8 +120,22 @@ def protect_table(
     ]
     if {*quasi} & {*pseudonymise, *drop}:
         raise InputError("a column cannot be both generalised and masked", code="privacy.column")
+    direct = {one.name for one in found.columns if one.direct and one.type}
+    for name in (*quasi_identifiers, *sensitive):
+        if name in direct:
+            raise InputError(
+                f"column `{name}` identifies by itself: it can be dropped or pseudonymised only",
+                code="privacy.direct",
+            )
     key = bytes.fromhex(key_hex)
+    if len(key) < _KEY_BYTES:
+        raise InputError(f"the key has fewer than {_KEY_BYTES} bytes", code="privacy.key")
     table = frame.drop(sorted(dropped))
+    # A single identifier in a column of plain values is no finding about the column, and still
+    # somebody's: what is left is searched value by value.
+    for name in table.columns:
+        if name not in {*quasi, *pseudonymise} and table[name].dtype == pl.String:
+            table = table.with_columns(masked_column(table[name], mask_text))
     for name in pseudonymise:
         values = table[name].cast(pl.String)
         masked = [None if one is None else pseudonym(key, name, one) for one in values]

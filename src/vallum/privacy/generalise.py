@@ -68,6 +68,10 @@ def generalise(
         if name not in frame.columns:
             raise InputError(f"the table has no column `{name}`", code="privacy.column")
     if not quasi_identifiers:
+        if frame.height < k:
+            raise GateError(
+                f"the table has {frame.height} records, fewer than k = {k}", code="gate.anonymity"
+            )
         return Generalised(frame, frame.height, 0, 0.0, {})
     ladders = [_ladder(frame[name], kinds.get(name, "")) for name in quasi_identifiers]
     allowed = int(max_suppression * frame.height)

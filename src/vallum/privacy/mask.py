@@ -87,7 +87,7 @@ def mask_table(frame: pl.DataFrame, recipe: Recipe, *, key: bytes) -> pl.DataFra
         if one.operation == "drop":
             out = out.drop(one.column)
             continue
-        out = out.with_columns(_masked(frame[one.column], _function(one, key)))
+        out = out.with_columns(masked_column(frame[one.column], _function(one, key)))
     return out
 
 
@@ -102,7 +102,7 @@ def mask_text(text: str) -> str:
     return "".join([*out, text[at:]])
 
 
-def _masked(column: pl.Series, make: Callable[[str], str]) -> pl.Series:
+def masked_column(column: pl.Series, make: Callable[[str], str]) -> pl.Series:
     """Apply `make` once to each distinct value."""
     texts = column.cast(pl.String)
     distinct = texts.drop_nulls().unique()
