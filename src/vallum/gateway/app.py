@@ -269,7 +269,7 @@ class Gateway:
                 Bundle.create(self._spool, opened.id, time.monotonic()),
             )
             if full is not None:
-                await self._hand_in(full)
+                self._tasks.append(asyncio.create_task(self._hand_in(full)))
         else:  # another request was faster: ours closes empty
             await self._desk.call(
                 "/bundle/close",
@@ -284,6 +284,8 @@ class Gateway:
             await self._hand_in(bundle)
 
     async def _hand_in(self, bundle: Bundle) -> None:
+        while bundle.pending:  # noqa: ASYNC110 - requests under way settle first; each has its own deadline
+            await asyncio.sleep(0.005)
         try:
             await self._desk.call("/bundle/close", bundle.close(), Acknowledged)
         except VallumError as error:
@@ -373,8 +375,9 @@ class Gateway:
             body = await read_body(receive)
             x, request_id = decode_request(body, Spec(running.model.width, limits.max_rows))
             bundle = running.bundle
-            if bundle is None or bundle.full:
+            while bundle is None or bundle.full:
                 bundle = await self._open_bundle(route, running)
+            slot = bundle.reserve()
             status = 500
             try:
                 # 6. and 7.
@@ -389,7 +392,7 @@ class Gateway:
                 status = 200
             finally:
                 # 8.
-                bundle.add(time.time(), status, self._pseudonym(who.credential_id))
+                bundle.settle(slot, time.time(), status, self._pseudonym(who.credential_id))
             self._require_lease()
             return encode_response(name, running.served.name, shaped, request_id)
         finally:

@@ -29,8 +29,8 @@ class Bundle:
     path: Path
     opened_s: float
     _map: mmap.mmap
-    count: int = 0
-    answered: int = 0
+    count: int = 0  # slots that were given out
+    pending: int = 0  # of them, still without a decision
 
     @classmethod
     def create(cls, folder: Path, bundle_id: str, now_s: float) -> "Bundle":
@@ -46,12 +46,17 @@ class Bundle:
         _HEAD.pack_into(mapped, 0, _MAGIC, bundle_id.encode())
         return cls(id=bundle_id, path=path, opened_s=now_s, _map=mapped)
 
-    def add(self, at_s: float, status: int, who: bytes) -> None:
-        """Spool one decision before its answer leaves."""
-        RECORD.pack_into(self._map, _HEAD.size + self.count * RECORD.size, at_s, status, who)
+    def reserve(self) -> int:
+        """Take a slot for a request that is about to be decided; `full` tells when none is left."""
+        slot = self.count
         self.count += 1
-        if status == 200:  # noqa: PLR2004 - HTTP
-            self.answered += 1
+        self.pending += 1
+        return slot
+
+    def settle(self, slot: int, at_s: float, status: int, who: bytes) -> None:
+        """Spool the decision of a slot before its answer leaves."""
+        RECORD.pack_into(self._map, _HEAD.size + slot * RECORD.size, at_s, status, who)
+        self.pending -= 1
 
     @property
     def full(self) -> bool:
@@ -59,7 +64,7 @@ class Bundle:
         return self.count >= MAX_ANSWERS
 
     def close(self) -> BundleClose:
-        """Return what to log; `discard` the spool once it is logged."""
+        """Return what to log, once nothing is pending; `discard` the spool when it is logged."""
         return _summary(self.id, self._map, self.count, recovered=False)
 
     def discard(self) -> None:
@@ -96,7 +101,8 @@ def recovered(folder: Path) -> Iterator[tuple[Path, BundleClose]]:
             continue
         count = 0
         at = _HEAD.size
-        while at + RECORD.size <= len(data) and RECORD.unpack_from(data, at)[1]:
-            count += 1
+        while at + RECORD.size <= len(data):
+            if RECORD.unpack_from(data, at)[1]:
+                count = (at - _HEAD.size) // RECORD.size + 1  # slots before may be undecided
             at += RECORD.size
         yield path, _summary(name.rstrip(b"\x00").decode(), data, count, recovered=True)
