@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from vallum.attack.predictor import Checked, Predictor, Records
+from vallum.attack.predictor import MIN_RECORDS, Checked, Predictor, Records
 from vallum.base import InputError
 from vallum.schema import Record
 
@@ -56,8 +56,10 @@ def loss_threshold(
         InputError: Fewer than 10 records on a side.
         GateError: The model cannot be assessed.
     """
-    if min(len(members[0]), len(others[0])) < 10:  # noqa: PLR2004
-        raise InputError("membership needs at least 10 records on a side", code="attack.records")
+    if min(len(members[0]), len(others[0])) < MIN_RECORDS:
+        raise InputError(
+            f"membership needs at least {MIN_RECORDS} records on a side", code="attack.records"
+        )
     victim = Checked(model)
     victim.probe(np.concatenate([members[0], others[0]]))
     inside, outside = _losses(victim, *members), _losses(victim, *others)

@@ -13,6 +13,8 @@ from vallum.base import GateError, InputError
 
 Records = NDArray[np.float32]
 Scores = NDArray[np.float64]
+MIN_RECORDS = 10
+"""With fewer, every interval is too wide to say anything."""
 STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 
 
@@ -31,10 +33,23 @@ class OnnxPredictor:
         """Load `model`.
 
         Raises:
-            InputError: It does not load, or is not a classifier of one numeric matrix.
+            InputError: It does not load, needs operators of another domain or data of another
+                file, or is not a classifier of one matrix.
+            LimitExceededError: It is larger than a model may be.
         """
         import onnxruntime as ort
 
+        from vallum.formats import read_onnx_header
+
+        header = read_onnx_header(model)
+        domains = {domain for domain, _ in header.operators} | set(header.opsets)
+        foreign = sorted(domains - STANDARD_DOMAINS)
+        if foreign:
+            raise InputError(
+                f"the model needs operators of `{foreign[0][:80]}`", code="attack.domain"
+            )
+        if header.external_data:
+            raise InputError("the model keeps data in other files", code="attack.model")
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -63,9 +78,12 @@ class OnnxPredictor:
             (answer,) = self._session.run([self._output], {self._input: x})
         except Exception as error:  # onnxruntime raises bare RuntimeErrors of many kinds
             raise GateError("the model fails on its own input", code="attack.model") from error
-        if isinstance(answer, list):  # zipmap: a dictionary a record
-            answer = [[row[key] for key in sorted(row)] for row in answer]
-        return np.asarray(answer, dtype=np.float64)
+        try:
+            if isinstance(answer, list):  # zipmap: a dictionary a record
+                answer = [[row[key] for key in sorted(row)] for row in answer]
+            return np.asarray(answer, dtype=np.float64)
+        except (TypeError, ValueError) as error:  # names of classes, or ragged rows
+            raise GateError("the model answers no scores", code="attack.scores") from error
 
 
 class Checked:
@@ -79,10 +97,17 @@ class Checked:
         """Return scores.
 
         Raises:
-            GateError: Not finite, of another shape, or labels instead of scores.
+            GateError: The model fails, or its scores are not finite or of another shape.
         """
-        scores = self._model.predict(np.ascontiguousarray(x, dtype=np.float32))
+        try:
+            scores = self._model.predict(np.ascontiguousarray(x, dtype=np.float32))
+        except (GateError, InputError):
+            raise
+        except Exception as error:  # a predictor is anybody's code
+            raise GateError("the model fails on its own input", code="attack.model") from error
         self.queries += len(x)
+        if getattr(getattr(scores, "dtype", None), "kind", "") != "f":
+            raise GateError("the model answers no scores", code="attack.scores")
         if scores.ndim != 2 or len(scores) != len(x) or scores.shape[1] < 2:  # noqa: PLR2004
             raise GateError(
                 f"the model answers shape {scores.shape} for {len(x)} records; scores of at least"
@@ -99,14 +124,17 @@ class Checked:
         return found
 
     def probe(self, x: Records) -> Scores:
-        """Return scores after checking that the model is deterministic and not constant.
+        """Return scores after checking that attacks on them mean something.
 
         Raises:
-            GateError: It is neither; attacks on it would mean nothing.
+            GateError: The model is not deterministic, predicts one class only, or answers labels
+                dressed as scores, which would hide membership.
         """
         first, second = self.predict(x), self.predict(x)
         if not np.allclose(first, second, rtol=1e-6, atol=1e-9):
             raise GateError("the model is not deterministic", code="attack.deterministic")
         if len(np.unique(first.argmax(axis=1))) < 2:  # noqa: PLR2004
             raise GateError("the model predicts one class for everything", code="attack.constant")
+        if np.isin(first, (0.0, 1.0)).all():
+            raise GateError("the model answers labels, not scores", code="attack.scores")
         return first
