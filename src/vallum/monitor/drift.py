@@ -57,19 +57,30 @@ def freeze(names: tuple[str, ...], reference: NDArray[np.floating]) -> BinState:
     """
     if reference.ndim != 2 or len(reference) < 20 or reference.shape[1] == 0:  # noqa: PLR2004
         raise InputError("drift needs at least 20 reference records", code="drift.reference")
-    edges = []
-    for column in reference.T:
-        finite = column[np.isfinite(column)]
-        inner = (
-            np.unique(np.quantile(finite, np.linspace(0, 1, BINS + 1)[1:-1]))
-            if len(finite)
-            else np.array([])
-        )
-        edges.append(tuple(float(edge) for edge in inner))
+    if len(names) != reference.shape[1]:
+        raise InputError("the reference has other features", code="drift.reference")
+    edges = [_edges(column[np.isfinite(column)]) for column in reference.T]
     state = BinState(names=names, edges=tuple(edges), counts=tuple(() for _ in edges))
     counter = DriftCounter(state)
     counter.add(reference)
     return BinState(names=names, edges=state.edges, counts=counter.counts)
+
+
+def _edges(values: NDArray[np.floating]) -> tuple[float, ...]:
+    """Return the inner edges of quantile bins; of a few distinct values, one bin for each."""
+    distinct = np.unique(values)
+    if len(distinct) == 0:
+        return ()
+    if len(distinct) <= BINS:
+        # A bin below and one above all that is known: a constant that changes must show.
+        between = (distinct[1:] + distinct[:-1]) / 2
+        inner = np.concatenate([distinct[:1], between, [np.nextafter(distinct[-1], np.inf)]])
+    else:
+        shares = np.linspace(0, 1, BINS + 1)[1:-1]
+        inner = np.quantile(values, shares)
+        if len(np.unique(inner)) < len(shares):  # ties swallow bins: cut what is between them too
+            inner = np.concatenate([inner, np.quantile(distinct, shares)])
+    return tuple(float(edge) for edge in np.unique(inner))
 
 
 class DriftCounter:
@@ -101,7 +112,13 @@ class DriftCounter:
         self.rows += len(batch)
 
     def report(self) -> DriftReport:
-        """Compare what was counted with the reference."""
+        """Compare what was counted with the reference.
+
+        Raises:
+            InputError: Nothing was counted: no records are no proof of no drift.
+        """
+        if self.rows == 0:
+            raise InputError("there are no records to compare", code="drift.batch")
         raw = []
         for name, then, now in zip(
             self._state.names, self._state.counts, self._counts, strict=True

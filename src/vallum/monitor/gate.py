@@ -4,7 +4,6 @@ import msgspec
 import numpy as np
 
 from vallum.base import InputError
-from vallum.formats import read_table
 from vallum.monitor.drift import DriftCounter, DriftReport, freeze
 
 
@@ -14,27 +13,33 @@ class _Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def compare(payload: bytes, *, reference_kind: str, current_kind: str) -> DriftReport:
-    """Compare the numeric columns that two tables share.
+    """Compare the reference's numeric columns with those of the current table.
+
+    A column that the current table lacks, or holds as something else than numbers, is compared
+    as missing in every record: that is the largest drift there is.
 
     Raises:
-        InputError: They share none, or the reference is too small.
+        InputError: The reference has no numeric column or too few records, or nothing is to be
+            compared.
     """
+    from vallum.formats import read_table
+
     try:
         given = msgspec.msgpack.decode(payload, type=_Payload)
     except msgspec.DecodeError as error:
         raise InputError("the payload has another form", code="drift.payload") from error
     reference = read_table(given.reference, kind=reference_kind)
     current = read_table(given.current, kind=current_kind)
-    names = tuple(
-        name
-        for name in reference.columns
-        if name in current.columns
-        and reference[name].dtype.is_numeric()
-        and current[name].dtype.is_numeric()
-    )
+    names = tuple(name for name in reference.columns if reference[name].dtype.is_numeric())
     if not names:
-        raise InputError("the tables share no numeric column", code="drift.columns")
+        raise InputError("the reference has no numeric column", code="drift.columns")
+    columns = [
+        current[name].to_numpy().astype(np.float64)
+        if name in current.columns and current[name].dtype.is_numeric()
+        else np.full(current.height, np.nan)
+        for name in names
+    ]
     state = freeze(names, reference.select(names).to_numpy().astype(np.float64))
     counter = DriftCounter(state)
-    counter.add(current.select(names).to_numpy().astype(np.float64))
+    counter.add(np.stack(columns, axis=1))
     return counter.report()
