@@ -1,0 +1,132 @@
+"""The threats that steps and gates name, and what stands against each: one table.
+
+What is not built is not in the table: an empty column is a gap, and says so.
+
+Sources: MITRE ATLAS 5.6.0 (technique ids); NIST AI 100-2 E2025 (names of attack classes).
+"""
+
+from dataclasses import dataclass
+
+from vallum.base import NotFoundError
+
+
+@dataclass(frozen=True, slots=True)
+class Threat:
+    """One row.
+
+    Attributes:
+        id: As evidence and steps name it.
+        title: For people.
+        prevented_by: Rules and mechanisms that keep it from happening.
+        detected_by: What shows that it happened.
+        measured_by: Gates whose evidence says how exposed a subject is.
+        atlas: Techniques of MITRE ATLAS; empty where ATLAS has none.
+        nist: Name in NIST AI 100-2; empty where it has none.
+    """
+
+    id: str
+    title: str
+    prevented_by: tuple[str, ...]
+    detected_by: tuple[str, ...]
+    measured_by: tuple[str, ...]
+    atlas: tuple[str, ...]
+    nist: str
+
+
+_ROWS = (
+    Threat(
+        id="data-drift",
+        title="The world leaves the training data behind",
+        prevented_by=(),
+        detected_by=("drift",),
+        measured_by=("drift",),
+        atlas=(),
+        nist="",
+    ),
+    Threat(
+        id="data-leakage",
+        title="Personal or secret data reaches somebody who may not see it",
+        prevented_by=("a key per version", "data rights apart from control rights", "protect"),
+        detected_by=("refusals in the log", "posture"),
+        measured_by=("pii",),
+        atlas=("AML.T0025", "AML.T0035"),
+        nist="data privacy attack",
+    ),
+    Threat(
+        id="denial-of-service",
+        title="Nobody else is served",
+        prevented_by=("bounds before parsing", "rates", "concurrency limits", "lock-out"),
+        detected_by=("aggregates of refusals",),
+        measured_by=(),
+        atlas=("AML.T0029",),
+        nist="availability breakdown",
+    ),
+    Threat(
+        id="evasion",
+        title="A small change of the input changes the answer",
+        prevented_by=("requirement evasion",),
+        detected_by=(),
+        measured_by=("evasion",),
+        atlas=("AML.T0015", "AML.T0043.001"),
+        nist="evasion attack",
+    ),
+    Threat(
+        id="membership-inference",
+        title="The model tells who was in the training data",
+        prevented_by=("requirement membership", "rounding of answers"),
+        detected_by=(),
+        measured_by=("membership",),
+        atlas=("AML.T0024.000",),
+        nist="membership inference attack",
+    ),
+    Threat(
+        id="model-extraction",
+        title="The model is copied through its answers",
+        prevented_by=("rates per key and endpoint", "rounding of answers"),
+        detected_by=("bundles of scoring requests",),
+        measured_by=(),
+        atlas=("AML.T0024.002",),
+        nist="model extraction attack",
+    ),
+    Threat(
+        id="model-tampering",
+        title="A model does something else than what was approved",
+        prevented_by=("scan", "signature", "immutable versions"),
+        detected_by=("integrity",),
+        measured_by=("integrity", "scan", "signature"),
+        atlas=("AML.T0010.003", "AML.T0011.000", "AML.T0018"),
+        nist="model poisoning attack",
+    ),
+    Threat(
+        id="privilege-escalation",
+        title="Somebody does more than was granted",
+        prevented_by=("deny by default", "grants checked at every step", "a second person"),
+        detected_by=("refusals that name the rule",),
+        measured_by=(),
+        atlas=("AML.T0012",),
+        nist="",
+    ),
+    Threat(
+        id="re-identification",
+        title="A record is led back to its person",
+        prevented_by=("protect", "requirement risk"),
+        detected_by=(),
+        measured_by=("anonymity", "risk"),
+        atlas=(),
+        nist="data privacy attack",
+    ),
+)
+
+THREATS: dict[str, Threat] = {row.id: row for row in _ROWS}
+
+
+def threat(threat_id: str) -> Threat:
+    """Return a row.
+
+    Raises:
+        NotFoundError: No such threat is known.
+    """
+    found = THREATS.get(threat_id)
+    if found is None:
+        raise NotFoundError(f"no threat is called `{threat_id[:80]}`", code="threat.not-found")
+    return found
