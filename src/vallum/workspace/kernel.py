@@ -329,17 +329,20 @@ class Kernel:
             evidence=tuple(digest(msgspec.json.encode(one)) for one in act.evidence),
             details=act.details or None,
         )
+        act.generation_after = self.house.records.authority_generation(tx)
         if spend:
             for one in act.asks:
                 act.permit.require(one.action, one.resource.id)
 
     def _after(self, act: Act, decision: Decision) -> None:
         for effect in act.after_commit:
-            effect()
-        with self.house.database.snapshot() as snapshot:
-            generation = self.house.records.authority_generation(snapshot)
-        if generation != decision.generation:
-            self._barrier(generation)
+            try:
+                effect()
+            except VallumError as error:  # it is done; what is left over is swept at the next start
+                _LOG.warning("an effect after the commit failed", code=error.code)
+        # Read inside the transaction: what is committed must not fail here any more.
+        if act.generation_after != decision.generation:
+            self._barrier(act.generation_after)
 
     def _note(self, call: "_Call", code: str) -> None:
         """Log a request that was allowed and then changed nothing: one request, one entry."""

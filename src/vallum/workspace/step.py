@@ -57,6 +57,7 @@ class Act:
     evidence: list[Evidence] = field(default_factory=list)
     details: dict[str, object] = field(default_factory=dict)
     after_commit: list[Callable[[], None]] = field(default_factory=list)
+    generation_after: int = 0  # authority generation that the commit leaves
 
     @property
     def first_resource(self) -> str:

@@ -1,0 +1,1 @@
+"""Crash tests open workspaces of their own."""
