@@ -12,8 +12,10 @@ import hashlib
 import itertools
 import secrets
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
@@ -115,7 +117,9 @@ class Gateway:
         self._active = 0
         self._runner: BubblewrapRunner | None = None
         self._stopping = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loading: set[str] = set()
+        self._lease = Lease(generation=-1, lease_s=0.0)
         self.metrics = Metrics()
 
     # -- life -----------------------------------------------------------------------------------
@@ -127,18 +131,16 @@ class Gateway:
             await self._desk.call("/bundle/close", summary, Acknowledged)
             path.unlink()
         await self._take_lease(wait_s=0.0)
-        self._tasks = [
-            asyncio.create_task(self._lease_loop()),
-            asyncio.create_task(self._bundle_loop()),
-            asyncio.create_task(self._integrity_loop()),
-        ]
+        for loop in (self._lease_loop(), self._bundle_loop(), self._integrity_loop()):
+            self._begin(loop)
 
     async def stop(self) -> None:
         """Close every bundle and end every model."""
         self._stopping = True
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for running in self._models.values():
             await self._close_bundle(running)
             await running.model.close()
@@ -172,12 +174,21 @@ class Gateway:
         for key, running in self._models.items():
             running.served = wanted[key]
         self._route(lease)
-        for running in gone:
-            await self._close_bundle(running)
-            await running.model.close()
+        for running in gone:  # beside the lease loop: a slow answer must not cost the lease
+            self._begin(self._end(running))
         for key, served in wanted.items():
-            if key not in self._models:
-                self._tasks.append(asyncio.create_task(self._load(served, lease)))
+            if key not in self._models and key not in self._loading:
+                self._loading.add(key)
+                self._begin(self._load(served))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _end(self, running: Running) -> None:
+        await self._close_bundle(running)
+        await running.model.close()
 
     def _route(self, lease: Lease) -> None:
         self._lease = lease
@@ -189,28 +200,49 @@ class Gateway:
             for endpoint in lease.endpoints
         }
 
-    async def _load(self, served: ServedDeployment, lease: Lease) -> None:
-        """Fetch, verify and start one deployment; what fails is stopped and logged."""
+    async def _load(self, served: ServedDeployment) -> None:
+        """Fetch, verify and start one deployment; what cannot be served is stopped and logged."""
+        model: Model | None = None
         try:
-            got = await self._desk.call("/model", ModelAsk(deployment_id=served.id), ModelBytes)
-            model: Model
-            if served.in_process:
-                model = await asyncio.to_thread(InProcessModel, got.data, got.sha256)
-            else:
-                if self._runner is None:
-                    self._runner = await asyncio.to_thread(BubblewrapRunner.open)
-                isolated = IsolatedModel(got.data, got.sha256, self._runner)
-                await isolated.start()
-                model = isolated
+            while model is None and self._wanted(served.id) and not self._stopping:
+                try:
+                    model = await self._start_model(served)
+                except UnavailableError as error:  # passing: asked again while it is wanted
+                    _LOG.warning("not started yet", deployment=served.id, code=error.code)
+                    await asyncio.sleep(1.0)
         except VallumError as error:
             _LOG.error("a deployment does not start", deployment=served.id, code=error.code)
             await self._fail(served.id, error)
+        finally:
+            self._loading.discard(served.id)
+        if model is None:
             return
-        if self._stopping:
+        if self._stopping or not self._wanted(served.id):
             await model.close()
             return
         self._models[served.id] = Running(served, model)
-        self._route(self._lease if self._lease.generation >= lease.generation else lease)
+        self._route(self._lease)
+
+    async def _start_model(self, served: ServedDeployment) -> Model:
+        got = await self._desk.call("/model", ModelAsk(deployment_id=served.id), ModelBytes)
+        if served.in_process:
+            return await asyncio.to_thread(InProcessModel, got.data, got.sha256)
+        if self._runner is None:
+            self._runner = await asyncio.to_thread(BubblewrapRunner.open)
+        isolated = IsolatedModel(got.data, got.sha256, self._runner)
+        try:
+            await isolated.start()
+        except BaseException:
+            await isolated.close()
+            raise
+        return isolated
+
+    def _wanted(self, deployment_id: str) -> bool:
+        return any(
+            one.id == deployment_id
+            for endpoint in self._lease.endpoints
+            for one in endpoint.deployments
+        )
 
     async def _fail(self, deployment_id: str, error: VallumError) -> None:
         report = DeploymentFailed(
@@ -269,7 +301,7 @@ class Gateway:
                 Bundle.create(self._spool, opened.id, time.monotonic()),
             )
             if full is not None:
-                self._tasks.append(asyncio.create_task(self._hand_in(full)))
+                self._begin(self._hand_in(full))
         else:  # another request was faster: ours closes empty
             await self._desk.call(
                 "/bundle/close",
@@ -373,6 +405,8 @@ class Gateway:
             running = _choose(route)
             # 5.
             body = await read_body(receive)
+            if who.generation != self._generation:  # a right may have gone while the body came
+                who = await self._authorize(token, route, name, scope)
             x, request_id = decode_request(body, Spec(running.model.width, limits.max_rows))
             bundle = running.bundle
             while bundle is None or bundle.full:
@@ -382,6 +416,8 @@ class Gateway:
             try:
                 # 6. and 7.
                 outputs = await running.model.predict(x)
+                if not outputs or any(value.shape[:1] != x.shape[:1] for _, value in outputs):
+                    raise GateError("the model answers for other rows", code="score.answer")
                 try:
                     shaped = [
                         shape_output(key, value, decimals=running.served.decimals)
@@ -453,7 +489,7 @@ class Gateway:
             for name, route in self._routes.items():
                 try:
                     await self._authorize(token, route, name, scope)
-                except RefusedError:
+                except (NotFoundError, RefusedError):
                     continue
                 return self.metrics.render(), b"text/plain; version=0.0.4"
             raise RefusedError("metrics need the right to score somewhere", code="metrics.refused")

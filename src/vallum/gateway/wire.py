@@ -1,6 +1,7 @@
 """Reading bodies within bounds, and answers as problems."""
 
 import asyncio
+import math
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -67,7 +68,7 @@ def problem_of(error: VallumError) -> tuple[int, bytes, list[tuple[bytes, bytes]
     detail = error.message
     if isinstance(error, LimitExceededError) and error.retry_after_s is not None:
         status = 429
-        extra.append((b"retry-after", str(max(1, round(error.retry_after_s))).encode()))
+        extra.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
     if isinstance(error, GateError):
         detail = "the model failed on this input"  # what it said stays with us
     request_id = secrets.token_hex(8)

@@ -2,7 +2,8 @@
 
 What is not built is not in the table: an empty column is a gap, and says so.
 
-Sources: MITRE ATLAS 5.6.0 (technique ids); NIST AI 100-2 E2025 (names of attack classes).
+Sources: MITRE ATLAS 5.6.0 (technique ids); NIST AI 100-2 E2025 (names of attacks, and of
+attackers' objectives where no attack is named).
 """
 
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ _ROWS = (
         detected_by=("refusals in the log", "posture"),
         measured_by=("pii",),
         atlas=("AML.T0025", "AML.T0035"),
-        nist="data privacy attack",
+        nist="privacy compromise",
     ),
     Threat(
         id="denial-of-service",
@@ -113,7 +114,7 @@ _ROWS = (
         detected_by=(),
         measured_by=("anonymity", "risk"),
         atlas=(),
-        nist="data privacy attack",
+        nist="privacy compromise",
     ),
 )
 

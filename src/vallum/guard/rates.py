@@ -8,13 +8,15 @@ from collections import OrderedDict
 from vallum.base import LimitExceededError
 
 MAX_KEYS = 65_536
+_SHARED = ("", "")
+_ROUNDING_S = 1e-9
 
 
 class RateLimiter:
     """Holds the theoretical arrival time of every key. For one thread (an event loop).
 
-    When more than `max_keys` keys are live the oldest is forgotten and its owner begins with a
-    full bucket: never more than `burst` beyond what was allowed.
+    A key whose bucket is full again is forgotten first. When `max_keys` keys are all in use a new
+    one shares one bucket with all other new ones: a flood of keys frees nobody from their rate.
     """
 
     def __init__(self, *, max_keys: int = MAX_KEYS) -> None:
@@ -33,15 +35,18 @@ class RateLimiter:
         Raises:
             LimitExceededError: The bucket is empty; `retry_after_s` says for how long.
         """
+        if key not in self._arrivals and len(self._arrivals) >= self._max_keys:
+            oldest = next(iter(self._arrivals))
+            if self._arrivals[oldest] <= now_s:
+                del self._arrivals[oldest]
+            else:
+                key = _SHARED
         interval = 1.0 / rate_per_s
-        arrival = self._arrivals.get(key, now_s)
-        arrival = max(arrival, now_s)
+        arrival = max(self._arrivals.get(key, now_s), now_s)
         wait = arrival - (burst - 1) * interval - now_s
-        if wait > 1e-9:  # noqa: PLR2004 - rounding of floats
+        if wait > _ROUNDING_S:
             raise LimitExceededError(
                 "too many requests", code="score.rate", retry_after_s=max(wait, 0.001)
             )
         self._arrivals[key] = arrival + interval
         self._arrivals.move_to_end(key)
-        if len(self._arrivals) > self._max_keys:
-            self._arrivals.popitem(last=False)

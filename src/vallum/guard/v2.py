@@ -6,6 +6,7 @@ shape without overflow, product equal to the number of values, rows within the l
 Source: Open Inference Protocol (KServe V2), REST, "Inference Request JSON Object".
 """
 
+import re
 from dataclasses import dataclass
 
 import msgspec
@@ -56,6 +57,8 @@ class InferenceResponse(msgspec.Struct, frozen=True):
     id: str = ""
 
 
+_ONCE = (b"inputs", b"data", b"shape", b"datatype")
+_MEMBERS = re.compile(rb'"(?:' + b"|".join(_ONCE) + rb')"\s*:')
 _DECODER = msgspec.json.Decoder(InferenceRequest)
 _ENCODER = msgspec.json.Encoder()
 
@@ -77,13 +80,14 @@ def decode_request(body: bytes, spec: Spec) -> tuple[NDArray[np.float32], str]:
     """
     try:
         request = _DECODER.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InputError("the request is not of the V2 form", code="score.form") from error
     if len(request.inputs) != 1:
         raise InputError("exactly one input is expected", code="score.inputs")
-    # msgspec keeps the last of duplicate members; a second reader might keep the first.
-    if body.count(b'"inputs"') != 1 or body.count(b'"data"') != 1 or body.count(b'"shape"') != 1:
-        raise InputError("a member is repeated", code="score.duplicate")
+    # msgspec keeps the last of duplicate members; a second reader might keep the first. Without
+    # escapes a quoted word before a colon is a member, and nothing else is.
+    if b"\\" in body or len(_MEMBERS.findall(body)) != len(_ONCE):
+        raise InputError("a member is repeated or escaped", code="score.duplicate")
     tensor = request.inputs[0]
     if tensor.datatype not in DATATYPES:
         raise InputError("the datatype must be FP32 or FP64", code="score.datatype")
@@ -96,7 +100,8 @@ def decode_request(body: bytes, spec: Spec) -> tuple[NDArray[np.float32], str]:
     if spec.width is not None and width != spec.width:
         raise InputError(f"the model takes {spec.width} features, got {width}", code="score.width")
     try:
-        values = np.array(tensor.data, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what overflows is refused below as not finite
+            values = np.array(tensor.data, dtype=np.float32)
     except (ValueError, OverflowError) as error:
         raise InputError("the values are ragged", code="score.data") from error
     # Python integers do not overflow: the product is exact whatever the client writes.

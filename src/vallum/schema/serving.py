@@ -78,6 +78,15 @@ class BundleOpened(Record, frozen=True):
     id: str
 
 
+class OpenBundle(Record, frozen=True):
+    """A bundle that was announced and not closed yet, as stored."""
+
+    id: str
+    endpoint_id: str
+    max_answers: int
+    opened_at: str
+
+
 class BundleClose(Record, frozen=True):
     """What was answered: counts by outcome, and SHA-256 over the spooled decisions."""
 

@@ -103,7 +103,9 @@ class Control:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, setattr, api, "should_exit", True)  # noqa: FBT003
-        timer = threading.Thread(target=self._tick, name="checkpoints", daemon=True)
+        timer = threading.Thread(
+            target=self._tick, args=(serving,), name="checkpoints", daemon=True
+        )
         timer.start()
         tasks = [asyncio.create_task(inner.serve())]
         try:
@@ -181,13 +183,14 @@ class Control:
         finally:
             os.close(reader)
 
-    def _tick(self) -> None:
-        """Publish checkpoints and flush counted refusals, until stopped."""
+    def _tick(self, serving: Serving) -> None:
+        """Publish checkpoints, flush counted refusals, charge lost bundles, until stopped."""
         house = self._kernel.house
         while not self._stop.wait(CHECKPOINT_S):
             try:
                 house.publisher.checkpoint()
                 house.refusals.flush()
+                serving.charge_unclosed()
             except VallumError as error:
                 _LOG.error("no checkpoint", code=error.code)
 

@@ -8,6 +8,7 @@ request after a revoke is refused.
 import hashlib
 import threading
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import msgspec
 
@@ -19,6 +20,7 @@ from vallum.base import (
     Secret,
     VallumError,
     new_id,
+    timestamp,
 )
 from vallum.crypto import WrappedKey
 from vallum.policy import RequestFacts, decide
@@ -39,6 +41,7 @@ from vallum.schema.serving import (
     Lease,
     LeaseAsk,
     ModelBytes,
+    OpenBundle,
     ServedDeployment,
     ServedEndpoint,
 )
@@ -48,6 +51,7 @@ from vallum.workspace.kernel import Kernel
 from vallum.workspace.versions import CONTENT
 
 LEASE_S = 1.0
+UNCLOSED_S = 120.0
 SCORE = "onlineEndpoints/score/action"
 SYSTEM_GATEWAY = "system-gateway"
 
@@ -59,19 +63,12 @@ class _Gateway:
 
 
 @dataclass(slots=True)
-class _Bundle:
-    endpoint_id: str
-    max_answers: int
-
-
-@dataclass(slots=True)
 class Serving:
-    """Holds which gateways live and which bundles are open. Safe for threads."""
+    """Holds which gateways live. Safe for threads."""
 
     kernel: Kernel
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _gateways: dict[str, _Gateway] = field(default_factory=dict)
-    _bundles: dict[str, _Bundle] = field(default_factory=dict)
 
     # -- leases ---------------------------------------------------------------------------------
 
@@ -80,16 +77,18 @@ class Serving:
         clock = self.kernel.house.clock
         with self._changed:
             gateway = self._gateways.setdefault(question.gateway, _Gateway())
-            gateway.generation = question.have
-            self._changed.notify_all()
+            if gateway.generation != question.have:
+                gateway.generation = question.have
+                self._changed.notify_all()
+            # Before the snapshot is read: from here on `barrier` waits for this gateway. It counts
+            # from when it asked, which was earlier, so ours ends later.
+            gateway.until_s = clock.monotonic() + LEASE_S
         made = self._lease()
         if made.generation == question.have and question.wait_s > 0:
             with self._changed:
                 self._changed.wait(min(question.wait_s, LEASE_S / 2))
+                gateway.until_s = clock.monotonic() + LEASE_S
             made = self._lease()
-        with self._changed:
-            # The gateway counts from when it asked, which was earlier: ours ends later.
-            gateway.until_s = clock.monotonic() + LEASE_S
         return made
 
     def barrier(self, generation: int) -> None:
@@ -173,6 +172,12 @@ class Serving:
             )
             if not decision.allowed:
                 raise RefusedError("scoring here is not allowed", code="score.refused")
+        except (NotFoundError, RefusedError) as error:
+            house.refusals.add(code=error.code, source=question.source)
+            # Whether the endpoint exists is not the caller's to know.
+            raise NotFoundError(
+                "there is no such endpoint, or you may not score it", code="score.refused"
+            ) from error
         except VallumError as error:
             house.refusals.add(code=error.code, source=question.source)
             raise
@@ -190,66 +195,80 @@ class Serving:
         house = self.kernel.house
         bundle_id = str(new_id("bun"))
         with house.log.transaction() as tx:
-            house.log.note(
+            permit = house.log.system_permit(
                 tx,
-                kind=EntryKind.BUNDLE_OPENED,
                 step="score",
+                kind=EntryKind.BUNDLE_OPENED,
                 principal_id=SYSTEM_GATEWAY,
-                resources=(bundle_id, question.endpoint_id, question.deployment_id),
-                details={
-                    "max_answers": question.max_answers,
-                    "ttl_ms": int(question.ttl_s * 1000),
-                    "model_digest": question.model_digest,
-                },
+                resources=(question.endpoint_id, question.deployment_id, bundle_id),
             )
-        with self._changed:
-            self._bundles[bundle_id] = _Bundle(question.endpoint_id, question.max_answers)
+            row = OpenBundle(
+                id=bundle_id,
+                endpoint_id=question.endpoint_id,
+                max_answers=question.max_answers,
+                opened_at=timestamp(house.clock.now()),
+            )
+            change = house.records.put(tx, permit, "bundle", row, on=question.endpoint_id)
+            details: dict[str, object] = {
+                "max_answers": question.max_answers,
+                "ttl_ms": int(question.ttl_s * 1000),
+                "model_digest": question.model_digest,
+            }
+            house.log.seal(tx, permit, changes=[change], details=details)
         return BundleOpened(id=bundle_id)
 
     def close_bundle(self, question: BundleClose) -> None:
         """Log what was answered under a bundle.
 
         Raises:
-            InputError: It is not open, or more was answered than was announced.
+            InputError: It is not open.
         """
         house = self.kernel.house
-        with self._changed:
-            held = self._bundles.pop(question.id, None)
-        if held is None and not question.recovered:
-            raise InputError("the bundle is not open", code="bundle.unknown")
-        over = held is not None and question.answered > held.max_answers
         with house.log.transaction() as tx:
-            house.log.note(
+            try:
+                held = house.records.get(tx, "bundle", question.id, OpenBundle)
+            except NotFoundError as error:
+                raise InputError("the bundle is not open", code="bundle.unknown") from error
+            permit = house.log.system_permit(
                 tx,
-                kind=EntryKind.BUNDLE_CLOSED,
                 step="score",
+                kind=EntryKind.BUNDLE_CLOSED,
                 principal_id=SYSTEM_GATEWAY,
-                resources=(question.id, *((held.endpoint_id,) if held is not None else ())),
-                error="bundle.over" if over else "",
-                details={
-                    "answered": question.answered,
-                    "refused": question.refused,
-                    "root": question.root,
-                    "recovered": question.recovered,
-                },
+                resources=(held.endpoint_id, held.id),
+                error="bundle.over" if question.answered > held.max_answers else "",
             )
+            change = house.records.remove(tx, permit, "bundle", held.id, on=held.endpoint_id)
+            details: dict[str, object] = {
+                "answered": question.answered,
+                "refused": question.refused,
+                "root": question.root,
+                "recovered": question.recovered,
+            }
+            house.log.seal(tx, permit, changes=[change], details=details)
 
-    def unclosed(self) -> int:
-        """Log as findings the bundles that were never closed; they count in full."""
-        with self._changed:
-            left, self._bundles = self._bundles, {}
+    def charge_unclosed(self) -> int:
+        """Log as findings the bundles that nobody closed in time; they count in full."""
         house = self.kernel.house
-        for bundle_id, bundle in left.items():
+        before = timestamp(house.clock.now() - timedelta(seconds=UNCLOSED_S))
+        with house.database.snapshot() as snapshot:
+            left = [
+                one
+                for one in house.records.list(snapshot, "bundle", OpenBundle)
+                if one.opened_at < before
+            ]
+        for one in left:
             with house.log.transaction() as tx:
-                house.log.note(
+                permit = house.log.system_permit(
                     tx,
-                    kind=EntryKind.FINDING,
                     step="score",
+                    kind=EntryKind.FINDING,
                     principal_id=SYSTEM_GATEWAY,
-                    resources=(bundle_id, bundle.endpoint_id),
+                    resources=(one.endpoint_id, one.id),
                     error="bundle.unclosed",
-                    details={"charged": bundle.max_answers},
                 )
+                change = house.records.remove(tx, permit, "bundle", one.id, on=one.endpoint_id)
+                charged: dict[str, object] = {"charged": one.max_answers}
+                house.log.seal(tx, permit, changes=[change], details=charged)
         return len(left)
 
     # -- models ---------------------------------------------------------------------------------
