@@ -99,7 +99,7 @@ def test_features_are_taken_in_the_order_that_is_named(cancer: Any) -> None:
         (lambda m, o: (m.drop("f3"), o), "attack.features"),
         (lambda m, o: (m, o[:9]), "attack.records"),
         (lambda m, o: (m[:9], o), "attack.records"),
-        (lambda m, o: (m, m), "attack.overlap"),
+        (lambda m, _: (m, m), "attack.overlap"),
         (lambda m, o: (m, o[:1].with_columns(found=pl.lit("c")).vstack(o)), "attack.classes"),
     ],
     ids=["no-label", "one-class", "null-label", "constant", "missing", "too-large", "text",
