@@ -91,23 +91,15 @@ def main() -> None:
     """Run a command; the one border where errors become exit codes."""
     import os
 
-    import click
-
     # `--json` may stand anywhere: it means the same before and after the command.
     arguments = sys.argv[1:]
     if "--json" in arguments and "--" not in arguments:
         arguments = ["--json", *(one for one in arguments if one != "--json")]
     try:
-        code = app(args=arguments, standalone_mode=False)
-        raise SystemExit(code if isinstance(code, int) else 0)
+        app(args=arguments)  # usage errors exit with 2 by themselves
     except VallumError as error:
         raise SystemExit(report(error)) from None
-    except click.exceptions.Exit as leave:
-        raise SystemExit(leave.exit_code) from None
-    except click.exceptions.ClickException as error:
-        error.show()
-        raise SystemExit(2) from None
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except KeyboardInterrupt:
         raise SystemExit(130) from None
     except BrokenPipeError:
         raise SystemExit(0) from None

@@ -35,8 +35,7 @@ from vallum.gateway.bundle import Bundle, recovered
 from vallum.gateway.metrics import Metrics
 from vallum.gateway.model import InProcessModel, IsolatedModel, Model
 from vallum.gateway.wire import (
-    FIXED,
-    JSON,
+    ANSWER,
     Receive,
     Scope,
     Send,
@@ -87,6 +86,7 @@ class Running:
 
     served: ServedDeployment
     model: Model
+    spec: Spec
     bundle: Bundle | None = None
 
 
@@ -99,6 +99,16 @@ class Route:
     turn: itertools.count = field(default_factory=itertools.count)  # type: ignore[type-arg]  # of ints
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A token that was authorized, for as long as the generation and its credential last."""
+
+    credential_id: str
+    generation: int
+    until_s: float  # wall time
+    pseudonym: bytes
+
+
 class Gateway:
     """Holds the lease, the caches and the models. For one event loop."""
 
@@ -108,7 +118,7 @@ class Gateway:
         self._spool = spool
         self._name = f"gateway-{secrets.token_hex(8)}"
         self._token_key = secrets.token_bytes(32)
-        self._tokens: dict[tuple[bytes, str], Authorized] = {}
+        self._tokens: dict[tuple[bytes, str], Known] = {}
         self._generation = -1
         self._until_s = 0.0
         self._routes: dict[str, Route] = {}
@@ -192,6 +202,11 @@ class Gateway:
 
     def _route(self, lease: Lease) -> None:
         self._lease = lease
+        for endpoint in lease.endpoints:
+            for one in endpoint.deployments:
+                if one.id in self._models:
+                    running = self._models[one.id]
+                    running.spec = Spec(running.model.width, endpoint.max_rows)
         self._routes = {
             endpoint.name: Route(
                 endpoint,
@@ -220,7 +235,7 @@ class Gateway:
         if self._stopping or not self._wanted(served.id):
             await model.close()
             return
-        self._models[served.id] = Running(served, model)
+        self._models[served.id] = Running(served, model, Spec(model.width, 1))
         self._route(self._lease)
 
     async def _start_model(self, served: ServedDeployment) -> Model:
@@ -363,15 +378,8 @@ class Gateway:
             )
             await send_answer(send, 500, body, b"application/problem+json", extra)
         else:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": 200,
-                    "headers": [
-                        JSON, *FIXED, (b"content-length", str(len(body)).encode()),
-                    ],
-                }
-            )  # fmt: skip
+            headers = [*ANSWER, (b"content-length", b"%d" % len(body))]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": body})
         if endpoint:
             known = endpoint if endpoint in self._routes else ""
@@ -407,7 +415,7 @@ class Gateway:
             body = await read_body(receive)
             if who.generation != self._generation:  # a right may have gone while the body came
                 who = await self._authorize(token, route, name, scope)
-            x, request_id = decode_request(body, Spec(running.model.width, limits.max_rows))
+            x, request_id = decode_request(body, running.spec)
             bundle = running.bundle
             while bundle is None or bundle.full:
                 bundle = await self._open_bundle(route, running)
@@ -428,22 +436,17 @@ class Gateway:
                 status = 200
             finally:
                 # 8.
-                bundle.settle(slot, time.time(), status, self._pseudonym(who.credential_id))
+                bundle.settle(slot, time.time(), status, who.pseudonym)
             self._require_lease()
             return encode_response(name, running.served.name, shaped, request_id)
         finally:
             self._active -= 1
 
-    def _pseudonym(self, credential_id: str) -> bytes:
-        return hashlib.blake2b(credential_id.encode(), key=self._token_key, digest_size=22).digest()
-
     def _require_lease(self) -> None:
         if time.monotonic() >= self._until_s:
             raise UnavailableError("the gateway has no lease", code="score.lease")
 
-    async def _authorize(
-        self, token: bytes, route: Route | None, name: str, scope: Scope
-    ) -> Authorized:
+    async def _authorize(self, token: bytes, route: Route | None, name: str, scope: Scope) -> Known:
         if not token:
             raise UnauthenticatedError("a key is needed", hint="Authorization: Bearer …")
         key = (
@@ -452,7 +455,7 @@ class Gateway:
         )
         held = self._tokens.get(key)
         if held is not None:
-            if not held.expires_at or parse_timestamp(held.expires_at).timestamp() > time.time():
+            if held.until_s > time.time():
                 return held
             del self._tokens[key]
         client = scope.get("client")
@@ -465,11 +468,20 @@ class Gateway:
             ),
             Authorized,
         )
+        expires = got.expires_at
+        known = Known(
+            credential_id=got.credential_id,
+            generation=got.generation,
+            until_s=parse_timestamp(expires).timestamp() if expires else float("inf"),
+            pseudonym=hashlib.blake2b(
+                got.credential_id.encode(), key=self._token_key, digest_size=22
+            ).digest(),
+        )
         if got.generation == self._generation:
             if len(self._tokens) >= MAX_TOKENS:
                 self._tokens.clear()
-            self._tokens[key] = got
-        return got
+            self._tokens[key] = known
+        return known
 
     async def _look(self, scope: Scope, path: str, token: bytes) -> tuple[bytes, bytes]:
         """Serve readiness and metrics, authenticated by a right to score."""

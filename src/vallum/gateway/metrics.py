@@ -1,38 +1,60 @@
-"""Prometheus metrics with bounded labels; children are looked up once."""
+"""Prometheus metrics with bounded labels: counted in plain numbers, collected when asked for."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
-class Metrics:
-    """Counts requests by endpoint and status, and their time."""
+@dataclass(slots=True)
+class _Times:
+    counts: list[int] = field(default_factory=lambda: [0] * (len(_BUCKETS) + 1))
+    total_s: float = 0.0
+
+
+class Metrics(Collector):
+    """Counts requests by endpoint and status, and their time. For one event loop."""
 
     def __init__(self) -> None:
+        self._requests: dict[tuple[str, int], int] = {}
+        self._times: dict[str, _Times] = {}
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "vallum_requests", "Scoring requests", ("endpoint", "status"), registry=self._registry
-        )
-        self._seconds = Histogram(
-            "vallum_request_seconds",
-            "Time in the gateway",
-            ("endpoint",),
-            buckets=_BUCKETS,
-            registry=self._registry,
-        )
-        self._cached: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._registry.register(self)
 
     def observe(self, endpoint: str, status: int, seconds: float) -> None:
-        """Count one request."""
-        held = self._cached.get((endpoint, status))
-        if held is None:
-            held = (
-                self._requests.labels(endpoint, str(status)),
-                self._seconds.labels(endpoint),
-            )
-            self._cached[endpoint, status] = held
-        held[0].inc()
-        held[1].observe(seconds)
+        """Count one request; `endpoint` is one that is served, or empty."""
+        key = (endpoint, status)
+        self._requests[key] = self._requests.get(key, 0) + 1
+        times = self._times.get(endpoint)
+        if times is None:
+            times = self._times[endpoint] = _Times()
+        times.counts[bisect_left(_BUCKETS, seconds)] += 1
+        times.total_s += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metric families, as `prometheus_client` asks for them."""
+        requests = CounterMetricFamily(
+            "vallum_requests", "Scoring requests", labels=("endpoint", "status")
+        )
+        for (endpoint, status), count in self._requests.items():
+            requests.add_metric((endpoint, str(status)), count)
+        yield requests
+        seconds = HistogramMetricFamily(
+            "vallum_request_seconds", "Time in the gateway", labels=("endpoint",)
+        )
+        for endpoint, times in self._times.items():
+            so_far = 0
+            buckets = []
+            for bound, count in zip((*_BUCKETS, float("inf")), times.counts, strict=True):
+                so_far += count
+                buckets.append(("+Inf" if bound == float("inf") else str(bound), so_far))
+            seconds.add_metric((endpoint,), buckets, times.total_s)
+        yield seconds
 
     def render(self) -> bytes:
         """Return the text exposition."""

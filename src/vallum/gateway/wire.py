@@ -18,12 +18,12 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 BODY_S = 30.0
-JSON = (b"content-type", b"application/json")
 FIXED = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"strict-transport-security", b"max-age=31536000"),
 )
+ANSWER = ((b"content-type", b"application/json"), *FIXED)
 
 
 async def read_body(receive: Receive) -> bytes:

@@ -114,6 +114,15 @@ def test_data_on_which_figures_would_mean_nothing_are_refused_with_the_reason(
     assert refused.value.code == code
 
 
+def test_a_model_of_more_classes_than_the_data_is_refused(cancer: Any) -> None:
+    _, members, others = cancer
+    x = members.drop("found").to_numpy()
+    three = make_pipeline(StandardScaler(), LogisticRegression()).fit(x, np.arange(len(x)) % 3)
+    with pytest.raises(InputError) as refused:
+        run(exported(three), members, others)
+    assert refused.value.code == "attack.classes"
+
+
 def test_a_payload_of_another_form_is_refused() -> None:
     for payload in (b"", b"\xc1", msgspec.msgpack.encode({"model": b""})):
         with pytest.raises(InputError) as refused:

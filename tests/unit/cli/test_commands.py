@@ -1,0 +1,124 @@
+"""Commands without a server: output, hints, exit codes; every command's help has an example."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import typer.core
+import typer.main
+
+from vallum.cli.app import app
+
+
+def vallum(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "vallum.cli", *arguments],
+        check=False, capture_output=True, text=True, timeout=60, cwd=cwd,
+        env={"PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+
+
+def commands() -> list[tuple[str, typer.core.TyperCommand]]:
+    found: list[tuple[str, typer.core.TyperCommand]] = []
+
+    def walk(name: str, command: Any) -> None:
+        children = getattr(command, "commands", None)
+        if children:
+            for child, below in children.items():
+                walk(f"{name} {child}".strip(), below)
+        else:
+            found.append((name, command))
+
+    walk("", typer.main.get_command(app))
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=lambda one: str(one)[:40])
+def test_every_help_text_has_an_example(name: str, command: typer.core.TyperCommand) -> None:
+    assert command.help is not None
+    assert f"Example: vallum {name}" in command.help or "Example: vallum --" in command.help, name
+
+
+def test_usage_errors_exit_with_2_and_say_what_is_wrong() -> None:
+    assert vallum("data", "show").returncode == 2
+    assert "Missing argument" in vallum("data", "show").stderr
+    assert vallum("surprise").returncode == 2
+
+
+def test_without_a_key_the_hint_says_what_to_do(tmp_path: Path) -> None:
+    done = vallum("data", "list", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "vallum: there is no key to sign in with",
+        "hint: set VALLUM_TOKEN_FILE to the owner.key that `vallum up` wrote",
+    ]
+    said = json.loads(vallum("data", "list", "--json", cwd=tmp_path).stdout)
+    assert said["schema"] == "vallum.error/1"
+    assert said["code"] == "sdk.no-key"
+
+
+def test_a_key_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    key = tmp_path / "k"
+    key.write_text("vlm_x")
+    key.chmod(0o644)
+    done = vallum("--token-file", str(key), "data", "list", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"hint: chmod 600 {key}" in done.stderr
+
+
+def test_nobody_answering_is_exit_4(tmp_path: Path) -> None:
+    key = tmp_path / "k"
+    key.touch(mode=0o600)
+    key.write_text("vlm_x")
+    done = vallum("--url", "https://127.0.0.1:9", "--token-file", str(key), "data", "list")
+    assert done.returncode == 4
+    assert "does not answer" in done.stderr
+
+
+def test_scan_exits_with_1_on_findings_and_prints_one_object(tmp_path: Path) -> None:
+    (tmp_path / "evil.pkl").write_bytes(b"cos\nsystem\n(S'id'\ntR.")
+    (tmp_path / "fine.json").write_text("{}")
+    done = vallum("scan", str(tmp_path), "--json")
+    assert done.returncode == 1
+    said = json.loads(done.stdout)
+    assert said["schema"] == "vallum.scan/1"
+    assert {one["verdict"] for one in said["files"]} == {"malicious", "clean"}
+    assert vallum("scan", str(tmp_path / "fine.json")).returncode == 0
+    assert vallum("scan", str(tmp_path / "nothing")).returncode == 2
+
+
+def test_pii_never_prints_a_value_and_mask_leaves_none(tmp_path: Path) -> None:
+    table = tmp_path / "people.csv"
+    rows = "\n".join(f"p{at},person{at}@example.org,{at}" for at in range(20))
+    table.write_text(f"id,email,n\n{rows}\n")
+    done = vallum("pii", str(table), "--json")
+    said = json.loads(done.stdout)
+    assert said["schema"] == "vallum.pii/1"
+    assert {one["type"] for one in said["files"][0]["columns"]} == {"", "personal.email"}
+    assert "example.org" not in done.stdout + vallum("pii", str(table)).stdout
+    masked = tmp_path / "masked.csv"
+    assert vallum("mask", str(table), "-o", str(masked)).returncode == 0
+    assert "example.org" not in masked.read_text()
+    recipe = vallum("mask", str(table), "--suggest").stdout
+    assert "pseudonym" in recipe
+
+
+def test_doctor_names_lax_modes_and_how_to_mend_them(tmp_path: Path) -> None:
+    keys = tmp_path / "data.keys"
+    keys.mkdir(mode=0o700)
+    (keys / "kek-1.json").write_text("{}")
+    (keys / "kek-1.json").chmod(0o644)
+    done = vallum("doctor", "--data", str(tmp_path / "data"))
+    assert done.returncode == 1
+    assert f"fix: chmod 600 {keys}/kek-1.json" in done.stdout
+
+
+def test_starting_without_loading_a_library_that_is_not_needed() -> None:
+    heavy = "{'numpy', 'polars', 'httpx', 'sqlalchemy'}"
+    code = f"import sys, vallum; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
+    assert done.stdout.strip() == "[]"
