@@ -88,7 +88,7 @@ def bare(port: int, cert: str, key: str) -> None:
 
 
 async def connection(
-    port: int, context: ssl.SSLContext, request: bytes, end: float, times: list[float]
+    port: int, context: ssl.SSLContext | None, request: bytes, end: float, times: list[float]
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
     while time.perf_counter() < end:
@@ -104,9 +104,10 @@ async def connection(
 
 
 def load(port: int, path: str, key: str, host: str, queue: Any) -> None:
-    """Drive the server from a process of its own."""
-    body = json.dumps({"inputs": [{"name": "x", "shape": [1, WIDTH], "datatype": "FP32",
-                                   "data": [0.5] * WIDTH}]}).encode()  # fmt: skip
+    """Drive the server from a process of its own; MLflow's own server has no TLS."""
+    tensor = {"name": "x", "shape": [1, WIDTH], "datatype": "FP32", "data": [0.5] * WIDTH}
+    plain = path == "/invocations"
+    body = json.dumps({"inputs": [[0.5] * WIDTH] if plain else [tensor]}).encode()
     request = (
         f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -119,7 +120,10 @@ def load(port: int, path: str, key: str, host: str, queue: Any) -> None:
     async def run() -> None:
         end = time.perf_counter() + SECONDS
         await asyncio.gather(
-            *(connection(port, context, request, end, times) for _ in range(CONNECTIONS))
+            *(
+                connection(port, None if plain else context, request, end, times)
+                for _ in range(CONNECTIONS)
+            )
         )
 
     asyncio.run(run())
@@ -159,9 +163,25 @@ def children(text: str) -> list[int]:
     return found
 
 
+def family(word: str) -> list[int]:
+    """Return every process whose command line mentions `word`, but for this one."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if word.encode() in command and b"gateway_requests" not in command:
+                found.append(int(entry.name))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.parse_args()
+    parser.add_argument("--mlflow", type=int, default=0, metavar="PORT",
+                        help="port of a running `mlflow models serve` of 30 features")  # fmt: skip
+    arguments = parser.parse_args()
     sys.path.insert(0, str(ROOT / "tests"))
     import running
 
@@ -191,6 +211,9 @@ def main() -> None:
                  measure(up.gateway_port, "/v2/models/apart/infer", apart, gateway + models)),
             ):  # fmt: skip
                 rows.setdefault(what, []).append(found)
+            if arguments.mlflow:
+                found = measure(arguments.mlflow, "/invocations", "x", family("mlflow"))
+                rows.setdefault("mlflow models serve, no TLS, no guard", []).append(found)
         plain.terminate()
     print(f"Machine: {platform.machine()}, {os.cpu_count()} cores, Python"
           f" {platform.python_version()}; 1 row x {WIDTH} features, {CONNECTIONS} connections,"
