@@ -295,7 +295,7 @@ class Kernel:
     def _facts(self, call: "_Call", now: datetime, step: str | None = None) -> RequestFacts:
         return RequestFacts(
             now=now,
-            step=call.step.name.partition(".")[2] if step is None else step,
+            step=_policy_step(call.step.name) if step is None else step,
             purpose=call.purpose,
             interactive=call.caller.session is Session.CONSOLE,
             request_digest=call.request_digest,
@@ -380,6 +380,11 @@ class _DryRun(Exception):  # noqa: N818 - not an error: it rolls the transaction
     def __init__(self, value: Any) -> None:  # noqa: ANN401 - the reply of any step
         super().__init__()
         self.value = value
+
+
+def _policy_step(name: str) -> str:
+    """Return what the policy file calls a step: its verb, but that a job trains."""
+    return "train" if name == "job.submit" else name.partition(".")[2]
 
 
 def evidence_view(context: Context, asks: Sequence[Ask], rules: Rules) -> EvidenceView:
