@@ -99,7 +99,7 @@ def running(folder: Path) -> Iterator[Up]:
                     client.close()
             process.terminate()
             try:
-                process.wait(20)
+                process.wait(40)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

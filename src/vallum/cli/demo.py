@@ -82,7 +82,7 @@ def demo(*, keep: Path | None = None, json_output: bool = False, serve: bool = F
         return 0
     finally:
         if process is not None:
-            process.stop(10.0)
+            process.stop(30.0)
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)
 

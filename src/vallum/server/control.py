@@ -127,7 +127,7 @@ class Control:
             await tasks[-1]
         finally:
             for child in reversed(self._children):
-                await asyncio.to_thread(child.stop, 5.0)
+                await asyncio.to_thread(child.stop, 10.0)
             self._stop.set()
             inner.should_exit = True
             await asyncio.gather(*tasks, return_exceptions=True)

