@@ -188,3 +188,29 @@ def test_predictions_are_in_the_log_as_closed_bundles(serving: Up, key: str) -> 
     details = json.loads(shown.details)
     assert details["answered"] >= 1
     assert len(details["root"]) == 64
+
+
+def test_an_idle_workspace_adds_nothing_to_its_log(serving: Up) -> None:
+    time.sleep(6.0)  # bundles of earlier tests close by themselves
+    before = serving.owner.workspace.show().entries
+    time.sleep(2.0)
+    assert serving.owner.workspace.show().entries - before == 1  # the first of these two questions
+
+
+def test_a_dry_run_neither_makes_nor_overwrites_a_key(serving: Up, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    kept = tmp_path / "kept.key"
+    kept.touch(mode=0o600)
+    kept.write_text("old")
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "vallum.cli", "--url", serving.url, "--ca", str(serving.ca),
+         "--token-file", str(serving.folder / "data.keys/owner.key"),
+         "key", "create", "never", "-o", str(kept), "--dry-run"],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "would make never\n"
+    assert kept.read_text() == "old"
+    assert "never" not in {one.name for one in serving.owner.keys.list()}

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vallum.cli.border import SESSION, show, table, write_out
+from vallum.cli.border import SESSION, read_file, show, table, write_out
 from vallum.schema import Asset, api
 
 data = typer.Typer(name="data", help="Data assets: ingest, protect, download, delete.",
@@ -171,7 +171,7 @@ def model_sign(
     dry_run: DryRun = False,
 ) -> None:
     """Sign with the workspace's key. Example: vallum model sign risk."""
-    given = b"" if bundle is None else bundle.read_bytes()
+    given = b"" if bundle is None else read_file(bundle)
     with SESSION.client() as client:
         shown = client.models.sign(name, version, bundle=given, dry_run=dry_run)
     show("model.sign", shown, _version(shown))

@@ -93,6 +93,31 @@ def write_out(data: bytes, target: Path | None, *, secret: bool = False) -> None
         ) from error
 
 
+def check_output(target: Path | None) -> None:
+    """Refuse a file that cannot be written before anything is made that would be lost.
+
+    Raises:
+        InputError: The folder is missing or closed, or the target is a folder.
+    """
+    if target is None or str(target) == "-":
+        return
+    folder = target.parent
+    if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"`{target}` cannot be written", code="cli.output")
+
+
+def read_file(path: Path) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"`{path}` cannot be read: {error.strerror}", code="cli.file") from error
+
+
 def report(error: VallumError) -> int:
     """Tell an error and return its exit code."""
     if SESSION.as_json:

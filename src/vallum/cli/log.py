@@ -1,5 +1,6 @@
 """`vallum audit …`, `vallum workspace …` and `vallum verify`."""
 
+import shutil
 import tarfile
 import tempfile
 from pathlib import Path
@@ -9,7 +10,7 @@ import typer
 
 from vallum.base import InputError
 from vallum.cli.assets import Output
-from vallum.cli.border import SESSION, show, table, write_out
+from vallum.cli.border import SESSION, read_file, say, show, table, write_out
 from vallum.schema import api
 
 audit = typer.Typer(name="audit", help="The log: list, show, verify, export.",
@@ -73,8 +74,10 @@ def audit_verify(
     from vallum.audit import verify_export
     from vallum.crypto import VerifyKey
 
-    trusted = None if key is None else VerifyKey.from_pem(_read(key))
-    kept = "" if anchor is None else _read(anchor).decode(errors="replace")
+    if key is None and anchor is None:
+        say("checked against the key inside the export; pass --key or --anchor to know whose it is")
+    trusted = None if key is None else VerifyKey.from_pem(read_file(key))
+    kept = "" if anchor is None else read_file(anchor).decode(errors="replace")
     with tempfile.TemporaryDirectory() as name:
         unpacked = folder if folder.is_dir() else _unpack(folder, Path(name))
         report = verify_export(unpacked, key=trusted, anchor=kept)
@@ -156,22 +159,16 @@ def _unpack(archive: Path, target: Path) -> Path:
     """Unpack the four plain files of an export, and nothing else."""
     wanted = {"manifest.json", "key.pem", "checkpoint", "leaves.bin"}
     try:
-        with tarfile.open(archive) as opened:
+        with tarfile.open(archive, mode="r:") as opened:  # plain: nothing expands
             for member in opened:
                 content = opened.extractfile(member) if member.isreg() else None
-                if member.name not in wanted or content is None:
+                if member.name not in wanted or content is None or member.sparse is not None:
                     raise InputError(
                         f"the archive holds `{member.name[:80]}`, which no export has",
                         code="audit.export",
                     )
-                (target / member.name).write_bytes(content.read())
+                with (target / member.name).open("wb") as file:
+                    shutil.copyfileobj(content, file)
     except (OSError, tarfile.TarError) as error:
         raise InputError(f"`{archive}` cannot be read", code="audit.export") from error
     return target
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror}", code="cli.file") from error

@@ -9,7 +9,7 @@ import typer
 
 from vallum.base import InputError, LimitExceededError, Secret
 from vallum.base.version import VERSION
-from vallum.cli.border import SESSION, say, table, write_out
+from vallum.cli.border import SESSION, read_file, say, table, write_out
 from vallum.sdk import read_key_file
 
 TABLES = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -102,7 +102,7 @@ def mask(
     used = (
         suggest_recipe(discover_table(frame))
         if recipe is None
-        else parse_recipe(load_yaml(recipe.read_bytes()))
+        else parse_recipe(load_yaml(read_file(recipe)))
     )
     if suggest:
         write_out(msgspec.yaml.encode(used), output)

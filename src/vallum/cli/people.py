@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from vallum.cli.assets import DryRun, Output, Version
-from vallum.cli.border import SESSION, show, table
+from vallum.cli.border import SESSION, check_output, show, table
 from vallum.cli.serving import secret_out
 from vallum.schema import api
 
@@ -91,6 +91,7 @@ def identity_session(
     minutes: Annotated[int, typer.Option(help="How long it lasts.")] = 15, output: Output = None
 ) -> None:
     """Open an interactive session for approvals. Example: vallum identity session -o s.key."""
+    check_output(output)
     with SESSION.client() as client:
         shown = client.identities.session(minutes=minutes)
     secret_out("identity.session", shown, output)
@@ -121,20 +122,22 @@ def key_create(
     dry_run: DryRun = False,
 ) -> None:
     """Issue a key. Example: vallum key create laptop --principal ana -o ana.key."""
+    check_output(output)
     with SESSION.client() as client:
         shown = client.keys.create(
             name, principal=principal, expires_at=expires_at, actions=action or (), scope=scope,
             dry_run=dry_run,
         )  # fmt: skip
-    secret_out("key.create", shown, output)
+    secret_out("key.create", shown, output, dry_run=dry_run)
 
 
 @key.command("rotate")
 def key_rotate(key_id: KeyId, output: Output = None, dry_run: DryRun = False) -> None:
     """Replace a key's secret. Example: vallum key rotate key-… -o ana.key."""
+    check_output(output)
     with SESSION.client() as client:
         shown = client.keys.rotate(key_id, dry_run=dry_run)
-    secret_out("key.rotate", shown, output)
+    secret_out("key.rotate", shown, output, dry_run=dry_run)
 
 
 @key.command("revoke")

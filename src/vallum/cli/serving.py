@@ -10,7 +10,15 @@ import typer
 
 from vallum.base import InputError
 from vallum.cli.assets import DryRun, Output
-from vallum.cli.border import SESSION, say, show, table, write_out
+from vallum.cli.border import (
+    SESSION,
+    check_output,
+    read_file,
+    say,
+    show,
+    table,
+    write_out,
+)
 from vallum.schema import JobLimits, JobState, api
 from vallum.sdk import read_key_file
 
@@ -98,7 +106,7 @@ def endpoint_invoke(
     output: Output = None,
 ) -> None:
     """Score rows. Example: vallum endpoint invoke risk request.json --key-file risk.key."""
-    body = sys.stdin.buffer.read() if str(request) == "-" else _read(request)
+    body = sys.stdin.buffer.read() if str(request) == "-" else read_file(request)
     key = None if key_file is None else read_key_file(key_file)
     with SESSION.client() as client:
         answer = client.endpoints.invoke(name, body, key=key)
@@ -117,9 +125,10 @@ def endpoint_keys(
     dry_run: DryRun = False,
 ) -> None:
     """Make a scoring key; the old one ends. Example: vallum endpoint keys risk -o risk.key."""
+    check_output(output)
     with SESSION.client() as client:
         shown = client.endpoints.keys(name, kind=kind, expires_at=expires_at, dry_run=dry_run)
-    secret_out("endpoint.keys", shown, output)
+    secret_out("endpoint.keys", shown, output, dry_run=dry_run)
 
 
 @endpoint.command("delete")
@@ -130,8 +139,16 @@ def endpoint_delete(name: Name, dry_run: DryRun = False) -> None:
     show("endpoint.delete", done, done.text)
 
 
-def secret_out(command: str, shown: api.Shown, output: Path | None) -> None:
-    """Hand out a secret once: to a 0600 file, or to stdout with a word of warning."""
+def secret_out(
+    command: str, shown: api.Shown, output: Path | None, *, dry_run: bool = False
+) -> None:
+    """Hand out a secret once: to a 0600 file, or to stdout with a word of warning.
+
+    A dry run made no secret: nothing is printed or written.
+    """
+    if dry_run:
+        show(command, {"name": shown.name, "dry_run": True}, f"would make {shown.name}")
+        return
     if output is not None and str(output) != "-":
         write_out(shown.secret.encode() + b"\n", output, secret=True)
         show(command, {"id": shown.id, "name": shown.name, "file": str(output)},
@@ -214,10 +231,3 @@ def _pairs(given: list[str] | None) -> dict[str, str]:
             raise InputError(f"`{text[:60]}` is not NAME=VALUE", code="cli.pair")
         out[name] = value
     return out
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror}", code="cli.file") from error

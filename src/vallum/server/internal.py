@@ -99,6 +99,8 @@ def make_internal(
 
 def _calls(kernel: Kernel, serving: Serving) -> dict[str, _Call]:
     def claim(question: Claim) -> Record:
+        if not serving.job_waits():
+            return Claimed()
         reply = kernel.perform(_WORKER, "job.claim", question)
         return reply.value if isinstance(reply.value, Claimed) else Claimed()
 

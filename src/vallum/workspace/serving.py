@@ -29,6 +29,8 @@ from vallum.schema import (
     DeploymentState,
     Endpoint,
     EntryKind,
+    Job,
+    JobState,
     WrappedDataKey,
 )
 from vallum.schema.serving import (
@@ -270,6 +272,15 @@ class Serving:
                 charged: dict[str, object] = {"charged": one.max_answers}
                 house.log.seal(tx, permit, changes=[change], details=charged)
         return len(left)
+
+    def job_waits(self) -> bool:
+        """Tell whether a job is queued: an idle worker's question is no decision to log."""
+        house = self.kernel.house
+        with house.database.snapshot() as snapshot:
+            context = Context(
+                records=house.records, snapshot=snapshot, workspace_id=house.workspace_id
+            )
+            return any(job.state is JobState.QUEUED for job in context.all("job", Job))
 
     # -- models ---------------------------------------------------------------------------------
 

@@ -122,3 +122,35 @@ def test_starting_without_loading_a_library_that_is_not_needed() -> None:
     code = f"import sys, vallum; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
     assert done.stdout.strip() == "[]"
+
+
+def test_missing_files_are_named_and_exit_with_2(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a\n1\n")
+    done = vallum("mask", "t.csv", "--recipe", "missing.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "`missing.yaml` cannot be read" in done.stderr
+    done = vallum("audit", "verify", "missing.tar", cwd=tmp_path)
+    assert done.returncode == 2
+
+
+def test_a_packed_or_strange_export_is_not_unpacked(tmp_path: Path) -> None:
+    import tarfile
+
+    (tmp_path / "x").write_bytes(b"x")
+    for name, mode in (("packed.tar.gz", "w:gz"), ("strange.tar", "w")):
+        with tarfile.open(tmp_path / name, mode) as archive:  # type: ignore[call-overload]
+            archive.add(tmp_path / "x", "manifest.json" if mode == "w:gz" else "../x")
+        done = vallum("audit", "verify", name, cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+
+
+def test_a_secret_that_could_not_be_kept_is_not_made(tmp_path: Path) -> None:
+    """Refused before the server is asked: nobody answers here, yet the answer is not `4`."""
+    key = tmp_path / "k"
+    key.touch(mode=0o600)
+    key.write_text("vlm_x")
+    options = ("--url", "https://127.0.0.1:9", "--token-file", str(key))
+    for command in (("key", "create", "n"), ("key", "rotate", "key-x"), ("endpoint", "keys", "e")):
+        done = vallum(*options, *command, "-o", str(tmp_path / "no/such/file"))
+        assert done.returncode == 2
+        assert "cannot be written" in done.stderr
