@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vallum.base import VallumError
-from vallum.cli import access, assets, log, offline, people, serving
+from vallum.cli import access, assets, dp, log, offline, people, serving
 from vallum.cli.border import SESSION, report, say
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for noun in (
-    assets.data, assets.model, serving.endpoint, serving.job, access.role, access.connection,
+    assets.data, assets.model, dp.dp, serving.endpoint, serving.job, access.role, access.connection,
     people.group, people.identity, people.key, people.approval, log.audit, log.workspace,
 ):  # fmt: skip
     app.add_typer(noun)

@@ -46,15 +46,24 @@ class Action(StrEnum):
     CONNECTIONS_READ = "connections/read", "Read the record of a connection, never its secret."
     CONNECTIONS_USE_ACTION = "connections/use/action", "Inject a connection's secret into one job."
     CONNECTIONS_WRITE = "connections/write", "Create or change a connection."
+    DATA_BUDGETS_WRITE = "data/budgets/write", "Set or renew a privacy budget."
     DATA_DELETE = "data/delete", "Delete a data asset."
     DATA_GRANTS_WRITE = "dataGrants/write", "Give others data rights."
     DATA_READ = "data/read", "Read the record of a data asset."
     DATA_VERSIONS_CLASSIFY_ACTION = "data/versions/classify/action", "Set a data version's label."
     DATA_VERSIONS_CONTENT_READ = "data/versions/content/read", "Read or download the content."
+    DATA_VERSIONS_DECLARE_ACTION = (
+        "data/versions/declare/action",
+        "Declare the unit, bounds and groups of private queries.",
+    )
     DATA_VERSIONS_DELETE = "data/versions/delete", "Delete or erase a data version."
     DATA_VERSIONS_PROTECT_ACTION = (
         "data/versions/protect/action",
         "Make a protected version: mask, generalise, anonymise.",
+    )
+    DATA_VERSIONS_QUERY_ACTION = (
+        "data/versions/query/action",
+        "Ask questions under differential privacy, within the budgets.",
     )
     DATA_VERSIONS_READ = "data/versions/read", "Read the record of a data version."
     DATA_VERSIONS_WRITE = "data/versions/write", "Add a data version."

@@ -125,6 +125,13 @@ DATA_READER = _built_in(
     actions=("workspaces/read", "data/*/read"),
     data_actions=("data/versions/content/read",),
 )
+DATA_ANALYST = _built_in(
+    "vallum-data-analyst",
+    "Vallum Data Analyst",
+    "Ask questions under differential privacy without reading any record.",
+    actions=("workspaces/read", "data/*/read"),
+    data_actions=("data/versions/query/action",),
+)
 ENDPOINT_INVOKER = _built_in(
     "vallum-endpoint-invoker",
     "Vallum Endpoint Invoker",
@@ -182,6 +189,7 @@ BUILT_IN_ROLES: tuple[Role, ...] = (
     MACHINE_LEARNING_ENGINEER,
     DATA_OWNER,
     DATA_READER,
+    DATA_ANALYST,
     ENDPOINT_INVOKER,
     RELEASER,
     AUDITOR,

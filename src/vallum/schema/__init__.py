@@ -32,6 +32,7 @@ from vallum.schema.asset import (
 )
 from vallum.schema.entry import Change, Entry, EntryKind
 from vallum.schema.evidence import Evidence, Finding, Label, Verdict
+from vallum.schema.privacy import PrivacyBudget, PrivacyCharge, PrivateData
 from vallum.schema.record import Measure, Record
 from vallum.schema.work import Claim, Claimed, Finish
 
@@ -64,6 +65,9 @@ __all__ = [
     "Part",
     "Principal",
     "PrincipalKind",
+    "PrivacyBudget",
+    "PrivacyCharge",
+    "PrivateData",
     "Reason",
     "Record",
     "Resource",

@@ -7,7 +7,7 @@ that the reply is. Every change also takes `?dry_run=true`.
 
 from dataclasses import dataclass
 
-from vallum.schema import api
+from vallum.schema import api, privacy
 from vallum.schema.record import Record
 
 PREFIX = "/api/v1"
@@ -42,6 +42,15 @@ ROUTES: tuple[Route, ...] = (
           "Compare a data version with the one a model was trained on"),
     Route("DELETE", "/data/{name}", "data.delete", api.Named, api.Done,
           "Delete a data asset, or one version, by destroying its keys"),
+    # private queries
+    Route("PUT", "/data/{name}/privacy", "dp.declare", privacy.DpDeclare, privacy.DpShown,
+          "Declare what private queries may ask about a data version"),
+    Route("GET", "/data/{name}/privacy", "dp.show", api.Named, privacy.DpShown,
+          "Show what may be asked and what is left of the budgets"),
+    Route("POST", "/data/{name}/privacy/budget", "dp.budget", privacy.DpBudget, privacy.DpShown,
+          "Set or renew a privacy budget"),
+    Route("POST", "/data/{name}/privacy/query", "dp.query", privacy.DpQuery, privacy.DpAnswer,
+          "Ask a question under differential privacy"),
     # models
     Route("GET", "/models", "model.list", api.Page, api.Listing, "List models"),
     Route("PUT", "/models/{name}/versions", "model.register", api.ModelRegister,

@@ -24,6 +24,7 @@ from vallum.sdk.access import (
     Roles,
     Workspace,
 )
+from vallum.sdk.dp import Dp
 from vallum.sdk.nouns import Data, Endpoints, Jobs, Models
 from vallum.sdk.transport import Transport
 
@@ -39,6 +40,7 @@ class Client:
         self.audit = Audit(transport)
         self.connections = Connections(transport)
         self.data = Data(transport)
+        self.dp = Dp(transport)
         self.endpoints = Endpoints(transport)
         self.groups = Groups(transport)
         self.identities = Identities(transport)

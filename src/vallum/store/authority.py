@@ -40,6 +40,7 @@ AUTHORITY_KINDS = frozenset(
         "keyring",
         "policy",
         "principal",
+        "private-data",
         "role",
         "role-assignment",
         "waiver",

@@ -195,10 +195,20 @@ class Kernel:
             with house.log.transaction() as tx:
                 act, _ = self._admit(tx, call, EntryKind.INTENT, LONG_S)
                 act.put("intent", intent, on=act.first_resource)
+                if call.step.reserve is not None:
+                    told = call.step.reserve(act, call.arguments, intent.id)
+                    if call.dry_run:
+                        raise _DryRun(told)
                 self._seal(tx, act, spend=False)
                 permit = act.permit
+        except _DryRun as dry:
+            self._note(call, "dry-run")
+            return Reply(value=dry.value)
         except AdmissionRefusal as refused:
             raise refused.error from None
+        except VallumError as error:
+            self._note(call, error.code)
+            raise
         work = Work(
             house=house,
             permit=permit,

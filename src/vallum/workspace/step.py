@@ -222,6 +222,8 @@ class Step:
         act: Makes the change inside the transaction and returns the reply. A long step's `act`
             also gets what `prepare` returned.
         prepare: Slow part of a long step, before `act`.
+        reserve: What a long step takes beforehand, in the transaction of its intent: it stays
+            taken whatever comes after. Gets the intent's id; returns what a dry run tells.
         threat: What the step's gates answer, from `govern.threats`; empty where it has none.
     """
 
@@ -232,5 +234,6 @@ class Step:
     effect: Effect = Effect.CHANGE
     length: Length = Length.SHORT
     prepare: Callable[[Work, Any], Any] | None = None
+    reserve: Callable[[Act, Any, str], Any] | None = None
     content: bool = False
     threat: str = ""

@@ -7,6 +7,7 @@ alone, and sums are exact in 64 bits, so that the sensitivity is the one that th
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Self
 
 import numpy as np
@@ -15,7 +16,7 @@ import polars as pl
 from vallum.base import InputError, LimitExceededError
 from vallum.privacy.dp.cost import Cost
 from vallum.privacy.dp.declaration import Column, Declaration, bounds
-from vallum.privacy.dp.noise import chosen, noisy, released
+from vallum.privacy.dp.noise import Noise, additive, choice, chosen, noisy, released, thresholded
 from vallum.privacy.dp.plan import CANDIDATES, Part, Plan, grid_of, group_labels
 from vallum.privacy.dp.query import (
     Aggregate,
@@ -85,6 +86,12 @@ class _Released:
     half_width: float
 
 
+def _noise(part: Part, plan: Plan) -> Noise:
+    epsilon, rho = plan.share
+    make = choice if part.what == "quantile" else additive
+    return make(part.moves, epsilon=epsilon, rho=rho)
+
+
 class PrivateTable:
     """A table that answers only with noise; holds the records that count, ready to be added up."""
 
@@ -139,16 +146,21 @@ class PrivateTable:
         if plan.query.where is not None:
             frame = frame.filter(_expression(plan.query.where))
         keyed, cells = self._grouped(frame, plan)
+        noises = [[_noise(part, plan) for part in parts] for parts in plan.parts]
         columns = [
-            [self._release(keyed, part, len(cells)) for part in parts] for parts in plan.parts
+            [
+                self._release(keyed, part, noise, len(cells))
+                for part, noise in zip(parts, used, strict=True)
+            ]
+            for parts, used in zip(plan.parts, noises, strict=True)
         ]
         groups = [
             Group(
                 key=cell,
                 figures=tuple(
-                    self._figure(aggregate, parts, [one[at] for one in values])
-                    for aggregate, parts, values in zip(
-                        plan.query.aggregates, plan.parts, columns, strict=True
+                    self._figure(aggregate, used, [one[at] for one in values])
+                    for aggregate, used, values in zip(
+                        plan.query.aggregates, noises, columns, strict=True
                     )
                 ),
             )
@@ -171,7 +183,7 @@ class PrivateTable:
         if not names:
             return frame.with_columns(pl.lit(0, dtype=pl.UInt32).alias(_CELL)), [()]
         columns = [self._declaration.columns[name] for name in names]
-        if plan.keys is None:
+        if plan.public:
             cell = pl.lit(0, dtype=pl.UInt32)
             for name, column in zip(names, columns, strict=True):
                 labels = group_labels(column)
@@ -185,7 +197,14 @@ class PrivateTable:
             else keyed.group_by(_CELL).agg(pl.len().alias("n"))
         )
         counts = dict(zip(persons[_CELL].to_list(), persons["n"].to_list(), strict=True))
-        seen = sorted(released(plan.keys, counts))
+        epsilon, rho = plan.share
+        unseen = thresholded(
+            self._declaration.unit.max_rows,
+            epsilon=epsilon,
+            rho=rho,
+            delta=Decimal(plan.cost.delta),
+        )
+        seen = sorted(released(unseen, counts))
         numbers = pl.DataFrame(
             {_CELL: seen, "at": range(len(seen))}, schema={_CELL: pl.String, "at": pl.UInt32}
         )
@@ -198,14 +217,18 @@ class PrivateTable:
 
     # -- releases -------------------------------------------------------------------------------
 
-    def _release(self, frame: pl.DataFrame, part: Part, cells: int) -> list[_Released]:
+    def _release(
+        self, frame: pl.DataFrame, part: Part, noise: Noise, cells: int
+    ) -> list[_Released]:
         if cells == 0:
             return []
         if part.what == "quantile":
-            return self._quantiles(frame, part, cells)
+            scores = self._scores(frame, part, cells)
+            width = noise.half_width(_MISS / scores.shape[1]) / part.at.denominator
+            return [_Released(chosen(noise, row.tolist()), width) for row in scores]
         exact = self._exact(frame, part, cells)
-        width = part.noise.half_width(_MISS)
-        return [_Released(value, width) for value in noisy(part.noise, exact)]
+        width = noise.half_width(_MISS)
+        return [_Released(value, width) for value in noisy(noise, exact)]
 
     def _exact(self, frame: pl.DataFrame, part: Part, cells: int) -> list[int]:
         if part.what == "rows":
@@ -239,11 +262,6 @@ class PrivateTable:
         steps = ((value - grid.origin) / grid.step).round().clip(-grid.most, grid.most)
         return steps.cast(pl.Int64)
 
-    def _quantiles(self, frame: pl.DataFrame, part: Part, cells: int) -> list[_Released]:
-        scores = self._scores(frame, part, cells)
-        width = part.noise.half_width(_MISS / scores.shape[1]) / part.at.denominator
-        return [_Released(chosen(part.noise, row.tolist()), width) for row in scores]
-
     def _scores(
         self, frame: pl.DataFrame, part: Part, cells: int
     ) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
@@ -274,22 +292,22 @@ class PrivateTable:
     # -- figures --------------------------------------------------------------------------------
 
     def _figure(
-        self, aggregate: Aggregate, parts: Sequence[Part], values: Sequence[_Released]
+        self, aggregate: Aggregate, noises: Sequence[Noise], values: Sequence[_Released]
     ) -> Figure:
-        mechanism = "+".join(dict.fromkeys(part.noise.mechanism for part in parts))
+        mechanism = "+".join(dict.fromkeys(noise.mechanism for noise in noises))
         first = values[0]
         if aggregate.kind in {"count", "persons"}:
             return Figure(
                 name=aggregate.name, value=float(first.value),
                 low=first.value - first.half_width, high=first.value + first.half_width,
-                mechanism=mechanism, scale=parts[0].noise.scale,
+                mechanism=mechanism, scale=noises[0].scale,
             )  # fmt: skip
         column = self._declaration.columns[aggregate.column]
         if aggregate.kind == "quantile":
             return Figure(
                 name=aggregate.name,
                 value=float(candidates_of(aggregate.column, column)[first.value]),
-                rank_error=first.half_width, mechanism=mechanism, scale=parts[0].noise.scale,
+                rank_error=first.half_width, mechanism=mechanism, scale=noises[0].scale,
             )  # fmt: skip
         if aggregate.kind == "sum":
             step = grid_of(aggregate.column, column, "total").step
@@ -297,15 +315,15 @@ class PrivateTable:
                 name=aggregate.name, value=first.value * step,
                 low=(first.value - first.half_width) * step,
                 high=(first.value + first.half_width) * step,
-                mechanism=mechanism, scale=parts[0].noise.scale * step,
+                mechanism=mechanism, scale=noises[0].scale * step,
             )  # fmt: skip
-        return _moment(aggregate, column, parts, values, mechanism)
+        return _moment(aggregate, column, noises, values, mechanism)
 
 
 def _moment(
     aggregate: Aggregate,
     column: Column,
-    parts: Sequence[Part],
+    noises: Sequence[Noise],
     values: Sequence[_Released],
     mechanism: str,
 ) -> Figure:
@@ -313,7 +331,7 @@ def _moment(
     lower, upper = bounds(aggregate.column, column)
     grid = grid_of(aggregate.column, column, "centred")
     count, total = values[0], values[1]
-    scale = parts[1].noise.scale * grid.step
+    scale = noises[1].scale * grid.step
     if count.value <= 0:
         return Figure(name=aggregate.name, value=None, mechanism=mechanism, scale=scale)
     fewest = count.value - count.half_width

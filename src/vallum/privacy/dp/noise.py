@@ -18,7 +18,6 @@ from typing import Any
 
 from vallum.base import InputError, UnavailableError
 
-MAX_SENSITIVITY = 2**53
 _GROWTH = 1 + 1e-9
 _TRIES = 200
 
@@ -73,7 +72,6 @@ def additive(sensitivity: int, *, epsilon: Decimal, rho: Decimal) -> Noise:
         epsilon: Loss of discrete Laplace noise, or 0.
         rho: Loss of discrete Gaussian noise, or 0.
     """
-    _check(sensitivity)
     library = _library()
     domain = library.vector_domain(library.atom_domain(T="i64"))
     if epsilon > 0:
@@ -96,7 +94,6 @@ def choice(sensitivity: int, *, epsilon: Decimal, rho: Decimal) -> Noise:
         epsilon: Pure loss, or 0.
         rho: Zero-concentrated loss, or 0.
     """
-    _check(sensitivity)
     library = _library()
     space = (
         library.vector_domain(library.atom_domain(T="i64")),
@@ -119,7 +116,6 @@ def thresholded(groups: int, *, epsilon: Decimal, rho: Decimal, delta: Decimal) 
         rho: Zero-concentrated loss of the counts, or 0.
         delta: Chance that a group of one person is released, > 0.
     """
-    _check(groups)
     library = _library()
     domain = library.map_domain(library.atom_domain(T="String"), library.atom_domain(T="i64"))
     inner = library.absolute_distance(T="i64")
@@ -149,15 +145,6 @@ def thresholded(groups: int, *, epsilon: Decimal, rho: Decimal, delta: Decimal) 
         else:
             return Noise(f"{name}-threshold", scale, made, threshold)
     raise InputError("no threshold keeps to this delta", code="dp.parameter")
-
-
-def _check(sensitivity: int) -> None:
-    if not 1 <= sensitivity <= MAX_SENSITIVITY:
-        raise InputError(
-            "one person could move this figure too far for exact noise",
-            code="dp.unbounded",
-            hint="narrow the bounds, or lower max_rows",
-        )
 
 
 def _calibrated(

@@ -1,9 +1,11 @@
 """From a query to releases: what is measured, how far one person moves it, what it costs.
 
-A plan depends on the query and the declaration alone, so that it can be charged before any
-record is looked at. One person contributes at most `max_rows` records (`engine` leaves further
-ones out), so over all groups together a figure moves by at most `max_rows` times what one record
-moves it: groups need no composition, also where a person is in several.
+A plan depends on the query and the declaration alone, and needs no noise library, so that it can
+be charged before any record is looked at.
+
+One person contributes at most `max_rows` records (`engine` leaves further ones out), so over all
+groups together a figure moves by at most `max_rows` times what one record moves it: groups need
+no composition, also where a person is in several.
 """
 
 from dataclasses import dataclass
@@ -13,7 +15,6 @@ from fractions import Fraction
 from vallum.base import InputError
 from vallum.privacy.dp.cost import ZERO, Cost
 from vallum.privacy.dp.declaration import Column, Declaration, bounds
-from vallum.privacy.dp.noise import Noise, additive, choice, thresholded
 from vallum.privacy.dp.query import (
     Aggregate,
     Both,
@@ -30,6 +31,7 @@ GRID = 2**31
 """Steps from the middle of a column's range to its bound: numbers are counted in these."""
 
 MAX_CELLS = 10_000
+MAX_SENSITIVITY = 2**53  # beyond, a distance is no exact float for the privacy maps
 MAX_RELEASES = 64
 CANDIDATES = 1024
 _DENOMINATOR = 1000
@@ -45,14 +47,12 @@ class Part:
         column: Of the table; empty for `rows` and `persons`.
         moves: Most that one person moves it: over all groups together, or each score of a
             quantile.
-        noise: What is added, or draws.
         at: Of a quantile.
     """
 
     what: str
     column: str
     moves: int
-    noise: Noise
     at: Fraction = Fraction(1, 2)
 
 
@@ -64,15 +64,21 @@ class Plan:
         query: The query.
         declaration: What its bounds come from.
         parts: By aggregate, in the query's order.
-        keys: Releases the groups that are not public, or None where all are.
+        public: Whether every group is public; otherwise the groups are a release of their own.
         cost: What is charged, for everything together.
     """
 
     query: Query
     declaration: Declaration
     parts: tuple[tuple[Part, ...], ...]
-    keys: Noise | None
+    public: bool
     cost: Cost
+
+    @property
+    def share(self) -> tuple[Decimal, Decimal]:
+        """Return the epsilon and the rho of each release: an even share."""
+        count = sum(len(one) for one in self.parts) + (not self.public)
+        return Decimal(self.cost.epsilon) / count, Decimal(self.cost.rho) / count
 
     @property
     def cells(self) -> list[tuple[str, ...]]:
@@ -107,10 +113,8 @@ def make_plan(query: Query, declaration: Declaration, cost: Cost) -> Plan:
     if public and delta > ZERO:
         raise InputError("this query needs no delta: every group is public", code="dp.parameter")
     needed = [_needed(one, declaration) for one in query.aggregates]
-    count = sum(len(one) for one in needed) + (not public)
-    if count > MAX_RELEASES:
+    if sum(len(one) for one in needed) >= MAX_RELEASES:
         raise InputError(f"the query asks for more than {MAX_RELEASES} figures", code="dp.size")
-    epsilon, rho = Decimal(cost.epsilon) / count, Decimal(cost.rho) / count
 
     def part(what: str, aggregate: Aggregate) -> Part:
         at = Fraction(aggregate.at or "0.5").limit_denominator(_DENOMINATOR)
@@ -123,9 +127,13 @@ def make_plan(query: Query, declaration: Declaration, cost: Cost) -> Plan:
         else:
             name = aggregate.column
             moves = rows * grid_of(name, declaration.columns[name], what).most
-        make = choice if what == "quantile" else additive
-        noise = make(moves, epsilon=epsilon, rho=rho)
-        return Part(what=what, column=aggregate.column, moves=moves, noise=noise, at=at)
+        if moves > MAX_SENSITIVITY:
+            raise InputError(
+                "one person could move this figure too far for exact noise",
+                code="dp.unbounded",
+                hint="narrow the bounds, or lower max_rows",
+            )
+        return Part(what=what, column=aggregate.column, moves=moves, at=at)
 
     cells = _count_cells(query, declaration) if public else 0
     return Plan(
@@ -135,7 +143,7 @@ def make_plan(query: Query, declaration: Declaration, cost: Cost) -> Plan:
             tuple(part(what, aggregate) for what in parts)
             for aggregate, parts in zip(query.aggregates, needed, strict=True)
         ),
-        keys=None if public else thresholded(rows, epsilon=epsilon, rho=rho, delta=delta),
+        public=public,
         cost=cost,
     )
 

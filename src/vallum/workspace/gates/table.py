@@ -52,7 +52,10 @@ MEMBERSHIP = Gate("membership", "1", "membership-inference", ("attack", "formats
 DRIFT = Gate("drift", "1", "data-drift", ("monitor", "formats"), "vallum.monitor.gate:compare")
 
 GATES = (ANONYMITY, DRIFT, EVASION, INTEGRITY, MEMBERSHIP, PII, RISK, SCAN, SIGNATURE)
-ALLOWED = frozenset(gate.function for gate in GATES if gate.function)
+DP_ANSWER = "vallum.privacy.dp.gate:answer_query"
+DP_SKETCH = "vallum.privacy.dp.gate:sketch_table"
+# Not gates: they parse content for private queries, and give no verdict on it.
+ALLOWED = frozenset({DP_ANSWER, DP_SKETCH, *(gate.function for gate in GATES if gate.function)})
 
 
 @functools.cache

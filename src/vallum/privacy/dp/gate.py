@@ -1,0 +1,72 @@
+"""Private queries as the hall calls them in the sandbox: bytes in, one bounded record out."""
+
+import hmac
+from collections.abc import Mapping
+
+import polars as pl
+
+from vallum.formats import load_json, read_table
+from vallum.privacy.dp.cost import Cost
+from vallum.privacy.dp.declaration import Declaration, parse_declaration
+from vallum.privacy.dp.engine import Answer, PrivateTable
+from vallum.privacy.dp.plan import make_plan
+from vallum.privacy.dp.sql import parse_sql
+from vallum.schema import Record
+
+SKETCH = 1024
+_DIGEST_BYTES = 16
+
+
+class Sketch(Record, frozen=True):
+    """Keyed digests of the persons in a table, the smallest ones; hexadecimal, sorted."""
+
+    digests: tuple[str, ...]
+
+
+def sketch_table(payload: bytes, *, kind: str, declaration: str, key_hex: str) -> Sketch:
+    """Check that a table has what is declared, and sketch who is in it.
+
+    Two tables that share a digest share a person. Of two tables that share a part p of all
+    their persons, one such digest at least is seen with 1 - (1 - p)^1024 (Cohen 1997).
+
+    Raises:
+        InputError: A column is missing, or the declaration does not fit.
+    """
+    declared = _declared(declaration)
+    frame = read_table(payload, kind=kind)
+    PrivateTable.open(frame, declared)
+    if declared.unit.column:
+        persons = frame[declared.unit.column].cast(pl.String)
+    else:
+        persons = frame.select(
+            pl.struct(pl.col(sorted(declared.columns)).cast(pl.String)).struct.json_encode()
+        ).to_series()
+    key = bytes.fromhex(key_hex)
+    digests = {
+        hmac.digest(key, _same(person).encode(), "sha256")[:_DIGEST_BYTES].hex()
+        for person in persons.drop_nulls().unique().to_list()
+    }
+    return Sketch(digests=tuple(sorted(digests)[:SKETCH]))
+
+
+def _same(person: str) -> str:
+    """Return what is left of an identifier when its writing is not: case, spaces, dashes."""
+    return "".join(char for char in person.casefold() if char.isalnum()) or person
+
+
+def answer_query(
+    payload: bytes, *, kind: str, declaration: str, sql: str, cost: Mapping[str, str]
+) -> Answer:
+    """Answer a query whose cost has been charged.
+
+    Raises:
+        InputError: The query is not one that can be answered.
+    """
+    declared = _declared(declaration)
+    query = parse_sql(sql, person=declared.unit.column)
+    plan = make_plan(query, declared, Cost(**cost))
+    return PrivateTable.open(read_table(payload, kind=kind), declared).answer(plan)
+
+
+def _declared(text: str) -> Declaration:
+    return parse_declaration(load_json(text.encode()))

@@ -1,0 +1,89 @@
+"""Private queries as an attribute of a client: `ws.dp`."""
+
+import secrets
+from collections.abc import Mapping
+
+import msgspec
+
+from vallum.schema import api, privacy
+from vallum.sdk.nouns import Noun
+
+
+class Dp(Noun):
+    """Questions under differential privacy, and the budgets that bound them."""
+
+    def declare(
+        self,
+        name: str,
+        declaration: Mapping[str, object],
+        *,
+        version: int | None = None,
+        dry_run: bool = False,
+    ) -> privacy.DpShown:
+        """Declare the unit of privacy, the bounds and the public groups of a data version.
+
+        Args:
+            name: Of the data asset, or `name:version`.
+            declaration: `vallum.dp/1`, see docs/how-to/query-with-a-privacy-budget.md.
+            version: The newest if not given.
+            dry_run: Check only.
+        """
+        arguments = privacy.DpDeclare(
+            name=name, declaration=msgspec.json.encode(declaration).decode(), version=version
+        )
+        return self._transport.call("dp.declare", arguments, privacy.DpShown, dry_run=dry_run)
+
+    def show(self, name: str, version: int | None = None) -> privacy.DpShown:
+        """Return what may be asked and what is left of the budgets."""
+        return self._transport.call(
+            "dp.show", api.Named(name=name, version=version), privacy.DpShown
+        )
+
+    def budget(
+        self,
+        name: str,
+        *,
+        epsilon: str = "0",
+        rho: str = "0",
+        delta: str = "0",
+        holder: str = "",
+        renew: bool = False,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> privacy.DpShown:
+        """Set a limit of epsilon or rho, for everybody or one principal or group, or renew it."""
+        arguments = privacy.DpBudget(
+            name=name, epsilon=epsilon, rho=rho, delta=delta, holder=holder, renew=renew,
+            reason=reason,
+        )  # fmt: skip
+        return self._transport.call("dp.budget", arguments, privacy.DpShown, dry_run=dry_run)
+
+    def query(
+        self,
+        name: str,
+        sql: str,
+        *,
+        epsilon: str = "0",
+        rho: str = "0",
+        delta: str = "0",
+        version: int | None = None,
+        retry_id: str = "",
+        dry_run: bool = False,
+    ) -> privacy.DpAnswer:
+        """Ask a question; it is charged before it is answered.
+
+        Args:
+            name: Of the data asset, or `name:version`.
+            sql: One SELECT of aggregates.
+            epsilon: What it may spend of pure loss, as decimal text.
+            rho: What it may spend of zero-concentrated loss instead.
+            delta: What groups that are not public may cost.
+            version: The newest if not given.
+            retry_id: The same again returns the stored answer; drawn if empty, and in the reply.
+            dry_run: Tell the price and what would be left.
+        """
+        arguments = privacy.DpQuery(
+            name=name, sql=sql, epsilon=epsilon, rho=rho, delta=delta, version=version,
+            retry_id=retry_id or secrets.token_hex(8),
+        )  # fmt: skip
+        return self._transport.call("dp.query", arguments, privacy.DpAnswer, dry_run=dry_run)
