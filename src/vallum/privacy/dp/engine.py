@@ -149,7 +149,7 @@ class PrivateTable:
         noises = [[_noise(part, plan) for part in parts] for parts in plan.parts]
         columns = [
             [
-                self._release(keyed, part, noise, len(cells))
+                self._release(keyed, part, noise, len(cells), miss=_MISS / len(parts))
                 for part, noise in zip(parts, used, strict=True)
             ]
             for parts, used in zip(plan.parts, noises, strict=True)
@@ -218,16 +218,16 @@ class PrivateTable:
     # -- releases -------------------------------------------------------------------------------
 
     def _release(
-        self, frame: pl.DataFrame, part: Part, noise: Noise, cells: int
+        self, frame: pl.DataFrame, part: Part, noise: Noise, cells: int, *, miss: float
     ) -> list[_Released]:
         if cells == 0:
             return []
         if part.what == "quantile":
             scores = self._scores(frame, part, cells)
-            width = noise.half_width(_MISS / scores.shape[1]) / part.at.denominator
+            width = noise.half_width(miss / scores.shape[1]) / part.at.denominator
             return [_Released(chosen(noise, row.tolist()), width) for row in scores]
         exact = self._exact(frame, part, cells)
-        width = noise.half_width(_MISS)
+        width = noise.half_width(miss)
         return [_Released(value, width) for value in noisy(noise, exact)]
 
     def _exact(self, frame: pl.DataFrame, part: Part, cells: int) -> list[int]:
@@ -338,7 +338,7 @@ def _moment(
     offset = total.value * grid.step / count.value
     mean = min(max(grid.origin + offset, lower), upper)
     if aggregate.kind == "mean":
-        # An interval at 90 % at least: each of two releases misses its own with 5 %.
+        # Each release stays within its own width but for its share of the 5 %.
         off = (
             (total.half_width * grid.step + abs(offset) * count.half_width) / fewest
             if fewest > 0
