@@ -21,6 +21,8 @@ from vallum.base import IntegrityError
 from vallum.store import Database, Snapshot
 from vallum.store.tables import checkpoints
 
+_REBUILD = 256 * 256  # whole tiles of two levels at a time
+
 
 class Publisher:
     """Holds which size was published last. Safe for threads."""
@@ -62,6 +64,37 @@ class Publisher:
                         " history was rewritten",
                         code="audit.fork",
                     )
+
+    def rebuild(self) -> None:
+        """Make every tile again from the entries: a backup has none.
+
+        Raises:
+            UnavailableError: A tile cannot be written.
+        """
+        with self._lock, self._database.snapshot() as snap:
+            head = self._log.head(snap)
+            pending: list[bytes] = []
+            size = 0
+            for _, leaf in self._log.leaves(snap, 0, head.size):
+                pending.append(leaf_hash(leaf))
+                if len(pending) == _REBUILD:
+                    self._tiles.extend(size, pending)
+                    size += len(pending)
+                    pending = []
+            self._tiles.extend(size, pending)
+
+    def require_prefix(self, seen: Checkpoint) -> None:
+        """Check that the log begins with what a checkpoint saw.
+
+        Raises:
+            IntegrityError: It does not.
+        """
+        with self._database.snapshot() as snap:
+            head = self._log.head(snap)
+            if seen.size > head.size:
+                raise _discontinued(rolled_back=True)
+            if seen.size and self._root_at(snap, seen.size) != seen.root:
+                raise _discontinued(rolled_back=False)
 
     def checkpoint(self) -> str:
         """Publish the committed head; returns its signed note.

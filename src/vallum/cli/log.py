@@ -1,5 +1,6 @@
 """`vallum audit …`, `vallum workspace …` and `vallum verify`."""
 
+import os
 import shutil
 import tarfile
 import tempfile
@@ -8,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from vallum.base import InputError
-from vallum.cli.assets import Output
+from vallum.base import InputError, UnavailableError
+from vallum.cli.assets import DryRun, Output
 from vallum.cli.border import SESSION, read_file, say, show, table, write_out
 from vallum.schema import api
+from vallum.sdk import read_key_file
 
 audit = typer.Typer(name="audit", help="The log: list, show, verify, export.",
                     no_args_is_help=True)  # fmt: skip
@@ -132,6 +134,79 @@ def workspace_backup(output: Output = None) -> None:
     """Download an encrypted backup. Example: vallum workspace backup -o backup.tar."""
     with SESSION.client() as client:
         write_out(b"".join(client.workspace.backup()), output, secret=True)
+
+
+@workspace.command("rotate-keys")
+def workspace_rotate_keys(
+    destroy_old: Annotated[
+        bool, typer.Option("--destroy-old", help="Older backups cannot be read any more.")
+    ] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Wrap every key under a new one. Example: vallum workspace rotate-keys --dry-run."""
+    with SESSION.client() as client:
+        done = client.workspace.rotate_keys(destroy_old=destroy_old, dry_run=dry_run)
+    show("workspace.rotate-keys", done, done.text)
+
+
+@workspace.command("restore")
+def workspace_restore(
+    archive: Annotated[Path, typer.Argument(help="What `workspace backup` wrote.")],
+    data: Annotated[Path, typer.Option(help="Data folder to make.")] = Path("vallum-data"),
+    accept_rollback: Annotated[
+        bool, typer.Option("--accept-rollback", help="Give up what came after the backup.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why history is given up.")] = "",
+    second_token_file: Annotated[
+        Path | None, typer.Option(help="Key of the second person who agrees.")
+    ] = None,
+    passphrase_file: Annotated[
+        Path | None, typer.Option(help="File with the passphrase of the keys.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Restore a backup beside its keys, offline. Example: vallum workspace restore backup.tar."""
+    try:
+        from vallum.workspace.bootstrap import Places
+        from vallum.workspace.restore import Acceptance, restore
+    except ImportError as error:
+        raise UnavailableError(
+            f"this installation has no server: `{error.name}` is missing",
+            code="up.extra",
+            hint="pip install 'vallum[server]'",
+        ) from error
+    acceptance = None
+    places = Places.below(data)
+    if accept_rollback:
+        owner = SESSION.token_file or Path(
+            os.environ.get("VALLUM_TOKEN_FILE", str(places.owner_key))
+        )
+        acceptance = Acceptance(
+            reason=reason,
+            owner=read_key_file(owner),
+            second=None if second_token_file is None else read_key_file(second_token_file),
+        )
+    made = restore(
+        archive,
+        places,
+        acceptance=acceptance,
+        passphrase=None if passphrase_file is None else read_key_file(passphrase_file),
+        dry_run=dry_run,
+        progress=say,
+    )
+    done = "would restore" if dry_run else "restored"
+    counts = f"{made.entries} log entries, {made.rows} rows, {made.objects} objects"
+    lines = [f"{done} {counts} to {places.data}"]
+    if made.rollback:
+        lines.append(f"{made.anchored - made.entries} anchored entries are given up")
+    if made.owner_key is not None:
+        lines.append(f"every key is revoked; the new owner's key is in {made.owner_key}")
+    said: dict[str, object] = {
+        "entries": made.entries, "anchored": made.anchored, "rows": made.rows,
+        "objects": made.objects, "rollback": made.rollback, "dry_run": dry_run,
+        "owner_key": str(made.owner_key or ""),
+    }  # fmt: skip
+    show("workspace.restore", said, "\n".join(lines))
 
 
 def register(app: typer.Typer) -> None:

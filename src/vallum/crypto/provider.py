@@ -66,6 +66,10 @@ class KeyProvider(Protocol):
         """Make a new generation and return its number; older ones still unwrap."""
         ...
 
+    def destroy_older(self) -> None:
+        """Destroy every generation but the newest: what they still wrap is lost for ever."""
+        ...
+
 
 class _KeyFile(Record, frozen=True):
     version: int
@@ -200,6 +204,12 @@ class FileKeyProvider:
             raise InputError(f"generation {generation} cannot be destroyed")
         (self._folder / f"kek-{generation}.json").unlink(missing_ok=True)
         self._keys = {one: key for one, key in self._keys.items() if one != generation}
+
+    def destroy_older(self) -> None:
+        """Destroy every generation but the newest; see the port."""
+        for generation in sorted(self._keys):
+            if generation != self.generation:
+                self.destroy(generation)
 
     def _bound(self, generation: int, context: bytes) -> bytes:
         return self._id.encode() + b"\x00" + generation.to_bytes(4, "big") + context

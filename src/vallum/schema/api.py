@@ -38,6 +38,12 @@ class Named(Record, frozen=True):
     version: int | None = None  # None: the newest
 
 
+class RotateKeys(Record, frozen=True):
+    """Wrap every key of the workspace under a new key-encryption key; touches no object."""
+
+    destroy_old: bool = False  # older backups cannot be read any more
+
+
 class DataCreate(Record, frozen=True):
     """Ingest a table; the body is its content. Gates: `format`, `pii`, `risk`."""
 

@@ -146,6 +146,8 @@ ROUTES: tuple[Route, ...] = (
           "Show the workspace"),
     Route("GET", "/workspace/backup", "workspace.backup", api.Page, api.Done,
           "Download an encrypted backup", download=True),
+    Route("POST", "/workspace/rotate-keys", "workspace.rotate-keys", api.RotateKeys, api.Done,
+          "Wrap every key under a new key-encryption key"),
     Route("POST", "/workspace/verify", "workspace.verify", api.Page, api.Verification,
           "Verify every row, object and log entry"),
     Route("GET", "/workspace/posture", "workspace.posture", api.Page, api.Posture,

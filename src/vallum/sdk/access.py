@@ -289,6 +289,20 @@ class Workspace(Noun):
         """Return insecure settings and missing evidence, each with its fix."""
         return self._transport.call("workspace.posture", api.Page(), api.Posture)
 
+    def rotate_keys(self, *, destroy_old: bool = False, dry_run: bool = False) -> api.Done:
+        """Wrap every key under a new key-encryption key; no object is touched.
+
+        Args:
+            destroy_old: Destroy the old ones: backups made before cannot be read any more.
+            dry_run: Check only.
+        """
+        return self._transport.call(
+            "workspace.rotate-keys",
+            api.RotateKeys(destroy_old=destroy_old),
+            api.Done,
+            dry_run=dry_run,
+        )
+
     def backup(self) -> Iterator[bytes]:
         """Yield an encrypted backup; it holds no key."""
         return self._transport.download("workspace.backup", api.Page())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from vallum.audit import FileAnchor, Log, LogKeys, Publisher, Refusals, Tiles
+from vallum.audit import Anchor, FileAnchor, Log, LogKeys, Publisher, Refusals, Tiles
 from vallum.base import (
     Clock,
     ConflictError,
@@ -40,6 +40,7 @@ from vallum.schema import (
     Workspace,
 )
 from vallum.store import Database, Objects, Records, open_backend
+from vallum.workspace.erasures import Erasures
 from vallum.workspace.house import House
 from vallum.workspace.intent import settle_all
 from vallum.workspace.kernel import Kernel
@@ -82,7 +83,7 @@ def exists(places: Places) -> bool:
     return (places.keys / "workspace.json").exists()
 
 
-class _Sealed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Sealed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What opens a workspace, beside the keys: never in the data folder."""
 
     workspace_id: str
@@ -124,8 +125,8 @@ def create(
     provider = FileKeyProvider.create(places.keys, passphrase=passphrase)
     workspace_id = str(new_id("ws"))
     keyring, wrapped = Keyring.create(provider, workspace_id)
-    sealed = _Sealed(workspace_id=workspace_id, name=name, wrapped=wrapped)
-    house = _assemble(places, sealed, provider, keyring, used)
+    sealed = Sealed(workspace_id=workspace_id, name=name, wrapped=wrapped)
+    house = assemble(places, sealed, provider, keyring, used)
     house.database.migrate()
     token = _first_rows(house, name=name, owner=owner)
     write_atomic(places.owner_key, token.reveal() + b"\n")
@@ -192,27 +193,44 @@ def opened(
         raise InputError(
             f"`{places.data}` holds no workspace", code="workspace.none", hint="vallum up makes one"
         )
-    with _locked(places.keys / "lock"):
-        try:
-            data = (places.keys / "workspace.json").read_bytes()
-            sealed = msgspec.json.decode(data, type=_Sealed)
-        except (OSError, msgspec.DecodeError) as error:
-            raise IntegrityError("workspace.json is damaged", code="workspace.file") from error
-        provider = FileKeyProvider.open(places.keys, passphrase=passphrase)
-        keyring = Keyring.open(provider, sealed.wrapped, sealed.workspace_id)
+    with locked(places.keys / "lock"):
+        sealed, provider, keyring = open_keys(places, passphrase=passphrase)
         used = SystemClock() if clock is None else clock
-        house = _assemble(places, sealed, provider, keyring, used)
+        house = assemble(places, sealed, provider, keyring, used)
         try:
             house.database.migrate()
             house.publisher.check_anchors()
-            _check_owner(house)
+            check_owner(house)
             settle_all(house)
             yield Kernel(house, STEPS)
         finally:
             house.close()
 
 
-def _check_owner(house: House) -> None:
+def open_keys(
+    places: Places, *, passphrase: Secret | None
+) -> tuple[Sealed, FileKeyProvider, Keyring]:
+    """Open the keys beside the data folder.
+
+    Raises:
+        SealedError: They do not open.
+        IntegrityError: They are damaged.
+    """
+    try:
+        data = (places.keys / "workspace.json").read_bytes()
+        sealed = msgspec.json.decode(data, type=Sealed)
+    except (OSError, msgspec.DecodeError) as error:
+        raise IntegrityError("workspace.json is damaged", code="workspace.file") from error
+    provider = FileKeyProvider.open(places.keys, passphrase=passphrase)
+    return sealed, provider, Keyring.open(provider, sealed.wrapped, sealed.workspace_id)
+
+
+def anchor_of(places: Places) -> Anchor:
+    """Return the anchor beside the keys."""
+    return FileAnchor(places.anchor)
+
+
+def check_owner(house: House) -> None:
     """Refuse a database of another workspace, or one whose newest entry is not its state."""
     with house.database.snapshot() as snapshot:
         house.records.get(snapshot, "workspace", house.workspace_id, Workspace)
@@ -226,9 +244,16 @@ def _check_owner(house: House) -> None:
         )
 
 
-def _assemble(
-    places: Places, sealed: _Sealed, provider: FileKeyProvider, keyring: Keyring, clock: Clock
+def assemble(
+    places: Places,
+    sealed: Sealed,
+    provider: FileKeyProvider,
+    keyring: Keyring,
+    clock: Clock,
+    *,
+    anchored: bool = True,
 ) -> House:
+    """Put the parts together; without anchors only for a folder that nobody uses yet."""
     objects = places.data / "objects"
     if not places.objects_url:
         objects.mkdir(mode=0o700, exist_ok=True)
@@ -240,7 +265,12 @@ def _assemble(
         database, records, LogKeys(keyring), clock=clock, origin=f"vallum/{sealed.workspace_id}"
     )
     tiles = Tiles(places.data / "log")
-    anchors = (FileAnchor(places.anchor),)
+    anchors = (anchor_of(places),) if anchored else ()
+
+    def reseal(wrapped: WrappedKey) -> None:
+        renewed = msgspec.structs.replace(sealed, wrapped=wrapped)
+        write_atomic(places.keys / "workspace.json", msgspec.json.encode(renewed))
+
     return House(
         folder=places.data,
         workspace_id=sealed.workspace_id,
@@ -258,11 +288,18 @@ def _assemble(
         authenticator=Authenticator(keyring.derive(Purpose.CREDENTIAL), Throttle(clock.monotonic)),
         open_runner=BubblewrapRunner.open,
         clock=clock,
+        erasures=Erasures(places.keys / "erased"),
+        reseal=reseal,
     )
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold a workspace alone.
+
+    Raises:
+        ConflictError: Another process does.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from vallum.audit import Anchor, Log, Publisher, Refusals, Tiles
 from vallum.base import Clock, Secret
-from vallum.crypto import KeyProvider, Keyring, Purpose, SigningKey, derive
+from vallum.crypto import KeyProvider, Keyring, Purpose, SigningKey, WrappedKey, derive
 from vallum.identity import Authenticator
 from vallum.sandbox import BubblewrapRunner
 from vallum.store import Database, Objects, Records
+from vallum.workspace.erasures import Erasures
 
 
 @dataclass(slots=True)
@@ -19,6 +20,8 @@ class House:
     Attributes:
         folder: Data folder; nothing secret is in it in the clear.
         workspace_id: Root of every scope chain.
+        erasures: What was deleted, beside the keys.
+        reseal: Stores the workspace key as the newest key-encryption key wraps it.
         scoring_base: Address of the gateway; empty while none serves.
     """
 
@@ -38,6 +41,8 @@ class House:
     authenticator: Authenticator
     open_runner: Callable[[], BubblewrapRunner]
     clock: Clock
+    erasures: Erasures
+    reseal: Callable[[WrappedKey], None]
     scoring_base: str = ""
     _runner: list[BubblewrapRunner] = field(default_factory=list)
 

@@ -299,6 +299,7 @@ class Kernel:
             visible=may,
             rules=rules,
             asks=asks,
+            dry_run=call.dry_run,
         )
         return act, decision
 

@@ -53,6 +53,7 @@ class Act:
     visible: Callable[[str, Resource], bool]
     rules: Rules
     asks: tuple[Ask, ...]
+    dry_run: bool = False  # everything is rolled back: no effect outside the transaction
     changes: list[Change] = field(default_factory=list)
     evidence: list[Evidence] = field(default_factory=list)
     details: dict[str, object] = field(default_factory=dict)

@@ -81,9 +81,27 @@ def publish(
         parent_id=version.asset_id,
         name=str(version.version),
     )
-    act.put("wrapped-key", wrapped, on=on, parent_id=version.id)
+    put_key(act, wrapped, on=on)
     for one in evidence:
         act.leave(one, on=on)
+
+
+def put_key(act: Act, row: WrappedDataKey, *, on: str) -> None:
+    """Store a data key that was wrapped before the transaction, under the newest generation.
+
+    Raises:
+        SealedError: The generation that wrapped it was destroyed meanwhile: nothing is published
+            that could not be read again.
+    """
+    house = act.house
+    wrapped = msgspec.convert(row.wrapped, WrappedKey)
+    renewed = house.keyring.rewrap(wrapped, row.id, CONTENT)
+    act.put(
+        "wrapped-key",
+        msgspec.structs.replace(row, wrapped=msgspec.to_builtins(renewed)),
+        on=on,
+        parent_id=row.id,
+    )
 
 
 def content_chunks(holder: Act | Work, version: AssetVersion, part: Part) -> Iterator[bytes]:
@@ -166,6 +184,8 @@ def delete_version(act: Act, kind: str, args: api.Named) -> api.Done:
             act.after_commit.append(lambda part=part: act.house.objects.discard(part))  # type: ignore[misc]  # default binds the loop variable
     if asset is not None:
         act.remove(kind, asset.id, on=asset.id)
+    erased = [version.id for version in doomed]
+    act.after_commit.append(lambda: act.house.erasures.add(erased))
     return api.Done(
         id=doomed[0].id if asset is None else asset.id,
         text=f"deleted {len(doomed)} version(s); their keys are destroyed",

@@ -9,10 +9,10 @@ from vallum.server.openapi import body_type, document
 from vallum.workspace.kernel import Kernel
 from vallum.workspace.steps.table import STEPS
 
-INNER = {"job.claim", "job.finish"}
+INNER = {"job.claim", "job.finish", "workspace.accept-rollback"}
 
 
-def test_every_route_is_a_step_and_every_step_but_the_workers_is_a_route() -> None:
+def test_every_route_is_a_step_and_every_step_but_the_inner_ones_is_a_route() -> None:
     routed = {route.step for route in ROUTES}
     named = {step.name for step in STEPS}
     assert routed == named - INNER

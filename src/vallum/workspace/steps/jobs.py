@@ -39,7 +39,7 @@ from vallum.schema import (
 from vallum.workspace.context import Context, ask
 from vallum.workspace.step import Act, Asks, Download, Effect, Length, Step, Work
 from vallum.workspace.steps.models import Registered, publish_model, register_files, tar_files
-from vallum.workspace.versions import CONTENT, content_chunks_of, stage
+from vallum.workspace.versions import CONTENT, content_chunks_of, put_key, stage
 
 MAX_CODE_BYTES = 64 * 1024 * 1024
 MAX_FILES = 256
@@ -136,7 +136,7 @@ def _act_submit(act: Act, args: api.JobSubmit, made: _Submitted) -> api.JobShown
         limits=args.limits,
         makers=tuple(sorted(makers)),
     )
-    act.put("wrapped-key", made.wrapped, on=workspace_id, parent_id=job.id)
+    put_key(act, made.wrapped, on=workspace_id)
     act.put("job", job, on=workspace_id, parent_id=workspace_id, name=job.name)
     return api.JobShown(job=job)
 

@@ -3,15 +3,27 @@
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+import msgspec
+
 from vallum.audit import export_chunks
 from vallum.base import InputError, RefusedError, new_id, timestamp
 from vallum.base.version import VERSION
+from vallum.crypto import WrappedKey
 from vallum.policy import Approval
-from vallum.schema import Ask, Caller, EntryKind, PrincipalKind, Session, api
+from vallum.schema import (
+    Ask,
+    Caller,
+    EntryKind,
+    PrincipalKind,
+    Session,
+    WrappedDataKey,
+    api,
+)
 from vallum.workspace.backup import backup_chunks
 from vallum.workspace.context import Context, ask
 from vallum.workspace.step import Act, Download, Effect, Length, Step, Work, on_workspace
 from vallum.workspace.steps.directory import issue
+from vallum.workspace.versions import CONTENT
 from vallum.workspace.views.posture import posture
 from vallum.workspace.views.verification import verify_everything
 
@@ -138,6 +150,38 @@ def _act_backup(act: Act, args: api.Page, chunks: Iterator[bytes]) -> Download:
     return Download(file_name="workspace-backup.tar", chunks=chunks)
 
 
+# -- the workspace's keys -----------------------------------------------------------------------
+
+
+def _act_rotate(act: Act, args: api.RotateKeys) -> api.Done:
+    """Wrap every data key, and the workspace key, under a new key-encryption key.
+
+    The new generation is durable before it is used, and an old one goes only once nothing refers
+    to it any more: a crash anywhere leaves every key readable.
+    """
+    house = act.house
+    rows = act.context.all("wrapped-key", WrappedDataKey)
+    generation = house.provider.generation if act.dry_run else house.provider.rotate()
+    for row in rows:
+        wrapped = msgspec.convert(row.wrapped, WrappedKey)
+        renewed = house.keyring.rewrap(wrapped, row.id, CONTENT)
+        made = msgspec.structs.replace(row, wrapped=msgspec.to_builtins(renewed))
+        act.put("wrapped-key", made, on=act.first_resource, parent_id=row.id)
+
+    def finish() -> None:
+        house.reseal(house.keyring.rewrap_workspace_key())
+        if args.destroy_old:
+            house.provider.destroy_older()
+
+    act.after_commit.append(finish)
+    act.details["rotation"] = {"generation": generation, "destroyed_old": args.destroy_old}
+    gone = "; backups made before cannot be read any more" if args.destroy_old else ""
+    return api.Done(
+        id=act.context.workspace_id,
+        text=f"{len(rows)} data key(s) are under key-encryption key {generation}{gone}",
+    )
+
+
 # -- approvals and sessions ---------------------------------------------------------------------
 
 
@@ -231,6 +275,8 @@ STEPS = (
          Effect.READ),
     Step("workspace.backup", api.Page, on_workspace("workspaces/backup/action"), _act_backup,
          Effect.READ, _LONG, _prepare_backup),
+    Step("workspace.rotate-keys", api.RotateKeys, on_workspace("workspaces/rotateKey/action"),
+         _act_rotate),
     Step("session.create", api.SessionCreate, _session_asks, _act_session),
     Step("approval.list", api.Page, on_workspace("approvals/read"), _act_approvals,
          Effect.READ),

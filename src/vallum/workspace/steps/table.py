@@ -11,6 +11,7 @@ from vallum.workspace.steps import (
     jobs,
     log,
     models,
+    rollback,
 )
 
 STEPS: tuple[Step, ...] = (
@@ -23,4 +24,5 @@ STEPS: tuple[Step, ...] = (
     *jobs.STEPS,
     *log.STEPS,
     *models.STEPS,
+    *rollback.STEPS,
 )
