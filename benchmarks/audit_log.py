@@ -14,9 +14,10 @@ import threading
 import time
 from pathlib import Path
 
-from vallum.audit import Log, LogKeys, inclusion_root, leaf_hash
+from vallum.audit import Log, LogKeys
 from vallum.audit.merkle import extend, inclusion_path, root_of
 from vallum.base import SystemClock, new_id
+from vallum.base.proofs import inclusion_root, leaf_hash
 from vallum.crypto import FileKeyProvider, Keyring
 from vallum.schema import Entry, EntryKind
 from vallum.store import Database, Records

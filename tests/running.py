@@ -80,9 +80,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Up]:
+def running(folder: Path, *, port: int = 0) -> Iterator[Up]:
     """Start `vallum up` in `folder` and stop it afterwards."""
-    port, gateway_port = free_port(), free_port()
+    port, gateway_port = port or free_port(), free_port()
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-m", "vallum.cli", "up", "--data", str(folder / "data"),

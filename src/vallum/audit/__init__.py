@@ -4,7 +4,6 @@ from vallum.audit.admission import AdmissionRefusal, Head, Logged, LogTransactio
 from vallum.audit.anchor import Anchor, FileAnchor
 from vallum.audit.export import export_chunks, verify_export
 from vallum.audit.log import Log, LogKeys
-from vallum.audit.merkle import inclusion_root, leaf_hash, verify_consistency
 from vallum.audit.note import Checkpoint, sign_checkpoint, verify_checkpoint
 from vallum.audit.publisher import Publisher
 from vallum.audit.refusals import Refusals
@@ -26,11 +25,8 @@ __all__ = [
     "Refusals",
     "Tiles",
     "export_chunks",
-    "inclusion_root",
-    "leaf_hash",
     "sign_checkpoint",
     "verify_checkpoint",
-    "verify_consistency",
     "verify_export",
     "verify_log",
 ]

@@ -17,10 +17,11 @@ from pathlib import Path
 import msgspec
 
 from vallum.audit.log import Log
-from vallum.audit.merkle import extend, leaf_hash, root_of
+from vallum.audit.merkle import extend, root_of
 from vallum.audit.note import MAX_NOTE_BYTES, Checkpoint, verify_checkpoint
 from vallum.audit.verify import LogReport
 from vallum.base import InputError, IntegrityError, canonical_json
+from vallum.base.proofs import leaf_hash
 from vallum.crypto import VerifyKey
 from vallum.schema import Record
 from vallum.store import Database

@@ -20,7 +20,7 @@ from vallum.audit.admission import (
     mint,
     refusal_of,
 )
-from vallum.audit.merkle import EMPTY_ROOT, HASH_BYTES, extend, leaf_hash, root_of
+from vallum.audit.merkle import EMPTY_ROOT, extend, root_of
 from vallum.audit.note import Checkpoint, sign_checkpoint
 from vallum.base import (
     Clock,
@@ -34,6 +34,7 @@ from vallum.base import (
     parse_timestamp,
     timestamp,
 )
+from vallum.base.proofs import HASH_BYTES, leaf_hash
 from vallum.crypto import Keyring, Purpose, SigningKey, VerifyKey, mac, seal, unseal, verify_mac
 from vallum.schema import Change, Decision, Entry, EntryKind
 from vallum.store import Database, Records, Snapshot, Transaction

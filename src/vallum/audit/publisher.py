@@ -12,12 +12,12 @@ from vallum.audit.merkle import (
     consistency_path,
     extend,
     inclusion_path,
-    leaf_hash,
     root_of,
 )
 from vallum.audit.note import Checkpoint, verify_checkpoint
 from vallum.audit.tiles import Tiles
 from vallum.base import IntegrityError
+from vallum.base.proofs import leaf_hash
 from vallum.store import Database, Snapshot
 from vallum.store.tables import checkpoints
 

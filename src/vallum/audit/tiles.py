@@ -9,8 +9,9 @@ Source: C2SP tlog-tiles specification.
 from collections.abc import Sequence
 from pathlib import Path
 
-from vallum.audit.merkle import HASH_BYTES, extend, root_of
+from vallum.audit.merkle import extend, root_of
 from vallum.base import IntegrityError, UnavailableError, write_atomic
+from vallum.base.proofs import HASH_BYTES
 
 WIDTH = 256
 _HEIGHT = 8  # 2**8 hashes a tile

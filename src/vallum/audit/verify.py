@@ -18,10 +18,11 @@ import sqlalchemy as sa
 
 from vallum.audit.anchor import Anchor
 from vallum.audit.log import Log
-from vallum.audit.merkle import extend, leaf_hash, root_of
+from vallum.audit.merkle import extend, root_of
 from vallum.audit.note import verify_checkpoint
 from vallum.audit.tiles import WIDTH, Tiles
 from vallum.base import IntegrityError, VallumError
+from vallum.base.proofs import leaf_hash
 from vallum.schema import Entry
 from vallum.schema.api import VerifyFinding
 from vallum.store import Snapshot

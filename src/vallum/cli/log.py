@@ -92,6 +92,29 @@ def audit_verify(
     )  # fmt: skip
 
 
+@audit.command("anchor")
+def audit_anchor(
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Trust the next log that answers.")
+    ] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Show what was last seen of the server's log. Example: vallum audit anchor."""
+    with SESSION.client() as client:
+        anchor = client.anchor
+        seen = None if anchor is None else anchor.read()
+        if anchor is not None and forget and not dry_run:
+            anchor.forget()
+    said: dict[str, object] = {
+        "size": 0 if seen is None else seen.size,
+        "origin": "" if seen is None else seen.origin,
+        "note": "" if seen is None else seen.note,
+        "forgotten": forget and not dry_run,
+    }
+    text = "nothing was seen of this server yet" if seen is None else seen.note
+    show("audit.anchor", said, text + ("forgotten\n" if said["forgotten"] else ""))
+
+
 @audit.command("export")
 def audit_export(output: Output = None) -> None:
     """Export for offline verification. Example: vallum audit export -o export.tar."""

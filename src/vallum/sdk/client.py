@@ -24,6 +24,7 @@ from vallum.sdk.access import (
     Roles,
     Workspace,
 )
+from vallum.sdk.anchor import ServerAnchor
 from vallum.sdk.dp import Dp
 from vallum.sdk.nouns import Data, Endpoints, Jobs, Models
 from vallum.sdk.transport import Transport
@@ -54,6 +55,11 @@ class Client:
     def url(self) -> str:
         """Return the address of the server."""
         return self._transport.url
+
+    @property
+    def anchor(self) -> ServerAnchor | None:
+        """Return what this client keeps of the server's log; None where that is switched off."""
+        return self._transport.anchor
 
     def score(self, uri: str, body: bytes, *, key: Secret | None = None) -> bytes:
         """Post a raw scoring request to `uri` with an endpoint's key; returns the raw answer."""

@@ -25,8 +25,9 @@ from vallum.base import (
     VallumError,
 )
 from vallum.schema import Record
-from vallum.schema.api import Problem
+from vallum.schema.api import Consistency, ConsistencyProof, Problem
 from vallum.schema.routes import PREFIX, ROUTES, Route
+from vallum.sdk.anchor import ServerAnchor
 
 R = TypeVar("R", bound=Record)
 
@@ -77,6 +78,7 @@ class Transport:
             )
         self.url = f"{parts.scheme}://{parts.netloc}"
         self._token = token
+        self.anchor = ServerAnchor.of(self.url, ca_file)
         # Never `verify=False`: a self-signed certificate is trusted by its own authority's file.
         context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -101,7 +103,40 @@ class Transport:
 
         Raises:
             VallumError: The server's problem, as the class that the server raised.
+            IntegrityError: Its log does not continue what this client saw last.
         """
+        self._check_log()
+        return self._call(step, arguments, reply, content=content, dry_run=dry_run)
+
+    def _check_log(self) -> None:
+        """Have the server prove that its log continues what this client saw last (G7)."""
+        if self.anchor is None or not self.anchor.due():
+            return
+        seen = self.anchor.read()
+        question = Consistency(old=1 if seen is None else seen.size, new=0)
+        try:
+            proof = self._call("audit.consistency", question, ConsistencyProof)
+        except InputError as error:
+            if error.code != "audit.sizes" or seen is None:
+                raise
+            raise IntegrityError(
+                f"do not trust this server: its log has fewer than the {seen.size} entries that"
+                " were seen here: it was rolled back",
+                code="sdk.rollback",
+                hint="ask its operator; after a restore that was announced:"
+                " vallum audit anchor --forget",
+            ) from error
+        self.anchor.advance(seen, proof)
+
+    def _call(
+        self,
+        step: str,
+        arguments: Record,
+        reply: type[R],
+        *,
+        content: BinaryIO | bytes | None = None,
+        dry_run: bool = False,
+    ) -> R:
         route = _ROUTES[step]
         try:
             response = self._client.send(self._request(route, arguments, content, dry_run))
@@ -118,6 +153,7 @@ class Transport:
 
     def download(self, step: str, arguments: Record) -> Iterator[bytes]:
         """Run a step that answers with content, chunk by chunk."""
+        self._check_log()
         request = self._request(_ROUTES[step], arguments, None, False)  # noqa: FBT003 - private
         try:
             response = self._client.send(request, stream=True)

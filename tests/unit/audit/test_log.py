@@ -23,13 +23,12 @@ from vallum.audit import (
     Refusals,
     Tiles,
     export_chunks,
-    inclusion_root,
     verify_checkpoint,
-    verify_consistency,
     verify_export,
     verify_log,
 )
 from vallum.base import IntegrityError, ManualClock, NotFoundError, RefusedError, new_id
+from vallum.base.proofs import inclusion_root, verify_consistency
 from vallum.crypto import FileKeyProvider, Keyring, SigningKey
 from vallum.schema import (
     Ask,

@@ -14,14 +14,12 @@ from vallum.audit.merkle import (
     extend,
     frontier_of,
     inclusion_path,
-    inclusion_root,
-    leaf_hash,
     root_of,
-    verify_consistency,
 )
 from vallum.audit.note import Checkpoint, sign_checkpoint, verify_checkpoint
 from vallum.audit.tiles import Tiles, tile_path
 from vallum.base import InputError, IntegrityError, Secret
+from vallum.base.proofs import inclusion_root, leaf_hash, verify_consistency
 from vallum.crypto import SigningKey
 
 

@@ -42,8 +42,7 @@ def archive(places: Places, tmp_path: Path) -> Path:
     with opened(places) as kernel:
         place = sign_in_owner(kernel, places)
         ingest(place)
-        made = back_up(place, tmp_path / "backup.tar")
-    return made
+        return back_up(place, tmp_path / "backup.tar")
 
 
 def lose(places: Places) -> None:
