@@ -80,13 +80,13 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *, port: int = 0) -> Iterator[Up]:
+def running(folder: Path, *, port: int = 0, arguments: tuple[str, ...] = ()) -> Iterator[Up]:
     """Start `vallum up` in `folder` and stop it afterwards."""
     port, gateway_port = port or free_port(), free_port()
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-m", "vallum.cli", "up", "--data", str(folder / "data"),
-             "--port", str(port), "--gateway-port", str(gateway_port)],
+             "--port", str(port), "--gateway-port", str(gateway_port), *arguments],
             stdout=log, stderr=log, env=dict(os.environ),
         )  # fmt: skip
         up = None

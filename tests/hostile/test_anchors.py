@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,16 @@ def test_a_client_refuses_a_server_whose_operator_rolled_everything_back(tmp_pat
             client(up).workspace.show()
         assert caught.value.code in {"sdk.rollback", "sdk.fork"}
         assert "do not trust this server" in caught.value.message
+
+
+def test_checkpoints_are_sent_elsewhere_on_a_timer(tmp_path: Path) -> None:
+    share = tmp_path / "share"
+    share.mkdir()
+    more = ("--checkpoint-sink", share.as_uri(), "--checkpoint-every", "1")
+    with running(tmp_path, arguments=more) as up:
+        ids = {one.id for one in up.owner.workspace.posture().findings}
+        assert "checkpoints.nowhere" not in ids
+        end = time.monotonic() + 20
+        while not (share / "newest.note").exists() and time.monotonic() < end:
+            time.sleep(0.1)
+    assert (share / "newest.note").read_text().startswith("vallum/ws-")

@@ -7,6 +7,7 @@ from vallum.audit.log import Log, LogKeys
 from vallum.audit.note import Checkpoint, sign_checkpoint, verify_checkpoint
 from vallum.audit.publisher import Publisher
 from vallum.audit.refusals import Refusals
+from vallum.audit.sink import Courier, Sink, open_sink
 from vallum.audit.tiles import Tiles
 from vallum.audit.verify import LogReport, verify_log
 
@@ -14,6 +15,7 @@ __all__ = [
     "AdmissionRefusal",
     "Anchor",
     "Checkpoint",
+    "Courier",
     "FileAnchor",
     "Head",
     "Log",
@@ -23,8 +25,10 @@ __all__ = [
     "Logged",
     "Publisher",
     "Refusals",
+    "Sink",
     "Tiles",
     "export_chunks",
+    "open_sink",
     "sign_checkpoint",
     "verify_checkpoint",
     "verify_export",

@@ -137,6 +137,11 @@ class Publisher:
             self._last, self._note = head, note
             return note
 
+    def published(self) -> tuple[int, str]:
+        """Return the size and note that this process published last; 0 and nothing before."""
+        with self._lock:
+            return (0, "") if self._last is None else (self._last.size, self._note)
+
     def newest_in(self, snap: Snapshot) -> str:
         """Return the newest published note; empty before the first."""
         return self._newest(snap)[1]

@@ -59,6 +59,17 @@ def up_command(
     passphrase_file: Annotated[
         Path | None, typer.Option(help="File with the passphrase of the keys.")
     ] = None,
+    checkpoint_sink: Annotated[
+        list[str] | None,
+        typer.Option(help="Send signed checkpoints there: file:///folder or https://…"),
+    ] = None,
+    checkpoint_every: Annotated[float, typer.Option(help="Seconds between them.")] = 60.0,
+    checkpoint_ca: Annotated[
+        Path | None, typer.Option(help="Certificate authority of the sink.")
+    ] = None,
+    checkpoint_token_file: Annotated[
+        Path | None, typer.Option(help="0600 file with the sink's bearer token.")
+    ] = None,
 ) -> None:
     """Serve a workspace; the first start makes one. Example: vallum up --data ./vallum-data."""
     from vallum.cli.up import up
@@ -71,6 +82,10 @@ def up_command(
             gateway_port=gateway_port,
             names=tuple(name or ()),
             passphrase_file=passphrase_file,
+            checkpoint_sinks=tuple(checkpoint_sink or ()),
+            checkpoint_every_s=checkpoint_every,
+            checkpoint_ca=checkpoint_ca,
+            checkpoint_token_file=checkpoint_token_file,
             json_output=SESSION.as_json,
         )
     )

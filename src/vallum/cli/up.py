@@ -8,6 +8,7 @@ import msgspec
 from vallum.base import InputError, Secret, UnavailableError
 from vallum.sdk import read_key_file
 
+DAY_S = 86_400.0
 FIRST = """\
 vallum: a new workspace. Its owner's key is in {owner} (read it once, keep it safe).
 vallum: keep {keys} out of every backup of {data}: it holds what opens them.
@@ -22,6 +23,10 @@ def up(
     gateway_port: int = 8444,
     names: tuple[str, ...] = (),
     passphrase_file: Path | None = None,
+    checkpoint_sinks: tuple[str, ...] = (),
+    checkpoint_every_s: float = 60.0,
+    checkpoint_ca: Path | None = None,
+    checkpoint_token_file: Path | None = None,
     json_output: bool = False,
 ) -> int:
     """Serve a workspace: API, gateway and worker, with TLS, on loopback by default.
@@ -33,6 +38,10 @@ def up(
         gateway_port: Of scoring.
         names: Further names for the certificate.
         passphrase_file: Holds the passphrase of the keys, if they have one.
+        checkpoint_sinks: Where signed checkpoints are sent: `file:///folder`, `https://…`.
+        checkpoint_every_s: How often.
+        checkpoint_ca: Certificate authority of the sinks.
+        checkpoint_token_file: 0600 file with what the sinks want as bearer.
         json_output: Print one JSON object when ready.
 
     Returns:
@@ -40,7 +49,7 @@ def up(
     """
     try:
         from vallum.server.control import Bind, run_control
-        from vallum.workspace.bootstrap import Places, create, exists
+        from vallum.workspace.bootstrap import Places, create, exists, open_courier
     except ImportError as error:
         raise UnavailableError(
             f"this installation has no server: `{error.name}` is missing",
@@ -52,6 +61,14 @@ def up(
             raise InputError(f"{number} is not a port", code="up.port")
     if port == gateway_port:
         raise InputError("API and gateway need two ports", code="up.port")
+    if not 1.0 <= checkpoint_every_s <= DAY_S:
+        raise InputError("checkpoints are sent every 1 to 86400 seconds", code="up.checkpoint")
+    courier = open_courier(
+        checkpoint_sinks,
+        every_s=checkpoint_every_s,
+        ca_file=checkpoint_ca,
+        token=None if checkpoint_token_file is None else read_key_file(checkpoint_token_file),
+    )
     places = Places.below(data)
     passphrase = None
     if passphrase_file is not None:
@@ -83,5 +100,5 @@ def up(
             )
         sys.stdout.flush()
 
-    run_control(places, bind, ready=ready, passphrase=passphrase)
+    run_control(places, bind, ready=ready, passphrase=passphrase, courier=courier)
     return 0

@@ -1,6 +1,5 @@
 """One HTTP exchange: TLS always off loopback, problems as the same error classes, bounds."""
 
-import ipaddress
 import ssl
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
@@ -24,6 +23,7 @@ from vallum.base import (
     UnavailableError,
     VallumError,
 )
+from vallum.base.hosts import is_loopback
 from vallum.schema import Record
 from vallum.schema.api import Consistency, ConsistencyProof, Problem
 from vallum.schema.routes import PREFIX, ROUTES, Route
@@ -70,7 +70,7 @@ class Transport:
                 code="sdk.url",
                 hint="write it as https://host:port",
             )
-        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
             raise InputError(
                 f"`{parts.hostname}` is not this machine, and http:// would send the key openly",
                 code="sdk.plain-http",
@@ -251,15 +251,6 @@ def _chunks(content: BinaryIO | None) -> Iterator[bytes]:
         return
     while chunk := content.read(CHUNK_BYTES):
         yield chunk
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _error_of(status: int, body: bytes, headers: Mapping[str, str]) -> VallumError:

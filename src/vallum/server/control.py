@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 import uvicorn
 
+from vallum.audit import Courier
 from vallum.base import InputError, Secret, VallumError
 from vallum.base.version import VERSION
 from vallum.sandbox import Process, spawn
@@ -107,6 +108,10 @@ class Control:
             target=self._tick, args=(serving,), name="checkpoints", daemon=True
         )
         timer.start()
+        if house.courier is not None:
+            threading.Thread(
+                target=self._deliver, args=(house.courier,), name="courier", daemon=True
+            ).start()
         tasks = [asyncio.create_task(inner.serve())]
         try:
             while not inner.started:  # noqa: ASYNC110 - uvicorn has a flag, no event
@@ -183,6 +188,13 @@ class Control:
         finally:
             os.close(reader)
 
+    def _deliver(self, courier: Courier) -> None:
+        """Send checkpoints elsewhere, beside everything else, until stopped."""
+        publisher = self._kernel.house.publisher
+        while not self._stop.wait(CHECKPOINT_S):
+            for name, code in courier.deliver(*publisher.published()):
+                _LOG.warning("a checkpoint was not taken", sink=name, code=code)
+
     def _tick(self, serving: Serving) -> None:
         """Publish checkpoints, flush counted refusals, charge lost bundles, until stopped."""
         house = self._kernel.house
@@ -201,14 +213,24 @@ def run_control(
     *,
     ready: Callable[[], None],
     passphrase: Secret | None = None,
+    courier: Courier | None = None,
     children: Sequence[str] = ("vallum.gateway", "vallum.worker"),
 ) -> None:
     """Open the workspace and serve until interrupted.
+
+    Args:
+        places: Where the workspace lives.
+        bind: Where to listen.
+        ready: Called once all doors answer.
+        passphrase: Of the keys.
+        courier: Takes checkpoints elsewhere.
+        children: Modules of the other doors.
 
     Raises:
         InputError: The address is not loopback and unsafe, or a port is taken.
     """
     with opened(places, passphrase=passphrase) as kernel:
+        kernel.house.courier = courier
         ensure_certificates(places, list(bind.hosts), kernel.house.clock)
         control = Control(kernel, places, bind)
         asyncio.run(control.serve(ready, started=children))

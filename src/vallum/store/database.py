@@ -5,7 +5,6 @@ SQLite (the default): WAL with `synchronous=FULL`, so that a commit that returne
 Why one lock is enough: docs/adr/0002-one-writer-lock.md.
 """
 
-import ipaddress
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from vallum.base import ConflictError, InputError, IntegrityError, UnavailableError, VallumError
+from vallum.base.hosts import is_loopback
 
 WAIT_S = 10
 """Seconds to wait for the writer lock, for a connection, or for the database to answer."""
@@ -237,12 +237,7 @@ def _is_local(url: URL) -> bool:
     host = url.query.get("host", url.host or "")
     if isinstance(host, tuple):
         return False
-    if not host or host.startswith("/") or host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return not host or host.startswith("/") or is_loopback(host)
 
 
 def _check_durability(connection: Connection) -> None:

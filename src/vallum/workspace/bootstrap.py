@@ -8,13 +8,23 @@ DATA.keys/     0700: key-encryption keys, anchor, owner's credential, certificat
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from vallum.audit import Anchor, FileAnchor, Log, LogKeys, Publisher, Refusals, Tiles
+from vallum.audit import (
+    Anchor,
+    Courier,
+    FileAnchor,
+    Log,
+    LogKeys,
+    Publisher,
+    Refusals,
+    Tiles,
+    open_sink,
+)
 from vallum.base import (
     Clock,
     ConflictError,
@@ -228,6 +238,24 @@ def open_keys(
 def anchor_of(places: Places) -> Anchor:
     """Return the anchor beside the keys."""
     return FileAnchor(places.anchor)
+
+
+def open_courier(
+    urls: Sequence[str],
+    *,
+    every_s: float,
+    ca_file: Path | None = None,
+    token: Secret | None = None,
+    clock: Clock | None = None,
+) -> Courier | None:
+    """Return what takes checkpoints to `urls`; None where there are none.
+
+    Raises:
+        InputError: An address is no sink.
+    """
+    sinks = [open_sink(url, ca_file=ca_file, token=token) for url in urls]
+    used = SystemClock() if clock is None else clock
+    return Courier(sinks, every_s=every_s, monotonic=used.monotonic) if sinks else None
 
 
 def check_owner(house: House) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vallum.audit import Anchor, Log, Publisher, Refusals, Tiles
+from vallum.audit import Anchor, Courier, Log, Publisher, Refusals, Tiles
 from vallum.base import Clock, Secret
 from vallum.crypto import KeyProvider, Keyring, Purpose, SigningKey, WrappedKey, derive
 from vallum.identity import Authenticator
@@ -23,6 +23,7 @@ class House:
         erasures: What was deleted, beside the keys.
         reseal: Stores the workspace key as the newest key-encryption key wraps it.
         scoring_base: Address of the gateway; empty while none serves.
+        courier: Takes checkpoints elsewhere, where that is asked for.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class House:
     erasures: Erasures
     reseal: Callable[[WrappedKey], None]
     scoring_base: str = ""
+    courier: Courier | None = None
     _runner: list[BubblewrapRunner] = field(default_factory=list)
 
     @property

@@ -3,6 +3,7 @@
 from vallum.schema import Credential, Deployment, PrincipalKind, Verdict, api
 from vallum.workspace.step import Act
 
+LATE_S = 60.0
 WANTED = ("scan", "signature", "evasion", "membership")
 
 
@@ -50,6 +51,27 @@ def posture(act: Act) -> api.Posture:
                     resource=credential.id,
                 )
             )
+    courier = act.house.courier
+    if courier is None:
+        findings.append(
+            api.PostureFinding(
+                id="checkpoints.nowhere",
+                severity="low",
+                message="checkpoints are kept on this machine only",
+                fix="vallum up --checkpoint-sink https://…, or file:///mnt/share",
+            )
+        )
+    else:
+        findings.extend(
+            api.PostureFinding(
+                id="checkpoints.late",
+                severity="high",
+                message=f"`{name}` has taken no checkpoint for {late_s:.0f} s",
+                fix="mend the sink: what it lacks is sent as soon as it answers",
+            )
+            for name, late_s in courier.late()
+            if late_s >= LATE_S
+        )
     people = [
         one
         for one in act.rules.authority.principals.values()
