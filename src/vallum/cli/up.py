@@ -79,8 +79,9 @@ def up(
         sys.stderr.write(FIRST.format(owner=places.owner_key, keys=places.keys, data=places.data))
     bind = Bind(host=host, port=port, gateway_port=gateway_port, names=names)
 
-    def ready() -> None:
+    def ready(claimed: bool) -> None:
         url = f"https://{host}:{port}"
+        claim = "" if claimed else f"{url}/claim"
         if json_output:
             said = {
                 "schema": "vallum.up/1",
@@ -90,6 +91,7 @@ def up(
                 "owner_key": str(places.owner_key),
                 "data": str(places.data),
                 "first": first,
+                "claim": claim,
             }
             sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
         else:
@@ -98,6 +100,8 @@ def up(
                 f"  export VALLUM_URL={url} VALLUM_CA={places.keys}/ca.pem"
                 f" VALLUM_TOKEN_FILE={places.owner_key}\n"
             )
+            if claim:
+                sys.stdout.write(f"  claim it at {claim} with the code in {places.owner_key}\n")
         sys.stdout.flush()
 
     run_control(places, bind, ready=ready, passphrase=passphrase, courier=courier)

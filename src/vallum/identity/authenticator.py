@@ -4,7 +4,7 @@ What must hold, in this order (all wrong answers cost the same work):
 1. the (account, source) pair is not locked out;
 2. the token has the form and its credential exists;
 3. the keyed hash of the secret equals the stored one, in constant time;
-4. the credential is neither revoked nor expired;
+4. the credential is neither revoked nor expired, nor is the one that a session was opened with;
 5. its principal exists and is not disabled.
 """
 
@@ -90,7 +90,7 @@ class Authenticator:
             presented is None
             or credential is None
             or not equal
-            or not _in_force(credential, now)
+            or not _in_force(credential, directory, now)
             or principal is None
             or principal.disabled
         ):
@@ -121,7 +121,11 @@ def with_secret(credential: Credential, *, key: Secret, secret: Secret) -> Crede
     return msgspec.structs.replace(credential, secret_hash=hashed)
 
 
-def _in_force(credential: Credential, now: datetime) -> bool:
+def _in_force(credential: Credential, directory: Directory, now: datetime) -> bool:
     if credential.revoked_at:
         return False
+    if credential.made_with:
+        origin = directory.credentials.get(credential.made_with)
+        if origin is None or origin.made_with or not _in_force(origin, directory, now):
+            return False
     return not credential.expires_at or now < parse_timestamp(credential.expires_at)

@@ -11,6 +11,8 @@ class Workspace(Record, frozen=True):
     id: str
     name: str
     created_at: str
+    claimed_at: str = ""
+    claimed_by: str = ""
 
 
 class Part(Record, frozen=True):
@@ -195,3 +197,4 @@ class Credential(Record, frozen=True):
     scope: str = ""
     endpoint_id: str = ""  # an endpoint's key: good for scoring there and nothing else
     kind: str = "api-key"  # or `console`, `token`: how a caller who presents it is seen
+    made_with: str = ""  # the credential that a session was opened with: it ends with that one

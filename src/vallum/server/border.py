@@ -82,7 +82,9 @@ class Border:
             if message["type"] == "http.response.start":
                 started = True
                 kept = [pair for pair in message["headers"] if pair[0] != b"server"]
-                message["headers"] = [*kept, *_HEADERS, (b"x-request-id", request_id.encode())]
+                own = {name for name, _ in kept}  # the console's pages are stricter in part
+                ours = [pair for pair in _HEADERS if pair[0] not in own]
+                message["headers"] = [*kept, *ours, (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:

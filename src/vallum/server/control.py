@@ -27,6 +27,7 @@ from vallum.server.internal import make_internal
 from vallum.workspace.bootstrap import Places, ensure_certificates, opened
 from vallum.workspace.kernel import Kernel
 from vallum.workspace.serving import Serving
+from vallum.workspace.steps.claim import claimed
 
 _LOG = structlog.get_logger("vallum.control")
 CHECKPOINT_S = 0.9  # merge delay at most 1 s
@@ -79,8 +80,13 @@ class Control:
         self._stop = threading.Event()
         self._children: list[Process] = []
 
-    async def serve(self, ready: Callable[[], None], *, started: Sequence[str] = ()) -> None:
-        """Serve until a signal arrives; `ready` is called once all doors answer."""
+    async def serve(self, ready: Callable[[bool], None], *, started: Sequence[str] = ()) -> None:
+        """Serve until a signal arrives.
+
+        Args:
+            ready: Called once all doors answer, with whether the workspace is claimed.
+            started: Modules of the other doors.
+        """
         house = self._kernel.house
         serving = Serving(self._kernel)
         self._kernel.set_barrier(serving.barrier)
@@ -128,7 +134,7 @@ class Control:
                         hint="choose another with --port",
                     )
                 await asyncio.sleep(0.01)
-            ready()
+            ready(claimed(house))
             await tasks[-1]
         finally:
             for child in reversed(self._children):
@@ -211,7 +217,7 @@ def run_control(
     places: Places,
     bind: Bind,
     *,
-    ready: Callable[[], None],
+    ready: Callable[[bool], None],
     passphrase: Secret | None = None,
     courier: Courier | None = None,
     children: Sequence[str] = ("vallum.gateway", "vallum.worker"),
@@ -221,7 +227,7 @@ def run_control(
     Args:
         places: Where the workspace lives.
         bind: Where to listen.
-        ready: Called once all doors answer.
+        ready: Called once all doors answer, with whether the workspace is claimed.
         passphrase: Of the keys.
         courier: Takes checkpoints elsewhere.
         children: Modules of the other doors.

@@ -86,6 +86,15 @@ class Kernel:
         if step is None or step.arguments is not arguments:
             raise RuntimeError(f"no step {name} takes {arguments.__name__}")
 
+    def require_known(self, name: str) -> None:
+        """Check that a page names a step that exists (G2).
+
+        Raises:
+            RuntimeError: It does not; the process must not start.
+        """
+        if name not in self._steps:
+            raise RuntimeError(f"there is no step {name}")
+
     def set_barrier(self, barrier: Callable[[int], None]) -> None:
         """Wait with `barrier` until every gateway has acknowledged a generation."""
         self._barrier = barrier

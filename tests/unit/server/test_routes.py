@@ -9,7 +9,7 @@ from vallum.server.openapi import body_type, document
 from vallum.workspace.kernel import Kernel
 from vallum.workspace.steps.table import STEPS
 
-INNER = {"job.claim", "job.finish", "workspace.accept-rollback"}
+INNER = {"job.claim", "job.finish", "workspace.accept-rollback", "workspace.claim"}
 
 
 def test_every_route_is_a_step_and_every_step_but_the_inner_ones_is_a_route() -> None:

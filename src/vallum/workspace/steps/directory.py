@@ -148,6 +148,7 @@ def issue(
     scope: str = "",
     endpoint_id: str = "",
     kind: str = Session.API_KEY.value,
+    made_with: str = "",
 ) -> api.Shown:
     """Make a key for `owner` and return it for the one time that it is shown."""
     identity = str(new_id("key"))
@@ -164,6 +165,7 @@ def issue(
             scope=scope,
             endpoint_id=endpoint_id,
             kind=kind,
+            made_with=made_with,
         ),
         key=act.house.credential_key(),
         secret=secret,

@@ -198,6 +198,8 @@ def _act_session(act: Act, args: api.SessionCreate) -> api.Shown:
         raise RefusedError("only a person opens an interactive session", code="session.person")
     if act.caller.key_actions or act.caller.key_scope:
         raise RefusedError("a narrowed key opens no session", code="session.narrowed")
+    if act.caller.session is Session.CONSOLE:
+        raise RefusedError("a session opens no further one", code="session.session")
     if not 0 < args.minutes <= MAX_SESSION_MINUTES:
         raise InputError(f"minutes are 1 to {MAX_SESSION_MINUTES}", code="session.minutes")
     return issue(
@@ -206,6 +208,7 @@ def _act_session(act: Act, args: api.SessionCreate) -> api.Shown:
         name="session",
         expires_at=timestamp(act.now + timedelta(minutes=args.minutes)),
         kind=Session.CONSOLE.value,
+        made_with=act.caller.credential_id,
     )
 
 

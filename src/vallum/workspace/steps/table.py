@@ -3,6 +3,7 @@
 from vallum.workspace.step import Step
 from vallum.workspace.steps import (
     access,
+    claim,
     connections,
     data,
     directory,
@@ -16,6 +17,7 @@ from vallum.workspace.steps import (
 
 STEPS: tuple[Step, ...] = (
     *access.STEPS,
+    *claim.STEPS,
     *connections.STEPS,
     *data.STEPS,
     *directory.STEPS,

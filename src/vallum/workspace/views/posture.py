@@ -47,7 +47,8 @@ def posture(act: Act) -> api.Posture:
                     id="credential.no-expiry",
                     severity="low",
                     message=f"key `{credential.name}` never expires",
-                    fix=f"vallum key rotate {credential.id} --expires-at …",
+                    fix=f"make one that does: vallum key create NAME --expires-at …, then"
+                    f" vallum key revoke {credential.id}",
                     resource=credential.id,
                 )
             )
