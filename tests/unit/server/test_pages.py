@@ -7,6 +7,7 @@ from conftest_workspace import Place
 from litestar import Litestar
 
 from vallum.console import FORMS, PAGES
+from vallum.server.border import Receive, Scope, Send
 from vallum.server.pages import COOKIE, IDLE_S, Console
 from vallum.workspace.kernel import Kernel
 from vallum.workspace.steps.table import STEPS
@@ -28,7 +29,7 @@ async def _visit(place: Place) -> list[int]:
     now = [0.0]
     console = Console(place.kernel, anyio.CapacityLimiter(2), monotonic=lambda: now[0])
 
-    async def stamp(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+    async def stamp(scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"] = {**scope.get("state", {}), "request_id": "req"}
         await app(scope, receive, send)
 
