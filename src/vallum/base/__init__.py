@@ -1,6 +1,6 @@
 """Ground floor: errors, ids, digests, time, bounds, atomic files, canonical JSON, permits."""
 
-from vallum.base.atomic import sync_folder, write_atomic
+from vallum.base.atomic import sync_folder, write_atomic, write_chunks_atomic
 from vallum.base.canonical import canonical_json
 from vallum.base.clock import Clock, ManualClock, SystemClock, parse_timestamp, timestamp
 from vallum.base.errors import (
@@ -50,4 +50,5 @@ __all__ = [
     "sync_folder",
     "timestamp",
     "write_atomic",
+    "write_chunks_atomic",
 ]

@@ -1,6 +1,8 @@
-"""The command tree. Nouns are loaded when they are used: `vallum --help` stays fast."""
+"""The command tree, and the one border where errors become exit codes."""
 
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +11,12 @@ import typer
 from vallum.base import VallumError
 from vallum.cli import access, assets, log, offline, people, serving
 from vallum.cli.border import SESSION, report, say
+from vallum.cli.progress import DISPLAY
+from vallum.cli.usage import Nouns, arrange, usage_error
 
 app = typer.Typer(
     name="vallum",
+    cls=Nouns,
     help="A security layer for machine learning that you host yourself.",
     no_args_is_help=True,
     add_completion=False,
@@ -22,7 +27,7 @@ for noun in (
     assets.data, assets.model, serving.endpoint, serving.job, access.role, access.connection,
     people.group, people.identity, people.key, people.approval, log.audit, log.workspace,
 ):  # fmt: skip
-    app.add_typer(noun)
+    app.add_typer(noun, cls=Nouns)
 offline.register(app)
 log.register(app)
 
@@ -44,7 +49,8 @@ def options(
     SESSION.url = url
     SESSION.token_file = token_file
     SESSION.ca_file = ca
-    SESSION.as_json = json_output
+    SESSION.as_json = DISPLAY.quiet = json_output
+    SESSION.dry_run = False
 
 
 @app.command("up")
@@ -87,24 +93,35 @@ def demo_command(
     raise typer.Exit(demo(keep=keep, json_output=SESSION.as_json, serve=serve))
 
 
-def main() -> None:
-    """Run a command; the one border where errors become exit codes."""
-    import os
+arrange(app)
 
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code; the one border where errors become exit codes."""
     # `--json` may stand anywhere: it means the same before and after the command.
-    arguments = sys.argv[1:]
-    if "--json" in arguments and "--" not in arguments:
-        arguments = ["--json", *(one for one in arguments if one != "--json")]
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    SESSION.as_json = "--json" in arguments[:end]  # known before the rest is understood
+    given = [one for one in arguments[:end] if one != "--json"]
+    given = [*(["--json"] if SESSION.as_json else []), *given, *arguments[end:]]
     try:
-        app(args=arguments)  # usage errors exit with 2 by themselves
+        done = app(args=given, prog_name="vallum", standalone_mode=False)
+        return done if isinstance(done, int) else 0
+    except typer.TyperException as error:
+        return report(usage_error(error))
     except VallumError as error:
-        raise SystemExit(report(error)) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        return report(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
     except BrokenPipeError:
-        raise SystemExit(0) from None
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - nobody reads; exit quietly
+        return 0
     except Exception:
         if os.environ.get("VALLUM_DEBUG") == "1":
             raise
         say("internal error; set VALLUM_DEBUG=1 to see it")
-        raise SystemExit(4) from None
+        return 4
+
+
+def main() -> None:
+    """Run what the command line says."""
+    raise SystemExit(run(sys.argv[1:]))

@@ -159,9 +159,10 @@ class Identities(Noun):
             "identity.disable", api.Named(name=name), api.Done, dry_run=dry_run
         )
 
-    def session(self, *, minutes: int = 15) -> api.Shown:
+    def session(self, *, minutes: int = 15, dry_run: bool = False) -> api.Shown:
         """Open an interactive session: approvals need one."""
-        return self._transport.call("session.create", api.SessionCreate(minutes=minutes), api.Shown)
+        arguments = api.SessionCreate(minutes=minutes)
+        return self._transport.call("session.create", arguments, api.Shown, dry_run=dry_run)
 
 
 class Keys(Noun):

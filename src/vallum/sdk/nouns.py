@@ -349,9 +349,13 @@ class Jobs(Noun):
         """Return a job."""
         return self._transport.call("job.show", api.Named(name=name), api.JobShown).job
 
+    def stream(self, name: str) -> Iterator[bytes]:
+        """Yield a job's output chunk by chunk."""
+        return self._transport.download("job.logs", api.Named(name=name))
+
     def logs(self, name: str) -> bytes:
         """Return a job's output."""
-        return b"".join(self._transport.download("job.logs", api.Named(name=name)))
+        return b"".join(self.stream(name))
 
     def cancel(self, name: str, *, dry_run: bool = False) -> api.Done:
         """Cancel a job."""

@@ -1,8 +1,9 @@
 """One HTTP exchange: TLS always off loopback, problems as the same error classes, bounds."""
 
+import io
 import ipaddress
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -56,6 +57,7 @@ class Transport:
         *,
         ca_file: Path | None = None,
         timeout_s: float = 300.0,
+        transferred: Callable[[int], None] | None = None,
     ) -> None:
         """Check the address.
 
@@ -77,6 +79,7 @@ class Transport:
             )
         self.url = f"{parts.scheme}://{parts.netloc}"
         self._token = token
+        self._transferred = transferred
         # Never `verify=False`: a self-signed certificate is trusted by its own authority's file.
         context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -168,7 +171,8 @@ class Transport:
         body: bytes | Iterator[bytes] | None = None
         if route.upload:
             query = _query(values, route.arguments)
-            body = content if isinstance(content, bytes) else _chunks(content)
+            source = io.BytesIO(content) if isinstance(content, bytes) else content
+            body = _chunks(source, self._transferred)
             headers["content-type"] = "application/octet-stream"
         elif route.method in {"GET", "DELETE"}:
             query = _query(values, route.arguments)
@@ -210,11 +214,13 @@ def _query(values: Mapping[str, object], arguments: type[Record]) -> list[tuple[
     return out
 
 
-def _chunks(content: BinaryIO | None) -> Iterator[bytes]:
+def _chunks(content: BinaryIO | None, transferred: Callable[[int], None] | None) -> Iterator[bytes]:
     if content is None:
         return
     while chunk := content.read(CHUNK_BYTES):
         yield chunk
+        if transferred is not None:
+            transferred(len(chunk))
 
 
 def _is_loopback(host: str) -> bool:
