@@ -2,7 +2,14 @@
 
 from vallum.base.atomic import sync_folder, write_atomic, write_chunks_atomic
 from vallum.base.canonical import canonical_json
-from vallum.base.clock import Clock, ManualClock, SystemClock, parse_timestamp, timestamp
+from vallum.base.clock import (
+    Clock,
+    ManualClock,
+    SystemClock,
+    parse_timestamp,
+    stored_time,
+    timestamp,
+)
 from vallum.base.errors import (
     ConflictError,
     GateError,
@@ -47,6 +54,7 @@ __all__ = [
     "name_key",
     "new_id",
     "parse_timestamp",
+    "stored_time",
     "sync_folder",
     "timestamp",
     "write_atomic",

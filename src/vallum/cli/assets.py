@@ -1,5 +1,6 @@
 """`vallum data …` and `vallum model …`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -44,16 +45,19 @@ def _version(shown: api.VersionShown) -> str:
         f"{one.kind} {one.name}:{one.version}  {one.digest}",
         f"{one.label or 'unclassified'}, {size} bytes in {len(one.parts)} file(s), made {made}",
     ]
+    said: dict[str, None] = {}  # the newest of what was found again and again, oldest gate first
     for evidence in shown.evidence:
-        measures = ", ".join(f"{key} {value}" for key, value in evidence.measures.items())
-        lines.append(f"  {evidence.gate:<11} {evidence.verdict.value:<5} {measures}")
-    return "\n".join(lines)
+        measures = ", ".join(f"{key} {value}" for key, value in sorted(evidence.measures.items()))
+        line = f"  {evidence.gate:<11} {evidence.verdict.value:<5} {measures}".rstrip()
+        said.pop(line, None)
+        said[line] = None
+    return "\n".join([*lines, *said])
 
 
 @data.command("create")
 def data_create(
     name: Annotated[str, typer.Argument(help="Name of the data asset.")],
-    source: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines file.")],
+    source: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines file; - for stdin.")],
     format_: Annotated[str, typer.Option("--format", help="csv, parquet or jsonl.")] = "",
     label: Annotated[str, typer.Option(help="Raise the label that is suggested.")] = "",
     description: Annotated[str, typer.Option(help="For people.")] = "",
@@ -64,8 +68,9 @@ def data_create(
         progress("ingesting", total=size_of(source), unit="bytes") as advance,
         SESSION.client(advance) as client,
     ):
+        given = sys.stdin.buffer if str(source) == "-" else source
         shown = client.data.create(
-            name, source, format=format_, label=label, description=description, dry_run=dry_run
+            name, given, format=format_, label=label, description=description, dry_run=dry_run
         )
     show("data.create", shown, _version(shown))
 
@@ -198,10 +203,10 @@ def model_sign(
 
 
 @model.command("verify")
-def model_verify(name: Name, version: Version = None) -> None:
+def model_verify(name: Name, version: Version = None, dry_run: DryRun = False) -> None:
     """Check every byte and signature. Example: vallum model verify risk."""
     with progress("verifying"), SESSION.client() as client:
-        done = client.models.verify(name, version)
+        done = client.models.verify(name, version, dry_run=dry_run)
     show("model.verify", done, done.text)
 
 

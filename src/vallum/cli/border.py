@@ -65,6 +65,11 @@ def say(text: str) -> None:
     sys.stderr.write(f"vallum: {text}\n")
 
 
+def hint(text: str) -> None:
+    """Tell people on stderr what to type next."""
+    sys.stderr.write(f"hint: {text}\n")
+
+
 def show(command: str, record: Record | dict[str, object], text: str) -> None:
     """Print a result: `text` for people, or the record as one JSON object."""
     if SESSION.dry_run:
@@ -187,5 +192,5 @@ def report(error: VallumError) -> int:
         sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
     say(error.message)
     if error.hint:
-        sys.stderr.write(f"hint: {error.hint}\n")
+        hint(error.hint)
     return error.exit_code

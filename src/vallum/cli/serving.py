@@ -15,6 +15,7 @@ from vallum.cli.border import (
     check_content,
     check_output,
     content_out,
+    hint,
     read_file,
     say,
     show,
@@ -191,7 +192,8 @@ def job_submit(
             made = client.jobs.show(name)
     show("job.submit", api.JobShown(job=made), f"job {made.name} is {made.state.value}")
     if made.state is JobState.FAILED:
-        say(made.reason)
+        say(f"the job failed: {made.reason or f'exit code {made.exit_code}'}")
+        hint(f"vallum job logs {made.name}")
         raise typer.Exit(1)
 
 
@@ -210,9 +212,9 @@ def job_show(name: Name) -> None:
     """Show a job. Example: vallum job show fit."""
     with SESSION.client() as client:
         found = client.jobs.show(name)
-    text = f"job {found.name} is {found.state.value} {found.reason}\nlimits held: " + ", ".join(
-        found.enforced
-    )
+    text = f"job {found.name} is {found.state.value} {found.reason}".rstrip()
+    if found.enforced:
+        text += f"\nlimits held: {', '.join(found.enforced)}"
     show("job.show", api.JobShown(job=found), text)
 
 

@@ -62,7 +62,8 @@ class Transport:
         """Check the address.
 
         Raises:
-            InputError: `http://` to anything but this machine, or no address at all.
+            InputError: `http://` to anything but this machine, no address at all, or a
+                certificate authority that cannot be read.
         """
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
@@ -81,7 +82,14 @@ class Transport:
         self._token = token
         self._transferred = transferred
         # Never `verify=False`: a self-signed certificate is trusted by its own authority's file.
-        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+        try:
+            context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+        except (OSError, ssl.SSLError) as error:
+            raise InputError(
+                f"`{ca_file}` is not a readable certificate authority",
+                code="sdk.ca",
+                hint="pass --ca FILE, the ca.pem that `vallum up` wrote",
+            ) from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._client = httpx.Client(
             base_url=self.url,

@@ -46,7 +46,7 @@ def posture(act: Act) -> api.Posture:
                     id="credential.no-expiry",
                     severity="low",
                     message=f"key `{credential.name}` never expires",
-                    fix=f"vallum key rotate {credential.id} --expires-at …",
+                    fix=f"vallum key create … --expires-at …; vallum key revoke {credential.id}",
                     resource=credential.id,
                 )
             )
