@@ -59,6 +59,7 @@ def desk(up: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     code.mkdir()
     (code / "train.py").write_text(TRAIN)
     (code / "model.onnx").write_bytes(small_model(0.02))
+    (tmp_path / "theirs.onnx").write_bytes(small_model(0.03))
     secret = tmp_path / "lake.secret"
     secret.touch(mode=0o600)
     secret.write_text("the lake's secret\n")
