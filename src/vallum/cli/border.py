@@ -8,8 +8,7 @@ Rules of output:
 - content (a download, an export) goes to stdout, or to a file with `-o`; `--json` needs `-o` there;
 - a dry run says so on stderr, and prints what would be the result;
 - a secret is printed once, by the command that made it, or goes to a 0600 file with `-o`;
-- exit codes: 0 done, 1 findings or a gate failed, 2 usage, 3 refused, 4 unavailable or sealed,
-  5 integrity broken, 130 interrupted.
+- the exit codes are `EXIT_CODES`.
 """
 
 import os
@@ -24,6 +23,23 @@ from vallum.base import InputError, VallumError, write_atomic, write_chunks_atom
 from vallum.cli.progress import progress
 from vallum.schema import Record
 from vallum.sdk import DEFAULT_URL, Client, connect
+
+EXIT_CODES = {
+    0: "done",
+    1: "findings, or a gate failed",
+    2: "usage: the input is unusable, or there is no such thing",
+    3: "refused: no right, no evidence, or no valid credential",
+    4: "unavailable or sealed; nothing was changed",
+    5: "integrity broken: bytes, rows or history are not what was recorded",
+    130: "interrupted",
+}
+ENVIRONMENT = {
+    "VALLUM_CA": "file with the server's certificate authority; `--ca`",
+    "VALLUM_DEBUG": "`1` shows the trace of an internal error",
+    "VALLUM_TOKEN": "an API key; prefer a file, which other processes cannot read",
+    "VALLUM_TOKEN_FILE": "file with an API key, readable by you alone; `--token-file`",
+    "VALLUM_URL": "address of the server; `--url`; loopback on port 8443 if neither is given",
+}
 
 
 @dataclass(slots=True)
