@@ -18,17 +18,64 @@ as it was.
 import contextlib
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
+import pytest
+from running import Up, request, small_model, table
+
 from vallum.cli.app import run
 
 _TOKEN = re.compile(r"(\.\.\.|\{\w+=\.\.\.\})")
+
+
+PEOPLE = "name,email,zip,age,ill\n" + "".join(
+    f"Person {at},person{at}@example.org,{10115 + at % 4},{30 + at % 6},{at % 2}\n"
+    for at in range(60)
+)
+TRAIN = """\
+import pathlib, shutil
+print("training")
+shutil.copy("/code/model.onnx", "/out/model.onnx")
+"""
+
+
+def lay_out(folder: Path) -> None:
+    """Put the files into a folder that sessions and pages of the documentation name."""
+    (folder / "patients.csv").write_text(PEOPLE)
+    (folder / "numbers.csv").write_bytes(table(3))
+    (folder / "other-numbers.csv").write_bytes(table(4))
+    (folder / "model.onnx").write_bytes(small_model(0.01))  # not the one that is tested already
+    (folder / "theirs.onnx").write_bytes(small_model(0.03))
+    (folder / "evil.pkl").write_bytes(b"cos\nsystem\n(S'id'\ntR.")
+    (folder / "request.json").write_bytes(request([[1.0, 1.0, 1.0, 1.0]]))
+    (folder / "notes.txt").write_text("write to ana@example.org\n")
+    code = folder / "code"
+    code.mkdir()
+    (code / "train.py").write_text(TRAIN)
+    (code / "model.onnx").write_bytes(small_model(0.02))
+    secret = folder / "lake.secret"
+    secret.touch(mode=0o600)
+    secret.write_text("the lake's secret\n")
+
+
+def sit_down(up: Up, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go to a folder as the owner of the workspace, with `vallum` and `python` on the path."""
+    for name in [one for one in os.environ if one.startswith("VALLUM_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("VALLUM_URL", up.url)
+    monkeypatch.setenv("VALLUM_CA", str(up.ca))
+    monkeypatch.setenv("VALLUM_TOKEN_FILE", str(up.folder / "data.keys/owner.key"))
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(folder)
 
 
 @dataclass
@@ -45,16 +92,21 @@ class Command:
 
 def parse(path: Path) -> Iterator[Command]:
     """Yield the commands of a session file."""
+    return parse_text(path.read_text(), path.name)
+
+
+def parse_text(text: str, name: str) -> Iterator[Command]:
+    """Yield the commands of a session; `name` is for messages."""
     current: Command | None = None
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if line[:2] in {"$ ", "! "}:
             if current is not None:
                 yield current
-            current = Command(line[2:], f"{path.name}:{number}", fails=line[0] == "!")
+            current = Command(line[2:], f"{name}:{number}", fails=line[0] == "!")
         elif line.startswith("#") or (not line and (current is None or not current.stdout)):
             continue
         elif current is None:
-            raise AssertionError(f"{path.name}:{number}: output before a command")
+            raise AssertionError(f"{name}:{number}: output before a command")
         elif line.startswith("stderr: "):
             current.stderr.append(line.removeprefix("stderr: "))
         elif line.startswith("exit: "):
@@ -65,10 +117,10 @@ def parse(path: Path) -> Iterator[Command]:
         yield current
 
 
-def play(path: Path, *, state: Callable[[], object]) -> None:
+def play(commands: Iterable[Command], *, state: Callable[[], object]) -> None:
     """Run a session in the current folder; `state` tells what a dry run must not change."""
     known: dict[str, str] = {}
-    for command in parse(path):
+    for command in commands:
         line = Template(command.line).safe_substitute(known)
         before = state() if "--dry-run" in line else None
         code, out, err = execute(line)

@@ -381,7 +381,46 @@ def _remarks(path: Path) -> dict[str, str]:
     return {name: text.strip() for name, text in found if not text.startswith("noqa")}
 
 
+# -- index --------------------------------------------------------------------------------------
+
+FOLDERS = {
+    ".": "Overview",
+    "how-to": "How to",
+    "explain": "How it works",
+    "reference": "Reference",
+    "security": "Security",
+    "spec": "Formats",
+    "adr": "Decisions",
+}
+
+
+def index_page() -> str:
+    """Return index.md: every page of the documentation by its title."""
+    docs = ROOT / "docs"
+    titles: dict[str, str] = {}
+    for path in sorted(docs.rglob("*.md")):
+        name = path.relative_to(ROOT).as_posix()
+        if name != "docs/index.md":
+            titles[name] = path.read_text().partition("\n")[0].removeprefix("# ")
+    parts = []
+    for folder in sorted({Path(name).parent for name in titles}, key=_folder_order):
+        within = folder.relative_to("docs").as_posix()
+        here = [
+            f"- [{title}]({Path(name).relative_to('docs').as_posix()})"
+            for name, title in sorted(titles.items())
+            if Path(name).parent == folder
+        ]
+        parts += [[f"## {FOLDERS.get(within, within)}"], here]
+    return page("Documentation", *parts)
+
+
+def _folder_order(folder: Path) -> int:
+    within = folder.relative_to("docs").as_posix()
+    return list(FOLDERS).index(within) if within in FOLDERS else len(FOLDERS)
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "docs/index.md": index_page,
     "docs/reference/actions.md": reference.actions_page,
     "docs/reference/api.md": api_page,
     "docs/reference/bounds.md": bounds_page,

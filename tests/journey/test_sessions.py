@@ -1,15 +1,13 @@
 """Every command of the tree, in every form, against one running server: the *.session files."""
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer.core
 import typer.main
-from running import Up, prepare, request, running, small_model, table
-from sessions import parse, play
+from running import Up, prepare, running
+from sessions import lay_out, parse, play, sit_down
 
 from vallum.cli.app import app
 
@@ -20,15 +18,6 @@ ELSEWHERE = {
     "up": "tests/running.py starts it for every session",
     "demo": "tests/journey/test_demo.py",
 }
-PEOPLE = "name,email,zip,age,ill\n" + "".join(
-    f"Person {at},person{at}@example.org,{10115 + at % 4},{30 + at % 6},{at % 2}\n"
-    for at in range(60)
-)
-TRAIN = """\
-import pathlib, shutil
-print("training")
-shutil.copy("/code/model.onnx", "/out/model.onnx")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -39,31 +28,10 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 @pytest.fixture
-def desk(up: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the files that sessions name, as the owner of the workspace."""
-    for name in [one for one in os.environ if one.startswith("VALLUM_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("VALLUM_URL", up.url)
-    monkeypatch.setenv("VALLUM_CA", str(up.ca))
-    monkeypatch.setenv("VALLUM_TOKEN_FILE", str(up.folder / "data.keys/owner.key"))
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "patients.csv").write_text(PEOPLE)
-    (tmp_path / "numbers.csv").write_bytes(table(3))
-    (tmp_path / "model.onnx").write_bytes(small_model(0.01))  # not the one that is tested already
-    (tmp_path / "evil.pkl").write_bytes(b"cos\nsystem\n(S'id'\ntR.")
-    (tmp_path / "request.json").write_bytes(request([[1.0, 1.0, 1.0, 1.0]]))
-    (tmp_path / "notes.txt").write_text("write to ana@example.org\n")
-    code = tmp_path / "code"
-    code.mkdir()
-    (code / "train.py").write_text(TRAIN)
-    (code / "model.onnx").write_bytes(small_model(0.02))
-    (tmp_path / "theirs.onnx").write_bytes(small_model(0.03))
-    secret = tmp_path / "lake.secret"
-    secret.touch(mode=0o600)
-    secret.write_text("the lake's secret\n")
-    return tmp_path
+def desk(up: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder with the files that sessions name, as the owner of the workspace."""
+    lay_out(tmp_path)
+    sit_down(up, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("session", SESSIONS, ids=lambda one: one.stem)
@@ -73,7 +41,7 @@ def test_the_session_goes_as_written(session: Path, up: Up) -> None:
         """Every row and the rights in force; the log grows by the entry of the dry run itself."""
         return up.owner.workspace.verify().records, up.owner.workspace.show().generation
 
-    play(session, state=state)
+    play(parse(session), state=state)
 
 
 def commands() -> dict[str, typer.core.TyperCommand]:
