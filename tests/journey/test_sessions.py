@@ -34,6 +34,7 @@ def desk(up: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sit_down(up, tmp_path, monkeypatch)
 
 
+@pytest.mark.guarantee("G9")
 @pytest.mark.parametrize("session", SESSIONS, ids=lambda one: one.stem)
 @pytest.mark.usefixtures("desk")
 def test_the_session_goes_as_written(session: Path, up: Up) -> None:
