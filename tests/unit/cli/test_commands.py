@@ -1,6 +1,7 @@
 """Commands without a server: output, hints, exit codes; every command's help has an example."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -38,9 +39,19 @@ def commands() -> list[tuple[str, typer.core.TyperCommand]]:
 
 
 @pytest.mark.parametrize(("name", "command"), commands(), ids=lambda one: str(one)[:40])
-def test_every_help_text_has_an_example(name: str, command: typer.core.TyperCommand) -> None:
+def test_every_help_text_has_an_example_that_parses(
+    name: str, command: typer.core.TyperCommand
+) -> None:
     assert command.help is not None
-    assert f"Example: vallum {name}" in command.help or "Example: vallum --" in command.help, name
+    sentence, _, example = command.help.partition("\n\nExample: ")
+    assert sentence.endswith("."), "one sentence"
+    words = shlex.split(example)
+    assert words[0] == "vallum"
+    while words[1].startswith("--"):
+        del words[1:3]  # a global option and its value
+    assert words[1 : 1 + len(name.split())] == name.split()
+    # The example is one that the command understands: every option exists, nothing is missing.
+    command.make_context(name, words[1 + len(name.split()) :])
 
 
 def test_usage_errors_exit_with_2_and_say_what_is_wrong() -> None:
