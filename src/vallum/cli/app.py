@@ -32,6 +32,12 @@ offline.register(app)
 log.register(app)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        offline.version()
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     url: Annotated[str, typer.Option(help="Address of the server.", envvar="VALLUM_URL")] = "",
@@ -43,6 +49,9 @@ def options(
     ] = None,
     json_output: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on stdout.")
+    ] = False,
+    version: Annotated[  # noqa: ARG001 - its callback has done all
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """Set what every command shares. Example: vallum --json data list."""

@@ -98,6 +98,19 @@ def test_usage_errors_have_a_json_form(line: tuple[str, ...], message: str, hint
     }  # fmt: skip
 
 
+def test_no_option_takes_a_secret_itself() -> None:
+    """A file does, or the environment: arguments are open to everybody on the machine."""
+    words = {"secret", "token", "password", "passphrase", "credential"}
+    for name, command in commands():
+        for one in command.params:
+            if words & set(str(one.name).split("_")):
+                assert str(one.name).endswith("_file"), f"{name} {one.opts}"
+
+
+def test_the_version_is_an_option_too() -> None:
+    assert vallum("--version").stdout == vallum("version").stdout
+
+
 def test_help_groups_nouns_and_verbs() -> None:
     said = vallum("--help").stdout
     for panel in ("Start", "Without a workspace", "Assets", "People and rights", "The record"):

@@ -100,10 +100,10 @@ def _act_import(act: Act, args: api.RoleImport) -> api.RoleImported:
     differences = tuple(
         f"{one.kind.value}: {one.subject}: {one.text}" for one in report.differences
     )
+    for role in act.context.all("role", Role):
+        if role.name.casefold() == report.role.name.casefold():
+            raise ConflictError(f"role `{role.name}` exists already", code="role.exists")
     if not args.dry_run:
-        for role in act.context.all("role", Role):
-            if role.name.casefold() == report.role.name.casefold():
-                raise ConflictError(f"role `{role.name}` exists already", code="role.exists")
         act.refuse_escalation(AccessChange(roles=(report.role,)), ())
         _store_role(act, report.role)
     return api.RoleImported(role=report.role, differences=differences, dry_run=args.dry_run)
