@@ -121,8 +121,7 @@ def run(arguments: Sequence[str]) -> int:
         return report(error)
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - nobody reads; exit quietly
+    except SystemExit:  # typer's answer to a pipe that nobody reads any more: that is no failure
         return 0
     except Exception:
         if os.environ.get("VALLUM_DEBUG") == "1":
@@ -133,4 +132,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Run what the command line says."""
-    raise SystemExit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(code)

@@ -98,6 +98,22 @@ def test_usage_errors_have_a_json_form(line: tuple[str, ...], message: str, hint
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("line", ["--help", "version", "scan . --json"])
+def test_a_pipe_that_nobody_reads_is_no_failure(line: str, tmp_path: Path) -> None:
+    for at in range(200):
+        (tmp_path / f"{at}.json").write_text("{}")
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-m", "vallum.cli", *line.split()],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert process.stderr.read() == b""
+
+
 def test_no_option_takes_a_secret_itself() -> None:
     """A file does, or the environment: arguments are open to everybody on the machine."""
     words = {"secret", "token", "password", "passphrase", "credential"}
