@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import typer.core
 import typer.main
-from running import Up, prepare, running
+from running import Up, prepare, running, table
 from sessions import lay_out, parse, play, sit_down
 
+from vallum.base import Secret
 from vallum.cli.app import app
+from vallum.sdk import connect
 
 HERE = Path(__file__).parent
 SESSIONS = sorted(HERE.glob("*.session"))
@@ -93,3 +95,11 @@ def test_every_command_that_changes_something_has_a_dry_run() -> None:
     assert changes & set(tree), "no command has the name of its step"
     for name in sorted(changes & set(tree)):
         assert "--dry-run" in {option for one in tree[name].params for option in one.opts}, name
+
+
+def test_a_client_is_told_how_much_of_an_upload_was_sent(up: Up) -> None:
+    sent: list[int] = []
+    content = table(5)
+    with connect(up.url, token=Secret(up.token), ca_file=up.ca, transferred=sent.append) as client:
+        client.data.create("counted", content, format="csv")
+    assert sum(sent) == len(content)

@@ -19,7 +19,6 @@ app = typer.Typer(
     cls=Nouns,
     help="A security layer for machine learning that you host yourself.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

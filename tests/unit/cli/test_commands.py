@@ -123,6 +123,19 @@ def test_no_option_takes_a_secret_itself() -> None:
                 assert str(one.name).endswith("_file"), f"{name} {one.opts}"
 
 
+def test_the_shell_completes_nouns_and_verbs() -> None:
+    def completed(words: str, at: int) -> list[str]:
+        asked = {"_VALLUM_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(at)}
+        done = subprocess.run(
+            [sys.executable, "-m", "vallum.cli"],
+            check=True, capture_output=True, text=True, timeout=60, env={"PATH": "/bin", **asked},
+        )  # fmt: skip
+        return done.stdout.split()
+
+    assert completed("vallum mod", 1) == ["model"]
+    assert completed("vallum model re", 2) == ["register"]
+
+
 def test_the_version_is_an_option_too() -> None:
     assert vallum("--version").stdout == vallum("version").stdout
 
