@@ -29,6 +29,7 @@ CALL = b"(" + text("echo") + b"tR."
 P4 = b"\x80\x04"
 
 
+@pytest.mark.guarantee("G4")
 @pytest.mark.parametrize(
     "data",
     [
@@ -157,6 +158,7 @@ def test_no_allowed_name_is_a_known_gadget() -> None:
 NAME = st.from_regex(r"[a-z_]{1,8}(\.[a-z_]{1,8}){0,2}", fullmatch=True)
 
 
+@pytest.mark.guarantee("G4")
 @settings(max_examples=80)
 @given(NAME, NAME, st.binary(max_size=20))
 def test_no_name_off_the_list_ever_passes(module: str, name: str, rest: bytes) -> None:

@@ -189,6 +189,7 @@ def test_bad_tables_are_refused_and_leave_nothing(up: Up, what: str) -> None:
     assert up.owner.workspace.verify().findings == ()
 
 
+@pytest.mark.guarantee("G4")
 def test_a_model_that_can_run_code_is_quarantined_with_its_finding(up: Up) -> None:
     from vallum.base import GateError
 

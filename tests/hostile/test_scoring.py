@@ -151,6 +151,7 @@ def test_metrics_have_bounded_labels(serving: Up, key: str) -> None:
     assert "xxxx" not in answer.text
 
 
+@pytest.mark.guarantee("G6")
 def test_a_flipped_byte_in_a_stored_model_stops_its_next_deployment(serving: Up) -> None:
     """Last in this module's order does not matter: it deploys a model of its own."""
     from running import small_model

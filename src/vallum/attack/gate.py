@@ -75,7 +75,7 @@ def attack_tabular(
         raise InputError(
             f"the model takes {model.width} features, the data has {len(names)}",
             code="attack.features",
-            hint="name the model's columns with --features",
+            hint="name the model's columns with --feature, in order",
         )
     classes = _classes(members, others, label_column)
     inside = _arrays(members, names, label_column, classes)

@@ -74,7 +74,7 @@ def refusal_of(decision: Decision) -> VallumError:
         return RefusedError(
             f"evidence is missing: {shown}",
             code="policy.evidence",
-            hint="run the missing gates (`vallum model test`, `vallum model sign`) and try again",
+            hint="`vallum model test` and `sign` leave evidence, `vallum approval create` a yes",
         )
     action = decision.asks[0].action if decision.asks else ""
     who = decision.caller.name

@@ -1,8 +1,15 @@
 """Ground floor: errors, ids, digests, time, bounds, atomic files, canonical JSON, permits."""
 
-from vallum.base.atomic import sync_folder, write_atomic
+from vallum.base.atomic import sync_folder, write_atomic, write_chunks_atomic
 from vallum.base.canonical import canonical_json
-from vallum.base.clock import Clock, ManualClock, SystemClock, parse_timestamp, timestamp
+from vallum.base.clock import (
+    Clock,
+    ManualClock,
+    SystemClock,
+    parse_timestamp,
+    stored_time,
+    timestamp,
+)
 from vallum.base.errors import (
     ConflictError,
     GateError,
@@ -47,7 +54,9 @@ __all__ = [
     "name_key",
     "new_id",
     "parse_timestamp",
+    "stored_time",
     "sync_folder",
     "timestamp",
     "write_atomic",
+    "write_chunks_atomic",
 ]

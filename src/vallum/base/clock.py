@@ -62,3 +62,15 @@ def parse_timestamp(text: str) -> datetime:
         ValueError: Another form.
     """
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+
+
+def stored_time(text: str) -> str:
+    """Return an RFC 3339 time that a person wrote in the one form that is stored.
+
+    Raises:
+        ValueError: No time, or one without an offset.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without an offset")
+    return timestamp(moment)

@@ -1,6 +1,8 @@
-"""The command tree. Nouns are loaded when they are used: `vallum --help` stays fast."""
+"""The command tree, and the one border where errors become exit codes."""
 
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +11,14 @@ import typer
 from vallum.base import VallumError
 from vallum.cli import access, assets, dp, log, offline, people, serving
 from vallum.cli.border import SESSION, report, say
+from vallum.cli.progress import DISPLAY
+from vallum.cli.usage import Nouns, arrange, usage_error
 
 app = typer.Typer(
     name="vallum",
+    cls=Nouns,
     help="A security layer for machine learning that you host yourself.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -22,9 +26,15 @@ for noun in (
     assets.data, assets.model, dp.dp, serving.endpoint, serving.job, access.role, access.connection,
     people.group, people.identity, people.key, people.approval, log.audit, log.workspace,
 ):  # fmt: skip
-    app.add_typer(noun)
+    app.add_typer(noun, cls=Nouns)
 offline.register(app)
 log.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        offline.version()
+        raise typer.Exit
 
 
 @app.callback()
@@ -39,12 +49,16 @@ def options(
     json_output: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on stdout.")
     ] = False,
+    version: Annotated[  # noqa: ARG001 - its callback has done all
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Set what every command shares. Example: vallum --json data list."""
     SESSION.url = url
     SESSION.token_file = token_file
     SESSION.ca_file = ca
-    SESSION.as_json = json_output
+    SESSION.as_json = DISPLAY.quiet = json_output
+    SESSION.dry_run = False
 
 
 @app.command("up")
@@ -102,24 +116,39 @@ def demo_command(
     raise typer.Exit(demo(keep=keep, json_output=SESSION.as_json, serve=serve))
 
 
-def main() -> None:
-    """Run a command; the one border where errors become exit codes."""
-    import os
+arrange(app)
 
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code; the one border where errors become exit codes."""
     # `--json` may stand anywhere: it means the same before and after the command.
-    arguments = sys.argv[1:]
-    if "--json" in arguments and "--" not in arguments:
-        arguments = ["--json", *(one for one in arguments if one != "--json")]
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    SESSION.as_json = "--json" in arguments[:end]  # known before the rest is understood
+    given = [one for one in arguments[:end] if one != "--json"]
+    given = [*(["--json"] if SESSION.as_json else []), *given, *arguments[end:]]
     try:
-        app(args=arguments)  # usage errors exit with 2 by themselves
+        done = app(args=given, prog_name="vallum", standalone_mode=False)
+        return done if isinstance(done, int) else 0
+    except typer.TyperException as error:
+        return report(usage_error(error))
     except VallumError as error:
-        raise SystemExit(report(error)) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except BrokenPipeError:
-        raise SystemExit(0) from None
+        return report(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except SystemExit:  # typer's answer to a pipe that nobody reads any more: that is no failure
+        return 0
     except Exception:
         if os.environ.get("VALLUM_DEBUG") == "1":
             raise
         say("internal error; set VALLUM_DEBUG=1 to see it")
-        raise SystemExit(4) from None
+        return 4
+
+
+def main() -> None:
+    """Run what the command line says."""
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(code)

@@ -1,11 +1,13 @@
 """`vallum data …` and `vallum model …`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vallum.cli.border import SESSION, read_file, show, table, write_out
+from vallum.cli.border import SESSION, check_content, content_out, read_file, show, table
+from vallum.cli.progress import progress
 from vallum.schema import Asset, api
 
 data = typer.Typer(name="data", help="Data assets: ingest, protect, download, delete.",
@@ -15,7 +17,17 @@ model = typer.Typer(name="model", help="Models: register, test, sign, verify, de
 
 Name = Annotated[str, typer.Argument(help="Name, or NAME:VERSION.")]
 Version = Annotated[int | None, typer.Option("--version", help="Version; the newest if not given.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")]
+
+
+def _dry_run(dry_run: bool) -> bool:
+    SESSION.dry_run = dry_run  # `show` says it, for every command alike
+    return dry_run
+
+
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Check everything, change nothing.", callback=_dry_run),
+]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="File to write; - for stdout.")]
 
 
@@ -33,25 +45,32 @@ def _version(shown: api.VersionShown) -> str:
         f"{one.kind} {one.name}:{one.version}  {one.digest}",
         f"{one.label or 'unclassified'}, {size} bytes in {len(one.parts)} file(s), made {made}",
     ]
+    said: dict[str, None] = {}  # the newest of what was found again and again, oldest gate first
     for evidence in shown.evidence:
-        measures = ", ".join(f"{key} {value}" for key, value in evidence.measures.items())
-        lines.append(f"  {evidence.gate:<11} {evidence.verdict.value:<5} {measures}")
-    return "\n".join(lines)
+        measures = ", ".join(f"{key} {value}" for key, value in sorted(evidence.measures.items()))
+        line = f"  {evidence.gate:<11} {evidence.verdict.value:<5} {measures}".rstrip()
+        said.pop(line, None)
+        said[line] = None
+    return "\n".join([*lines, *said])
 
 
 @data.command("create")
 def data_create(
     name: Annotated[str, typer.Argument(help="Name of the data asset.")],
-    source: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines file.")],
+    source: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON lines file; - for stdin.")],
     format_: Annotated[str, typer.Option("--format", help="csv, parquet or jsonl.")] = "",
     label: Annotated[str, typer.Option(help="Raise the label that is suggested.")] = "",
     description: Annotated[str, typer.Option(help="For people.")] = "",
     dry_run: DryRun = False,
 ) -> None:
     """Ingest a table as a new version. Example: vallum data create patients patients.csv."""
-    with SESSION.client() as client:
+    with (
+        progress("ingesting", total=size_of(source), unit="bytes") as advance,
+        SESSION.client(advance) as client,
+    ):
+        given = sys.stdin.buffer if str(source) == "-" else source
         shown = client.data.create(
-            name, source, format=format_, label=label, description=description, dry_run=dry_run
+            name, given, format=format_, label=label, description=description, dry_run=dry_run
         )
     show("data.create", shown, _version(shown))
 
@@ -75,8 +94,9 @@ def data_show(name: Name, version: Version = None) -> None:
 @data.command("download")
 def data_download(name: Name, version: Version = None, output: Output = None) -> None:
     """Download a version. Example: vallum data download patients -o patients.csv."""
+    check_content(output)
     with SESSION.client() as client:
-        write_out(client.data.download(name, version), output)
+        content_out("data.download", client.data.stream(name, version), output)
 
 
 @data.command("protect")
@@ -93,7 +113,7 @@ def data_protect(
     dry_run: DryRun = False,
 ) -> None:
     """Make a protected version. Example: vallum data protect patients --k 5."""
-    with SESSION.client() as client:
+    with progress("protecting"), SESSION.client() as client:
         shown = client.data.protect(
             name, version=version, k=k, max_suppression=max_suppression, drop=drop or (),
             pseudonymise=pseudonymise or (), quasi_identifiers=qi or (),
@@ -107,10 +127,11 @@ def data_drift(
     name: Name,
     reference: Annotated[str, typer.Option(help="NAME:VERSION to compare with.")],
     version: Version = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Compare with a reference. Example: vallum data drift new --reference patients:1."""
-    with SESSION.client() as client:
-        shown = client.data.drift(name, reference=reference, version=version)
+    with progress("comparing"), SESSION.client() as client:
+        shown = client.data.drift(name, reference=reference, version=version, dry_run=dry_run)
     show("data.drift", shown, _version(shown))
 
 
@@ -132,7 +153,10 @@ def model_register(
     dry_run: DryRun = False,
 ) -> None:
     """Scan and register a version. Example: vallum model register risk model.onnx."""
-    with SESSION.client() as client:
+    with (
+        progress("registering", total=size_of(source), unit="bytes") as advance,
+        SESSION.client(advance) as client,
+    ):
         shown = client.models.register(
             name, source, label=label, lineage=lineage or (), description=description,
             dry_run=dry_run,
@@ -159,8 +183,9 @@ def model_show(name: Name, version: Version = None) -> None:
 @model.command("download")
 def model_download(name: Name, version: Version = None, output: Output = None) -> None:
     """Download as a tar archive. Example: vallum model download risk -o risk.tar."""
+    check_content(output)
     with SESSION.client() as client:
-        write_out(client.models.download(name, version), output)
+        content_out("model.download", client.models.stream(name, version), output)
 
 
 @model.command("sign")
@@ -178,10 +203,10 @@ def model_sign(
 
 
 @model.command("verify")
-def model_verify(name: Name, version: Version = None) -> None:
+def model_verify(name: Name, version: Version = None, dry_run: DryRun = False) -> None:
     """Check every byte and signature. Example: vallum model verify risk."""
-    with SESSION.client() as client:
-        done = client.models.verify(name, version)
+    with progress("verifying"), SESSION.client() as client:
+        done = client.models.verify(name, version, dry_run=dry_run)
     show("model.verify", done, done.text)
 
 
@@ -194,12 +219,13 @@ def model_test(
     feature: Annotated[list[str] | None, typer.Option(help="Column, in order.")] = None,
     budget_s: Annotated[int, typer.Option(help="Seconds to attack.")] = 20,
     version: Version = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Attack a version. Example: vallum model test r --data d:1 --holdout h --label-column y."""
-    with SESSION.client() as client:
+    with progress("attacking"), SESSION.client() as client:
         shown = client.models.test(
             name, version, data=data_name, holdout=holdout, label_column=label_column,
-            features=feature or (), budget_s=budget_s,
+            features=feature or (), budget_s=budget_s, dry_run=dry_run,
         )  # fmt: skip
     show("model.test", shown, _version(shown))
     gates = {"evasion", "membership"}
@@ -213,3 +239,13 @@ def model_delete(name: Name, version: Version = None, dry_run: DryRun = False) -
     with SESSION.client() as client:
         done = client.models.delete(name, version, dry_run=dry_run)
     show("model.delete", done, done.text)
+
+
+def size_of(source: Path) -> int | None:
+    """Return how many bytes an upload will have at least; None if nobody knows."""
+    try:
+        if source.is_dir():
+            return sum(one.stat().st_size for one in source.rglob("*") if one.is_file())
+        return source.stat().st_size
+    except OSError:
+        return None  # whatever is wrong is told by who reads it

@@ -1,24 +1,46 @@
 """How every command speaks: results on stdout, everything else on stderr, one way out.
 
 Rules of output:
-- the result, and nothing else, goes to stdout; `--json` prints one object there;
+- the result, and nothing else, goes to stdout; `--json` prints one object there, for an error
+  (usage errors too) one with the schema `vallum.error/1`; without `--json` an error leaves stdout
+  empty;
 - messages go to stderr, prefixed `vallum:`, with a `hint:` line where a command helps;
+- content (a download, an export) goes to stdout, or to a file with `-o`; `--json` needs `-o` there;
+- a dry run says so on stderr, and prints what would be the result;
 - a secret is printed once, by the command that made it, or goes to a 0600 file with `-o`;
-- exit codes: 0 done, 1 findings or a gate failed, 2 usage, 3 refused, 4 unavailable or sealed,
-  5 integrity broken, 130 interrupted.
+- the exit codes are `EXIT_CODES`.
 """
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from vallum.base import InputError, VallumError
+from vallum.base import InputError, VallumError, write_atomic, write_chunks_atomic
+from vallum.cli.progress import progress
 from vallum.schema import Record
 from vallum.sdk import DEFAULT_URL, Client, connect
+
+EXIT_CODES = {
+    0: "done",
+    1: "findings, or a gate failed",
+    2: "usage: the input is unusable, or there is no such thing",
+    3: "refused: no right, no evidence, or no valid credential",
+    4: "unavailable or sealed; nothing was changed",
+    5: "integrity broken: bytes, rows or history are not what was recorded",
+    130: "interrupted",
+}
+ENVIRONMENT = {
+    "VALLUM_CA": "file with the server's certificate authority; `--ca`",
+    "VALLUM_DEBUG": "`1` shows the trace of an internal error",
+    "VALLUM_STATE_DIR": "folder of what clients saw of each log; `off` keeps nothing",
+    "VALLUM_TOKEN": "an API key; prefer a file, which other processes cannot read",
+    "VALLUM_TOKEN_FILE": "file with an API key, readable by you alone; `--token-file`",
+    "VALLUM_URL": "address of the server; `--url`; loopback on port 8443 if neither is given",
+}
 
 
 @dataclass(slots=True)
@@ -29,9 +51,14 @@ class Session:
     token_file: Path | None = None
     ca_file: Path | None = None
     as_json: bool = False
+    dry_run: bool = False
 
-    def client(self) -> Client:
-        """Connect as the options, the environment or a workspace beside us say."""
+    def client(self, transferred: Callable[[int], None] | None = None) -> Client:
+        """Connect as the options, the environment or a workspace beside us say.
+
+        Args:
+            transferred: Called with the bytes of each chunk of content that was sent.
+        """
         beside = Path("vallum-data.keys")
         known = self.url or self.token_file or "VALLUM_URL" in os.environ
         token = self.token_file
@@ -44,7 +71,7 @@ class Session:
             say(f"using the owner's key of {beside}")
             token, authority = beside / "owner.key", beside / "ca.pem"
         return connect(self.url or os.environ.get("VALLUM_URL", DEFAULT_URL), token_file=token,
-                       ca_file=authority)  # fmt: skip
+                       ca_file=authority, transferred=transferred)  # fmt: skip
 
 
 SESSION = Session()
@@ -55,11 +82,20 @@ def say(text: str) -> None:
     sys.stderr.write(f"vallum: {text}\n")
 
 
+def hint(text: str) -> None:
+    """Tell people on stderr what to type next."""
+    sys.stderr.write(f"hint: {text}\n")
+
+
 def show(command: str, record: Record | dict[str, object], text: str) -> None:
     """Print a result: `text` for people, or the record as one JSON object."""
+    if SESSION.dry_run:
+        say("dry run: nothing was changed; this would be the result")
     if SESSION.as_json:
         built = record if isinstance(record, dict) else msgspec.to_builtins(record)
         said = {"schema": f"vallum.{command}/1", **built}
+        if SESSION.dry_run:
+            said["dry_run"] = True
         sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
     elif text:
         sys.stdout.write(text.rstrip("\n") + "\n")
@@ -78,9 +114,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def write_out(data: bytes, target: Path | None, *, secret: bool = False) -> None:
-    """Write content to a file (atomically), or to stdout if the target is `-` or missing."""
-    from vallum.base import write_atomic
-
+    """Write a small result to a file (atomically), or to stdout if the target is `-` or missing."""
     if target is None or str(target) == "-":
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -88,9 +122,54 @@ def write_out(data: bytes, target: Path | None, *, secret: bool = False) -> None
     try:
         write_atomic(target, data, mode=0o600 if secret else 0o644)
     except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def check_content(target: Path | None) -> None:
+    """Refuse where content cannot go, before any of it is asked for.
+
+    Raises:
+        InputError: `--json` would share stdout with the content, or the file cannot be written.
+    """
+    if SESSION.as_json and (target is None or str(target) == "-"):
         raise InputError(
-            f"`{target}` cannot be written: {error.strerror}", code="cli.output"
-        ) from error
+            "content and `--json` cannot share stdout", code="cli.output", hint="add -o FILE"
+        )
+    check_output(target)
+
+
+def content_out(
+    command: str, chunks: Iterable[bytes], target: Path | None, *, secret: bool = False
+) -> None:
+    """Write content chunk by chunk: to a file that is whole or absent, or to stdout.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    length = 0
+    with progress("receiving", unit="bytes") as advance:
+
+        def counted() -> Iterable[bytes]:
+            nonlocal length
+            for chunk in chunks:
+                length += len(chunk)
+                advance(len(chunk))
+                yield chunk
+
+        if target is None or str(target) == "-":
+            for chunk in counted():
+                sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+            return
+        try:
+            write_chunks_atomic(target, counted(), mode=0o600 if secret else 0o644)
+        except OSError as error:
+            raise _unwritable(target, error) from error
+    show(command, {"file": str(target), "bytes": length}, f"{length} bytes are in {target}")
+
+
+def _unwritable(target: Path, error: OSError) -> InputError:
+    return InputError(f"`{target}` cannot be written: {error.strerror}", code="cli.output")
 
 
 def check_output(target: Path | None) -> None:
@@ -130,5 +209,5 @@ def report(error: VallumError) -> int:
         sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
     say(error.message)
     if error.hint:
-        sys.stderr.write(f"hint: {error.hint}\n")
+        hint(error.hint)
     return error.exit_code

@@ -18,11 +18,16 @@ from pathlib import Path
 import msgspec
 
 from vallum.base import GateError, RefusedError, Secret, UnavailableError
+from vallum.cli.progress import Advance, progress
 from vallum.sandbox import Process, spawn
 from vallum.schema import Evidence, Job, JobState
 from vallum.sdk import Client, connect, read_key_file
 
 TRAIN, HOLDOUT, MODEL, ENDPOINT = "patients", "patients-holdout", "tumour-risk", "tumour-risk"
+STEPS = (
+    "start", "people", "ingest", "protect", "train", "register", "test", "sign", "refused",
+    "deploy", "serve", "monitor", "verify",
+)  # fmt: skip
 START_S = 60.0
 JOB_S = 120.0
 
@@ -32,6 +37,7 @@ class Story:
     """Narrates, and keeps every figure for `--json`."""
 
     quiet: bool
+    advance: Advance
     figures: dict[str, object] = field(default_factory=dict)
     started_s: float = field(default_factory=time.monotonic)
 
@@ -42,6 +48,7 @@ class Story:
             elapsed = time.monotonic() - self.started_s
             sys.stdout.write(f"{elapsed:5.1f} s  {step:<9} {text}\n")
             sys.stdout.flush()
+        self.advance(1)
 
 
 def demo(*, keep: Path | None = None, json_output: bool = False, serve: bool = False) -> int:
@@ -57,19 +64,20 @@ def demo(*, keep: Path | None = None, json_output: bool = False, serve: bool = F
     """
     folder = Path(tempfile.mkdtemp(prefix="vallum-demo-")) if keep is None else keep.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    story = Story(quiet=json_output)
     process: Process | None = None
     try:
         port, gateway_port = _free_port(), _free_port()
         process = _start(folder, port, gateway_port)
         url = f"https://127.0.0.1:{port}"
-        owner = _connect(folder, url, process)
-        story.tell(
-            "start",
-            f"server, gateway and worker on loopback with TLS; workspace in {folder / 'data'}",
-            url=url,
-        )
-        _run(story, owner, folder, url)
+        with progress("the main job", total=len(STEPS), unit="steps") as advance:
+            story = Story(quiet=json_output, advance=advance)
+            owner = _connect(folder, url, process)
+            story.tell(
+                "start",
+                f"server, gateway and worker on loopback with TLS; workspace in {folder / 'data'}",
+                url=url,
+            )
+            _run(story, owner, folder, url)
         if json_output:
             said = {"schema": "vallum.demo/1", "steps": story.figures, "folder": str(folder)}
             sys.stdout.write(msgspec.json.encode(said).decode() + "\n")

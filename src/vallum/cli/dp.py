@@ -7,6 +7,7 @@ import msgspec
 import typer
 
 from vallum.base import InputError
+from vallum.cli.assets import DryRun
 from vallum.cli.border import SESSION, read_file, say, show, table
 from vallum.schema import privacy
 
@@ -18,7 +19,6 @@ Name = Annotated[str, typer.Argument(help="Data asset: NAME or NAME:VERSION.")]
 Epsilon = Annotated[str, typer.Option(help="Pure privacy loss (Laplace noise).")]
 Rho = Annotated[str, typer.Option(help="Zero-concentrated loss (Gaussian noise).")]
 Delta = Annotated[str, typer.Option(help="For groups that are not declared.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")]
 
 
 @dp.command("query")

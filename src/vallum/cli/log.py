@@ -11,7 +11,8 @@ import typer
 
 from vallum.base import InputError, UnavailableError
 from vallum.cli.assets import DryRun, Output
-from vallum.cli.border import SESSION, read_file, say, show, table, write_out
+from vallum.cli.border import SESSION, check_content, content_out, read_file, say, show, table
+from vallum.cli.progress import progress
 from vallum.schema import api
 from vallum.sdk import read_key_file
 
@@ -70,8 +71,9 @@ def audit_verify(
 ) -> None:
     """Verify the log; offline on an export. Example: vallum audit verify export.tar."""
     if folder is None:
-        with SESSION.client() as client:
-            _verification("audit.verify", client.audit.verify())
+        with progress("verifying"), SESSION.client() as client:
+            made = client.audit.verify()
+        _verification("audit.verify", made)
         return
     from vallum.audit import verify_export
     from vallum.crypto import VerifyKey
@@ -80,7 +82,7 @@ def audit_verify(
         say("checked against the key inside the export; pass --key or --anchor to know whose it is")
     trusted = None if key is None else VerifyKey.from_pem(read_file(key))
     kept = "" if anchor is None else read_file(anchor).decode(errors="replace")
-    with tempfile.TemporaryDirectory() as name:
+    with progress("verifying"), tempfile.TemporaryDirectory() as name:
         unpacked = folder if folder.is_dir() else _unpack(folder, Path(name))
         report = verify_export(unpacked, key=trusted, anchor=kept)
     _verification(
@@ -118,8 +120,9 @@ def audit_anchor(
 @audit.command("export")
 def audit_export(output: Output = None) -> None:
     """Export for offline verification. Example: vallum audit export -o export.tar."""
+    check_content(output)
     with SESSION.client() as client:
-        write_out(b"".join(client.audit.export()), output)
+        content_out("audit.export", client.audit.export(), output)
 
 
 @workspace.command("show")
@@ -137,8 +140,7 @@ def workspace_show() -> None:
 @workspace.command("verify")
 def workspace_verify() -> None:
     """Verify every row, object and entry. Example: vallum workspace verify."""
-    with SESSION.client() as client:
-        _verification("workspace.verify", client.workspace.verify())
+    _verify("workspace.verify")
 
 
 @workspace.command("posture")
@@ -155,8 +157,9 @@ def workspace_posture() -> None:
 @workspace.command("backup")
 def workspace_backup(output: Output = None) -> None:
     """Download an encrypted backup. Example: vallum workspace backup -o backup.tar."""
+    check_content(output)
     with SESSION.client() as client:
-        write_out(b"".join(client.workspace.backup()), output, secret=True)
+        content_out("workspace.backup", client.workspace.backup(), output, secret=True)
 
 
 @workspace.command("rotate-keys")
@@ -238,7 +241,13 @@ def register(app: typer.Typer) -> None:
     @app.command("verify")
     def verify() -> None:
         """Verify the whole workspace. Example: vallum verify."""
-        workspace_verify()
+        _verify("verify")
+
+
+def _verify(command: str) -> None:
+    with progress("verifying"), SESSION.client() as client:
+        made = client.workspace.verify()
+    _verification(command, made)
 
 
 def _verification(command: str, made: api.Verification) -> None:

@@ -9,7 +9,17 @@ import typer
 
 from vallum.base import InputError, LimitExceededError, Secret
 from vallum.base.version import VERSION
-from vallum.cli.border import SESSION, read_file, say, table, write_out
+from vallum.cli.border import (
+    SESSION,
+    check_content,
+    check_output,
+    read_file,
+    say,
+    show,
+    table,
+    write_out,
+)
+from vallum.cli.progress import progress
 from vallum.sdk import read_key_file
 
 TABLES = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -18,15 +28,33 @@ MAX_TEXT_BYTES = 256 * 1024 * 1024
 
 def scan(
     paths: Annotated[list[Path], typer.Argument(help="Files or folders.")],
+    sarif: Annotated[
+        Path | None, typer.Option(help="Also write SARIF 2.1.0 here; - is stdout instead.")
+    ] = None,
 ) -> None:
     """Scan model files without loading them; exit 1 on findings. Example: vallum scan model.pkl."""
-    from vallum.scan import ScanReport, scan_path
+    from vallum.govern import sarif as as_sarif
+    from vallum.scan import ScanReport, scan_each
 
-    files = [report for path in paths for report in scan_path(path).files]
+    only_sarif = sarif is not None and str(sarif) == "-"
+    if only_sarif and SESSION.as_json:
+        raise InputError(
+            "SARIF and `--json` cannot share stdout", code="cli.output", hint="give --sarif a file"
+        )
+    check_output(sarif)
+    files = []
+    with progress("scanning", unit="files") as advance:
+        for path in paths:
+            for file in scan_each(path):
+                files.append(file)
+                advance(1)
     report = ScanReport(tuple(files))
+    if sarif is not None:
+        found = [(file.path, finding) for file in files for finding in file.findings]
+        write_out(json.dumps(as_sarif(found, version=VERSION), indent=2).encode() + b"\n", sarif)
     if SESSION.as_json:
         sys.stdout.write(json.dumps(report.to_json()) + "\n")
-    else:
+    elif not only_sarif:
         for file in files:
             sys.stdout.write(f"{file.verdict.value:<10} {file.format:<12} {file.path}\n")
             for finding in file.findings:
@@ -91,12 +119,13 @@ def mask(
         suggest_recipe,
     )
 
+    check_content(output)
     kind = TABLES.get(file.suffix.lower())
     if kind is None:
         if suggest or recipe is not None:
             raise InputError("recipes are for tables", code="mask.kind")
         masked = "\n".join(mask_text(line) for line in _lines(file))
-        write_out(masked.encode() + b"\n", output)
+        _written(masked.encode() + b"\n", output)
         return
     frame = read_table(file, kind=kind)
     used = (
@@ -105,14 +134,14 @@ def mask(
         else parse_recipe(load_yaml(read_file(recipe)))
     )
     if suggest:
-        write_out(msgspec.yaml.encode(used), output)
+        _written(msgspec.yaml.encode(used), output)
         return
     if recipe is None:
         say(f"no recipe given: masking {len(used.columns)} column(s) that were found")
     key = Secret(secrets.token_bytes(32)) if key_file is None else read_key_file(key_file)
     if key_file is None and any(one.operation == "pseudonym" for one in used.columns):
         say("pseudonyms are under a key drawn now; pass --key-file to get the same ones again")
-    write_out(write_csv_safe(mask_table(frame, used, key=key.reveal())), output)
+    _written(write_csv_safe(mask_table(frame, used, key=key.reveal())), output)
 
 
 def doctor(
@@ -135,7 +164,7 @@ def doctor(
 
 def version() -> None:
     """Print the version. Example: vallum version."""
-    sys.stdout.write(f"{VERSION}\n")
+    show("version", {"version": VERSION}, VERSION)
 
 
 def register(app: typer.Typer) -> None:
@@ -145,6 +174,12 @@ def register(app: typer.Typer) -> None:
     app.command("mask")(mask)
     app.command("doctor")(doctor)
     app.command("version")(version)
+
+
+def _written(data: bytes, output: Path | None) -> None:
+    write_out(data, output)
+    if SESSION.as_json:
+        show("mask", {"file": str(output), "bytes": len(data)}, "")
 
 
 def _lines(path: Path) -> list[str]:

@@ -88,13 +88,15 @@ def identity_disable(name: Name, dry_run: DryRun = False) -> None:
 
 @identity.command("session")
 def identity_session(
-    minutes: Annotated[int, typer.Option(help="How long it lasts.")] = 15, output: Output = None
+    minutes: Annotated[int, typer.Option(help="How long it lasts.")] = 15,
+    output: Output = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Open an interactive session for approvals. Example: vallum identity session -o s.key."""
     check_output(output)
     with SESSION.client() as client:
-        shown = client.identities.session(minutes=minutes)
-    secret_out("identity.session", shown, output)
+        shown = client.identities.session(minutes=minutes, dry_run=dry_run)
+    secret_out("identity.session", shown, output, dry_run=dry_run)
 
 
 @key.command("list")

@@ -12,13 +12,17 @@ from vallum.base import InputError
 from vallum.cli.assets import DryRun, Output
 from vallum.cli.border import (
     SESSION,
+    check_content,
     check_output,
+    content_out,
+    hint,
     read_file,
     say,
     show,
     table,
     write_out,
 )
+from vallum.cli.progress import progress
 from vallum.schema import JobLimits, JobState, api
 from vallum.sdk import read_key_file
 
@@ -107,13 +111,15 @@ def endpoint_invoke(
 ) -> None:
     """Score rows. Example: vallum endpoint invoke risk request.json --key-file risk.key."""
     body = sys.stdin.buffer.read() if str(request) == "-" else read_file(request)
+    check_output(output)
     key = None if key_file is None else read_key_file(key_file)
     with SESSION.client() as client:
         answer = client.endpoints.invoke(name, body, key=key)
-    if SESSION.as_json:
-        show("endpoint.invoke", answer, "")
-    else:
+    if output is not None and str(output) != "-":
         write_out(msgspec.json.format(msgspec.json.encode(answer)) + b"\n", output)
+        show("endpoint.invoke", {"file": str(output)}, f"the answer is in {output}")
+    else:
+        show("endpoint.invoke", answer, msgspec.json.format(msgspec.json.encode(answer)).decode())
 
 
 @endpoint.command("keys")
@@ -147,7 +153,7 @@ def secret_out(
     A dry run made no secret: nothing is printed or written.
     """
     if dry_run:
-        show(command, {"name": shown.name, "dry_run": True}, f"would make {shown.name}")
+        show(command, {"name": shown.name}, f"would make {shown.name}")
         return
     if output is not None and str(output) != "-":
         write_out(shown.secret.encode() + b"\n", output, secret=True)
@@ -173,7 +179,10 @@ def job_submit(
     dry_run: DryRun = False,
 ) -> None:
     """Queue a job. Example: vallum job submit fit code/ --entry train.py --input d=data/p:1."""
-    with SESSION.client() as client:
+    with (
+        progress("submitting and waiting" if wait else "submitting") as advance,
+        SESSION.client(advance) as client,
+    ):
         made = client.jobs.submit(
             name, code, entry=entry, inputs=_pairs(input_), outputs=_pairs(output),
             parameters=_pairs(parameter), limits=JobLimits(wall_s=wall_s), dry_run=dry_run,
@@ -183,7 +192,8 @@ def job_submit(
             made = client.jobs.show(name)
     show("job.submit", api.JobShown(job=made), f"job {made.name} is {made.state.value}")
     if made.state is JobState.FAILED:
-        say(made.reason)
+        say(f"the job failed: {made.reason or f'exit code {made.exit_code}'}")
+        hint(f"vallum job logs {made.name}")
         raise typer.Exit(1)
 
 
@@ -202,17 +212,18 @@ def job_show(name: Name) -> None:
     """Show a job. Example: vallum job show fit."""
     with SESSION.client() as client:
         found = client.jobs.show(name)
-    text = f"job {found.name} is {found.state.value} {found.reason}\nlimits held: " + ", ".join(
-        found.enforced
-    )
+    text = f"job {found.name} is {found.state.value} {found.reason}".rstrip()
+    if found.enforced:
+        text += f"\nlimits held: {', '.join(found.enforced)}"
     show("job.show", api.JobShown(job=found), text)
 
 
 @job.command("logs")
 def job_logs(name: Name, output: Output = None) -> None:
     """Read a job's output. Example: vallum job logs fit."""
+    check_content(output)
     with SESSION.client() as client:
-        write_out(client.jobs.logs(name), output)
+        content_out("job.logs", client.jobs.stream(name), output)
 
 
 @job.command("cancel")

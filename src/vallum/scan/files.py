@@ -39,11 +39,24 @@ def scan_path(
     Raises:
         InputError: Code `scan.no-such-path`.
     """
-    if not path.is_symlink() and path.is_dir():
-        return ScanReport(tuple(_scan_file(file, model, archive) for file in _below(path)))
-    if not path.is_symlink() and not path.exists():
-        raise InputError(f"`{path}` does not exist", code="scan.no-such-path")
-    return ScanReport((_scan_file(path, model, archive),))
+    return ScanReport(tuple(scan_each(path, model=model, archive=archive)))
+
+
+def scan_each(
+    path: Path, *, model: ModelBounds = MODEL, archive: ArchiveBounds = ARCHIVE
+) -> Iterator[FileReport]:
+    """Yield what `scan_path` reports, file by file as each is done.
+
+    Raises:
+        InputError: Code `scan.no-such-path`.
+    """
+    if path.is_symlink() or not path.is_dir():
+        if not path.is_symlink() and not path.exists():
+            raise InputError(f"`{path}` does not exist", code="scan.no-such-path")
+        yield _scan_file(path, model, archive)
+        return
+    for file in _below(path):
+        yield _scan_file(file, model, archive)
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from vallum.schema import DenyAssignment, Principal, Role, RoleAssignment, api
-from vallum.sdk.nouns import Noun
+from vallum.sdk.nouns import Noun, by_name
 
 
 class Roles(Noun):
@@ -11,7 +11,7 @@ class Roles(Noun):
 
     def list(self) -> list[Role]:
         """Return every role definition, the built-in ones too."""
-        return [one for page in self._pages("role.list") for one in page.roles]
+        return by_name(one for page in self._pages("role.list") for one in page.roles)
 
     def assignments(self) -> tuple[RoleAssignment, ...]:
         """Return every role assignment."""
@@ -122,7 +122,7 @@ class Groups(Noun):
 
     def list(self) -> list[Principal]:
         """Return every group."""
-        return [one for page in self._pages("group.list") for one in page.principals]
+        return by_name(one for page in self._pages("group.list") for one in page.principals)
 
     def create(self, name: str, *, dry_run: bool = False) -> api.Done:
         """Create a group."""
@@ -146,7 +146,7 @@ class Identities(Noun):
 
     def list(self) -> list[Principal]:
         """Return every user, service principal and managed identity."""
-        return [one for page in self._pages("identity.list") for one in page.principals]
+        return by_name(one for page in self._pages("identity.list") for one in page.principals)
 
     def create(self, name: str, *, kind: str = "user", dry_run: bool = False) -> api.Done:
         """Create a `user` or `service-principal`."""
@@ -159,9 +159,10 @@ class Identities(Noun):
             "identity.disable", api.Named(name=name), api.Done, dry_run=dry_run
         )
 
-    def session(self, *, minutes: int = 15) -> api.Shown:
+    def session(self, *, minutes: int = 15, dry_run: bool = False) -> api.Shown:
         """Open an interactive session: approvals need one."""
-        return self._transport.call("session.create", api.SessionCreate(minutes=minutes), api.Shown)
+        arguments = api.SessionCreate(minutes=minutes)
+        return self._transport.call("session.create", arguments, api.Shown, dry_run=dry_run)
 
 
 class Keys(Noun):
@@ -169,7 +170,7 @@ class Keys(Noun):
 
     def list(self) -> list[api.KeyShown]:
         """Return your keys, and everyone's with the right to."""
-        return [one for page in self._pages("key.list") for one in page.keys]
+        return by_name(one for page in self._pages("key.list") for one in page.keys)
 
     def create(
         self,
@@ -205,7 +206,7 @@ class Connections(Noun):
 
     def list(self) -> list[api.ConnectionShown]:
         """Return every connection, without secrets."""
-        return [one for page in self._pages("connection.list") for one in page.connections]
+        return by_name(one for page in self._pages("connection.list") for one in page.connections)
 
     def create(
         self, name: str, *, kind: str, target: str, secret: str = "", dry_run: bool = False

@@ -9,6 +9,7 @@ print(ws.endpoints.invoke("risk", {"inputs": [...]}))
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -87,6 +88,7 @@ def connect(
     token: Secret | None = None,
     token_file: Path | str | None = None,
     ca_file: Path | str | None = None,
+    transferred: Callable[[int], None] | None = None,
 ) -> Client:
     """Connect to a workspace.
 
@@ -95,6 +97,7 @@ def connect(
         token: An API key. Otherwise `token_file`, `VALLUM_TOKEN` or `VALLUM_TOKEN_FILE`.
         token_file: A file that holds the key, readable by you alone.
         ca_file: Certificate authority of the server; `VALLUM_CA` if empty.
+        transferred: Called with the bytes of each chunk of content that was sent: for progress.
 
     Raises:
         InputError: No key, a key file that others may read, or an unusable address.
@@ -106,6 +109,7 @@ def connect(
             address,
             _token(token, token_file),
             ca_file=None if authority is None else Path(authority),
+            transferred=transferred,
         )
     )
 

@@ -7,9 +7,9 @@ checks everything and changes nothing.
 import base64
 import io
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, TypeVar
 
 import msgspec
 
@@ -18,11 +18,11 @@ from vallum.schema import Asset, Endpoint, Job, JobLimits, api
 from vallum.sdk.transport import Transport
 
 _SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-Source = Path | str | bytes
+Source = Path | str | bytes | BinaryIO
 
 
 class Noun:
-    """Holds the connection."""
+    """Holds the connection. Lists come in the order of names, not in that of random ids."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -55,7 +55,7 @@ class Data(Noun):
 
         Args:
             name: Of the data asset.
-            source: Path of a CSV, Parquet or JSON lines file, or its bytes.
+            source: Path of a CSV, Parquet or JSON lines file, its bytes, or an open binary file.
             format: `csv`, `parquet` or `jsonl`; taken from the path if empty.
             label: May only raise what the server suggests.
             description: For people.
@@ -63,8 +63,14 @@ class Data(Noun):
             dry_run: Check only.
         """
         kind = format
-        if not kind and not isinstance(source, bytes):
+        if not kind and isinstance(source, Path | str):
             kind = _SUFFIXES.get(Path(source).suffix.lower(), "")
+        if not kind:
+            raise InputError(
+                "the name of the source does not tell its format",
+                code="sdk.format",
+                hint="say --format csv, parquet or jsonl (in Python: format=…)",
+            )
         arguments = api.DataCreate(
             name=name, format=kind, label=label, description=description, tags=dict(tags or {})
         )
@@ -75,7 +81,7 @@ class Data(Noun):
 
     def list(self) -> list[Asset]:
         """Return every data asset that you may read."""
-        return [asset for page in self._pages("data.list") for asset in page.assets]
+        return by_name(asset for page in self._pages("data.list") for asset in page.assets)
 
     def show(self, name: str, version: int | None = None) -> api.VersionShown:
         """Return a version and the verdicts about it."""
@@ -148,8 +154,9 @@ class Models(Noun):
         dry_run: bool = False,
     ) -> api.VersionShown:
         """Register a file or folder as a new version; the server scans it first."""
-        folder = not isinstance(source, bytes) and Path(source).is_dir()
-        file_name = "model.onnx" if isinstance(source, bytes) else Path(source).name
+        path = Path(source) if isinstance(source, Path | str) else None
+        folder = path is not None and path.is_dir()
+        file_name = "model.onnx" if path is None else path.name
         arguments = api.ModelRegister(
             name=name,
             file_name="" if folder else file_name,
@@ -159,7 +166,7 @@ class Models(Noun):
             description=description,
             tags=dict(tags or {}),
         )
-        given = pack(Path(str(source))) if folder else source
+        given = pack(path) if folder and path is not None else source
         with _opened(given) as content:
             return self._transport.call(
                 "model.register", arguments, api.VersionShown, content=content, dry_run=dry_run
@@ -167,7 +174,7 @@ class Models(Noun):
 
     def list(self) -> list[Asset]:
         """Return every model that you may read."""
-        return [asset for page in self._pages("model.list") for asset in page.assets]
+        return by_name(asset for page in self._pages("model.list") for asset in page.assets)
 
     def show(self, name: str, version: int | None = None) -> api.VersionShown:
         """Return a version and the verdicts about it."""
@@ -197,9 +204,11 @@ class Models(Noun):
         )
         return self._transport.call("model.sign", arguments, api.VersionShown, dry_run=dry_run)
 
-    def verify(self, name: str, version: int | None = None) -> api.Done:
-        """Read every byte of a version and check digests and signatures."""
-        return self._transport.call("model.verify", api.Named(name=name, version=version), api.Done)
+    def verify(self, name: str, version: int | None = None, *, dry_run: bool = False) -> api.Done:
+        """Read every byte of a version and check digests and signatures; leaves evidence."""
+        return self._transport.call(
+            "model.verify", api.Named(name=name, version=version), api.Done, dry_run=dry_run
+        )
 
     def test(
         self,
@@ -255,7 +264,7 @@ class Endpoints(Noun):
 
     def list(self) -> list[Endpoint]:
         """Return every endpoint that you may read."""
-        return [one for page in self._pages("endpoint.list") for one in page.endpoints]
+        return by_name(one for page in self._pages("endpoint.list") for one in page.endpoints)
 
     def show(self, name: str) -> api.EndpointShown:
         """Return an endpoint and its deployments."""
@@ -318,7 +327,7 @@ class Jobs(Noun):
     def submit(
         self,
         name: str,
-        code: Source,
+        code: Path | str | bytes,
         *,
         entry: str,
         inputs: Mapping[str, str] | None = None,
@@ -343,19 +352,36 @@ class Jobs(Noun):
 
     def list(self) -> list[Job]:
         """Return every job that you may read."""
-        return [one for page in self._pages("job.list") for one in page.jobs]
+        return by_name(one for page in self._pages("job.list") for one in page.jobs)
 
     def show(self, name: str) -> Job:
         """Return a job."""
         return self._transport.call("job.show", api.Named(name=name), api.JobShown).job
 
+    def stream(self, name: str) -> Iterator[bytes]:
+        """Yield a job's output chunk by chunk."""
+        return self._transport.download("job.logs", api.Named(name=name))
+
     def logs(self, name: str) -> bytes:
         """Return a job's output."""
-        return b"".join(self._transport.download("job.logs", api.Named(name=name)))
+        return b"".join(self.stream(name))
 
     def cancel(self, name: str, *, dry_run: bool = False) -> api.Done:
         """Cancel a job."""
         return self._transport.call("job.cancel", api.Named(name=name), api.Done, dry_run=dry_run)
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=_Named)
+
+
+def by_name(found: Iterable[N]) -> list[N]:
+    """Return things in the order of their names."""
+    return sorted(found, key=lambda one: one.name)
 
 
 def pack(path: Path) -> bytes:
@@ -376,6 +402,8 @@ def pack(path: Path) -> bytes:
 def _opened(source: Source) -> BinaryIO:
     if isinstance(source, bytes):
         return io.BytesIO(source)
+    if not isinstance(source, Path | str):
+        return source
     try:
         return Path(source).open("rb")
     except OSError as error:

@@ -1,7 +1,8 @@
 """One HTTP exchange: TLS always off loopback, problems as the same error classes, bounds."""
 
+import io
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -57,11 +58,13 @@ class Transport:
         *,
         ca_file: Path | None = None,
         timeout_s: float = 300.0,
+        transferred: Callable[[int], None] | None = None,
     ) -> None:
         """Check the address.
 
         Raises:
-            InputError: `http://` to anything but this machine, or no address at all.
+            InputError: `http://` to anything but this machine, no address at all, or a
+                certificate authority that cannot be read.
         """
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
@@ -78,10 +81,18 @@ class Transport:
             )
         self.url = f"{parts.scheme}://{parts.netloc}"
         self._token = token
-        self.anchor = ServerAnchor.of(self.url, ca_file)
+        self._transferred = transferred
         # Never `verify=False`: a self-signed certificate is trusted by its own authority's file.
-        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+        try:
+            context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+        except (OSError, ssl.SSLError) as error:
+            raise InputError(
+                f"`{ca_file}` is not a readable certificate authority",
+                code="sdk.ca",
+                hint="pass --ca FILE, the ca.pem that `vallum up` wrote",
+            ) from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.anchor = ServerAnchor.of(self.url, ca_file)
         self._client = httpx.Client(
             base_url=self.url,
             verify=context,
@@ -204,7 +215,8 @@ class Transport:
         body: bytes | Iterator[bytes] | None = None
         if route.upload:
             query = _query(values, route.arguments)
-            body = content if isinstance(content, bytes) else _chunks(content)
+            source = io.BytesIO(content) if isinstance(content, bytes) else content
+            body = _chunks(source, self._transferred)
             headers["content-type"] = "application/octet-stream"
         elif route.method in {"GET", "DELETE"}:
             query = _query(values, route.arguments)
@@ -246,11 +258,13 @@ def _query(values: Mapping[str, object], arguments: type[Record]) -> list[tuple[
     return out
 
 
-def _chunks(content: BinaryIO | None) -> Iterator[bytes]:
+def _chunks(content: BinaryIO | None, transferred: Callable[[int], None] | None) -> Iterator[bytes]:
     if content is None:
         return
     while chunk := content.read(CHUNK_BYTES):
         yield chunk
+        if transferred is not None:
+            transferred(len(chunk))
 
 
 def _error_of(status: int, body: bytes, headers: Mapping[str, str]) -> VallumError:

@@ -138,7 +138,8 @@ def content_chunks_of(
 
 def shown(act: Act, version: AssetVersion) -> api.VersionShown:
     """Return a version with the public part of the evidence about it."""
-    evidence = tuple(act.context.evidence(version.digest))
+    found = act.context.evidence(version.digest)
+    evidence = tuple(sorted(found, key=lambda one: (one.made_at, one.gate)))
     signers = tuple(sorted({one.issuer for one in evidence if one.gate == "signature"}))
     return api.VersionShown(version=version, evidence=evidence, signatures=signers)
 

@@ -141,6 +141,7 @@ def test_an_admitted_effect_is_one_entry_with_what_it_changed(world: World) -> N
         assert world.log.details(snapshot, logged) == b'{"note":"personal"}'
 
 
+@pytest.mark.guarantee("G10")
 def test_an_effect_that_was_not_logged_does_not_commit(world: World) -> None:
     with pytest.raises(IntegrityError, match="not logged"), world.log.transaction() as tx:
         world.log.admit(tx, decision(), step="data.show", kind=EntryKind.DECISION)
@@ -227,6 +228,7 @@ def test_an_export_verifies_with_and_without_vallum(world: World, tmp_path: Path
     assert verify_export(folder, key=SigningKey.generate().verify_key).findings
 
 
+@pytest.mark.guarantee("G7")
 def test_every_change_to_an_export_is_found(world: World, tmp_path: Path) -> None:
     world.fill(3)
     folder = export(world, tmp_path / "export")
@@ -241,6 +243,7 @@ def test_every_change_to_an_export_is_found(world: World, tmp_path: Path) -> Non
     assert alone(folder) == 5
 
 
+@pytest.mark.guarantee("G7")
 def test_an_export_that_misses_what_an_anchor_saw_is_found(world: World, tmp_path: Path) -> None:
     world.fill(10)
     old = export(world, tmp_path / "old")
@@ -260,6 +263,7 @@ def tampered(world: World, *statements: str) -> list[VerifyFinding]:
     return world.findings()
 
 
+@pytest.mark.guarantee("G7")
 @pytest.mark.parametrize("position", [0, 7, 19])
 def test_an_edit_is_found_with_its_position(world: World, position: int) -> None:
     found = tampered(
@@ -270,16 +274,19 @@ def test_an_edit_is_found_with_its_position(world: World, position: int) -> None
     assert ("audit.changed", position) in {(one.code, one.position) for one in found}
 
 
+@pytest.mark.guarantee("G7")
 def test_a_deleted_entry_is_found_with_its_position(world: World) -> None:
     found = tampered(world, "DELETE FROM log_entries WHERE idx = 7")
     assert ("audit.missing", 7) in {(one.code, one.position) for one in found}
 
 
+@pytest.mark.guarantee("G7")
 def test_a_cut_tail_is_found(world: World) -> None:
     found = tampered(world, "DELETE FROM log_entries WHERE idx >= 15")
     assert ("audit.truncated", 15) in {(one.code, one.position) for one in found}
 
 
+@pytest.mark.guarantee("G7")
 def test_swapped_entries_are_found_with_both_positions(world: World) -> None:
     found = tampered(
         world,
@@ -291,6 +298,7 @@ def test_swapped_entries_are_found_with_both_positions(world: World) -> None:
     assert {3, 4} <= changed
 
 
+@pytest.mark.guarantee("G7")
 def test_an_inserted_entry_is_found(world: World) -> None:
     found = tampered(
         world, "INSERT INTO log_entries SELECT 20, 'ent-forged', leaf, NULL FROM log_entries"
@@ -318,6 +326,7 @@ def test_changed_details_are_found_and_erased_ones_are_no_finding(world: World) 
     assert {(one.code, one.position) for one in world.findings()} == {("audit.details", 1)}
 
 
+@pytest.mark.guarantee("G7")
 def test_a_swapped_older_copy_is_refused_at_opening(world: World) -> None:
     world.fill(10)
     world.publisher.checkpoint()
@@ -342,6 +351,7 @@ def test_a_swapped_older_copy_is_refused_at_opening(world: World) -> None:
     assert caught.value.code == "audit.rollback"
 
 
+@pytest.mark.guarantee("G7")
 def test_a_history_rewritten_with_the_keys_is_refused_by_the_anchor(world: World) -> None:
     """Whoever holds the keys can sign anything; what was anchored elsewhere still tells."""
     world.fill(10)

@@ -4,6 +4,7 @@ import copy
 import errno
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,10 @@ from vallum.base import (
     name_key,
     new_id,
     parse_timestamp,
+    stored_time,
     timestamp,
     write_atomic,
+    write_chunks_atomic,
 )
 
 _JSON = st.recursive(
@@ -177,3 +180,29 @@ def test_an_atomic_write_that_fails_leaves_the_old_file_and_no_litter(
 def test_the_exported_names_are_sorted_and_exist() -> None:
     assert list(vallum.base.__all__) == sorted(vallum.base.__all__)
     assert all(hasattr(vallum.base, name) for name in vallum.base.__all__)
+
+
+def test_chunks_that_fail_leave_the_old_file_and_no_litter(tmp_path: Path) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"half"
+        raise InputError("the connection broke")
+
+    target = tmp_path / "file"
+    write_chunks_atomic(target, [b"o", b"ld"])
+    with pytest.raises(InputError):
+        write_chunks_atomic(target, broken())
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    "text", ["2027-01-31T00:00:00Z", "2027-01-31T01:00:00+01:00", "2027-01-31T00:00:00.000000Z"]
+)
+def test_times_that_people_write_become_the_one_stored_form(text: str) -> None:
+    assert stored_time(text) == "2027-01-31T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize("text", ["", "tomorrow", "2027-01-31T00:00:00", "2027-13-31T00:00:00Z"])
+def test_what_is_no_time_with_an_offset_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - callers say it in their own words
+        stored_time(text)

@@ -1,6 +1,7 @@
 """Commands without a server: output, hints, exit codes; every command's help has an example."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -38,15 +39,132 @@ def commands() -> list[tuple[str, typer.core.TyperCommand]]:
 
 
 @pytest.mark.parametrize(("name", "command"), commands(), ids=lambda one: str(one)[:40])
-def test_every_help_text_has_an_example(name: str, command: typer.core.TyperCommand) -> None:
+def test_every_help_text_has_an_example_that_parses(
+    name: str, command: typer.core.TyperCommand
+) -> None:
     assert command.help is not None
-    assert f"Example: vallum {name}" in command.help or "Example: vallum --" in command.help, name
+    sentence, _, example = command.help.partition("\n\nExample: ")
+    assert sentence.endswith("."), "one sentence"
+    words = shlex.split(example)
+    assert words[0] == "vallum"
+    while words[1].startswith("--"):
+        del words[1:3]  # a global option and its value
+    assert words[1 : 1 + len(name.split())] == name.split()
+    # The example is one that the command understands: every option exists, nothing is missing.
+    command.make_context(name, words[1 + len(name.split()) :])
 
 
 def test_usage_errors_exit_with_2_and_say_what_is_wrong() -> None:
-    assert vallum("data", "show").returncode == 2
-    assert "Missing argument" in vallum("data", "show").stderr
+    done = vallum("data", "show")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "vallum: missing argument `name`",
+        "hint: vallum data show --help",
+    ]
+
+
+def test_a_mistyped_noun_or_verb_names_the_nearest_one() -> None:
+    assert "hint: did you mean `vallum data`?" in vallum("dta", "list").stderr
+    assert "hint: did you mean `vallum model register`?" in vallum("model", "regster").stderr
     assert vallum("surprise").returncode == 2
+
+
+def test_a_noun_without_a_verb_shows_its_help_on_stderr() -> None:
+    done = vallum("data")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Ingest a table as a new version." in done.stderr
+    assert "Example" not in done.stderr  # lists show the sentence; the verb's help the example
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "hint"),
+    [
+        (("data", "shw"), "no such command `shw`", "did you mean `vallum data show`?"),
+        (("model",), "`vallum model` needs a command", "vallum model --help"),
+        (("key", "revoke"), "missing argument `key_id`", "vallum key revoke --help"),
+        (
+            ("data", "list", "--odd"),
+            "no such option: --odd",
+            "vallum data list --help",
+        ),
+    ],
+)
+def test_usage_errors_have_a_json_form(line: tuple[str, ...], message: str, hint: str) -> None:
+    done = vallum(*line, "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout) == {
+        "schema": "vallum.error/1", "code": "cli.usage", "message": message, "hint": hint,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("line", ["--help", "version", "scan . --json"])
+def test_a_pipe_that_nobody_reads_is_no_failure(line: str, tmp_path: Path) -> None:
+    for at in range(200):
+        (tmp_path / f"{at}.json").write_text("{}")
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-m", "vallum.cli", *line.split()],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert process.stderr.read() == b""
+
+
+def test_no_option_takes_a_secret_itself() -> None:
+    """A file does, or the environment: arguments are open to everybody on the machine."""
+    words = {"secret", "token", "password", "passphrase", "credential"}
+    for name, command in commands():
+        for one in command.params:
+            if words & set(str(one.name).split("_")):
+                assert str(one.name).endswith("_file"), f"{name} {one.opts}"
+
+
+def test_the_shell_completes_nouns_and_verbs() -> None:
+    def completed(words: str, at: int) -> list[str]:
+        asked = {"_VALLUM_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(at)}
+        done = subprocess.run(
+            [sys.executable, "-m", "vallum.cli"],
+            check=True, capture_output=True, text=True, timeout=60, env={"PATH": "/bin", **asked},
+        )  # fmt: skip
+        return done.stdout.split()
+
+    assert completed("vallum mod", 1) == ["model"]
+    assert completed("vallum model re", 2) == ["register"]
+
+
+def test_the_version_is_an_option_too() -> None:
+    assert vallum("--version").stdout == vallum("version").stdout
+
+
+def test_help_groups_nouns_and_verbs() -> None:
+    said = vallum("--help").stdout
+    for panel in ("Start", "Without a workspace", "Assets", "People and rights", "The record"):
+        assert f" {panel} " in said
+
+
+def test_content_and_json_do_not_share_stdout(tmp_path: Path) -> None:
+    for line in (("data", "download", "x"), ("audit", "export"), ("workspace", "backup")):
+        done = vallum(*line, "--json", cwd=tmp_path)
+        assert done.returncode == 2
+        assert json.loads(done.stdout)["hint"] == "add -o FILE"
+
+
+def test_scan_writes_sarif_beside_its_report_or_instead_of_it(tmp_path: Path) -> None:
+    (tmp_path / "evil.pkl").write_bytes(b"cos\nsystem\n(S'id'\ntR.")
+    done = vallum("scan", "evil.pkl", "--sarif", "found.sarif", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["schema"] == "vallum.scan/1"
+    written = json.loads((tmp_path / "found.sarif").read_text())
+    piped = vallum("scan", "evil.pkl", "--sarif", "-", cwd=tmp_path)
+    assert json.loads(piped.stdout) == written
+    assert piped.returncode == 1
+    (run,) = written["runs"]
+    assert run["results"][0]["level"] == "error"
+    assert vallum("scan", "evil.pkl", "--sarif", "-", "--json", cwd=tmp_path).returncode == 2
 
 
 def test_without_a_key_the_hint_says_what_to_do(tmp_path: Path) -> None:

@@ -145,6 +145,7 @@ def test_a_closed_keyring_is_sealed(tmp_path: Path) -> None:
         keyring.new_data_key("dver-1", "content")
 
 
+@pytest.mark.guarantee("G9")
 def test_no_key_shows_in_a_repr(tmp_path: Path) -> None:
     provider = FileKeyProvider.create(tmp_path / "keys")
     keyring, _ = Keyring.create(provider, WORKSPACE)

@@ -137,6 +137,7 @@ def test_random_reads_return_what_was_written(offset: int, length: int) -> None:
     assert reader.read(offset, length) == LONG[offset : offset + length]
 
 
+@pytest.mark.guarantee("G5")
 @settings(max_examples=120, deadline=None)
 @given(position=st.integers(0, len(LONG_STREAM) - 1), mask=st.integers(1, 255))
 def test_any_flipped_bit_is_refused(position: int, mask: int) -> None:
@@ -146,6 +147,7 @@ def test_any_flipped_bit_is_refused(position: int, mask: int) -> None:
         decrypted(bytes(changed))
 
 
+@pytest.mark.guarantee("G5")
 @settings(max_examples=60, deadline=None)
 @given(length=st.integers(0, len(LONG_STREAM) - 1))
 def test_any_truncation_is_refused(length: int) -> None:
@@ -159,12 +161,14 @@ def test_truncation_at_a_segment_border_is_refused() -> None:
         decrypted(LONG_STREAM[: 2 * SEGMENT_BYTES])
 
 
+@pytest.mark.guarantee("G5")
 @pytest.mark.parametrize("extra", [1, 16, 17, SEGMENT_BYTES])
 def test_trailing_bytes_are_refused(extra: int) -> None:
     with pytest.raises(IntegrityError):
         decrypted(LONG_STREAM + bytes(extra))
 
 
+@pytest.mark.guarantee("G5")
 def test_swapped_segments_are_refused() -> None:
     first = LONG_STREAM[SEGMENT_BYTES : 2 * SEGMENT_BYTES]
     second = LONG_STREAM[2 * SEGMENT_BYTES : 3 * SEGMENT_BYTES]

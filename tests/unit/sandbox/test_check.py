@@ -63,6 +63,7 @@ def test_an_unused_check_is_ended_and_reaped(runner: BubblewrapRunner) -> None:
     assert check._process.returncode == -9
 
 
+@pytest.mark.guarantee("G10")
 def test_a_check_whose_sandbox_died_gives_no_verdict(runner: BubblewrapRunner) -> None:
     check = Check.start(runner, DIGEST, allowed=TABLE)
     check._process.kill()
@@ -70,6 +71,7 @@ def test_a_check_whose_sandbox_died_gives_no_verdict(runner: BubblewrapRunner) -
         check.serve(b"abc", str)
 
 
+@pytest.mark.guarantee("G4")
 @pytest.mark.parametrize(
     "function",
     ["vallum.base.ids:new_id", "os:system", "vallum.base.ids", "vallum.base.ids:a.b"],
@@ -80,6 +82,7 @@ def test_only_functions_of_the_table_run(runner: BubblewrapRunner, function: str
         Check.start(runner, function, allowed=table)
 
 
+@pytest.mark.guarantee("G10")
 @pytest.mark.parametrize(
     ("payload", "report_type", "limits", "code"),
     [

@@ -111,6 +111,7 @@ def test_a_reader_of_records_may_not_ask(ready: Place) -> None:
     assert next(iter(held(ready).values())).spent_epsilon == "0"
 
 
+@pytest.mark.guarantee("G8")
 def test_what_would_overspend_is_refused_and_charges_nothing(ready: Place) -> None:
     ask(ready)
     ask(ready)
@@ -145,6 +146,7 @@ def test_a_retry_gets_the_stored_answer_and_pays_once(ready: Place) -> None:
     assert not ask(ready, ana, retry_id="q-1").replayed  # another caller's name for it
 
 
+@pytest.mark.guarantee("G8")
 def test_a_lost_answer_stays_charged(ready: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> object:
         raise KeyboardInterrupt
@@ -174,6 +176,7 @@ def test_a_restart_settles_the_intent_and_keeps_the_charge(
     assert ready.verify().findings == ()
 
 
+@pytest.mark.guarantee("G8")
 def test_concurrent_queries_never_overspend(ready: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     from vallum.privacy.dp.gate import answer_query
 
@@ -199,6 +202,7 @@ def test_concurrent_queries_never_overspend(ready: Place, monkeypatch: pytest.Mo
     assert next(iter(held(ready).values())).spent_epsilon == "0.99"
 
 
+@pytest.mark.guarantee("G8")
 def test_versions_copies_and_overlapping_uploads_charge_the_same_people(ready: Place) -> None:
     # A new version of the asset, a protected copy, and an upload that shares some persons.
     ingest(ready)

@@ -146,6 +146,7 @@ def test_the_last_owner_stays(place: Place) -> None:
         place.do("role.unassign", api.Named(name=held.id))
 
 
+@pytest.mark.guarantee("G9")
 def test_a_connection_keeps_its_secret_to_itself(place: Place) -> None:
     arguments = api.ConnectionCreate(name="lake", kind="datastore", target="s3://b", secret="hush!")
     assert "hush" not in repr(arguments)
@@ -205,6 +206,7 @@ TAMPERING = {
 }
 
 
+@pytest.mark.guarantee("G5")
 @pytest.mark.parametrize("what", TAMPERING)
 def test_rows_changed_behind_the_back_are_refused_or_found(places: Places, what: str) -> None:
     create(places)
@@ -222,6 +224,7 @@ def test_rows_changed_behind_the_back_are_refused_or_found(places: Places, what:
     assert findings
 
 
+@pytest.mark.guarantee("G5")
 def test_a_data_folder_rolled_back_is_refused(places: Places) -> None:
     create(places)
     with closing(sqlite3.connect(places.data / "vallum.db")) as connection:
@@ -260,6 +263,7 @@ def test_steps_are_named_once_and_take_one_kind_of_arguments() -> None:
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.guarantee("G9")
 def test_no_key_or_token_lies_in_the_data_folder(place: Place) -> None:
     shown = place.do("key.create", api.KeyCreate(name="k")).value
     assert isinstance(shown, api.Shown)

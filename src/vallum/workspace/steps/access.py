@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vallum.base import ConflictError, InputError, NotFoundError, new_id, parse_timestamp
+from vallum.base import ConflictError, InputError, NotFoundError, new_id, stored_time
 from vallum.policy import (
     BUILT_IN_ROLES,
     AccessChange,
@@ -100,10 +100,10 @@ def _act_import(act: Act, args: api.RoleImport) -> api.RoleImported:
     differences = tuple(
         f"{one.kind.value}: {one.subject}: {one.text}" for one in report.differences
     )
+    for role in act.context.all("role", Role):
+        if role.name.casefold() == report.role.name.casefold():
+            raise ConflictError(f"role `{role.name}` exists already", code="role.exists")
     if not args.dry_run:
-        for role in act.context.all("role", Role):
-            if role.name.casefold() == report.role.name.casefold():
-                raise ConflictError(f"role `{role.name}` exists already", code="role.exists")
         act.refuse_escalation(AccessChange(roles=(report.role,)), ())
         _store_role(act, report.role)
     return api.RoleImported(role=report.role, differences=differences, dry_run=args.dry_run)
@@ -117,15 +117,12 @@ def _assignment(act: Act, args: api.RoleAssign) -> tuple[RoleAssignment, Resourc
     place = act.context.scope(args.scope)
     if args.condition:
         parse_condition(args.condition)
-    if args.expires_at:
-        try:
-            parse_timestamp(args.expires_at)
-        except ValueError as error:
-            raise InputError(
-                "the expiry is not a time",
-                code="role.expiry",
-                hint="write it as 2027-01-31T00:00:00.000000Z",
-            ) from error
+    try:
+        expires_at = stored_time(args.expires_at) if args.expires_at else ""
+    except ValueError as error:
+        raise InputError(
+            "the expiry is not a time", code="role.expiry", hint="write it as 2027-01-31T00:00:00Z"
+        ) from error
     return (
         RoleAssignment(
             id=str(new_id("ra")),
@@ -133,7 +130,7 @@ def _assignment(act: Act, args: api.RoleAssign) -> tuple[RoleAssignment, Resourc
             principal_id=act.context.principal(args.principal).id,
             scope=place.chain[0],
             condition=args.condition,
-            expires_at=args.expires_at,
+            expires_at=expires_at,
         ),
         place,
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from vallum.base import ConflictError, InputError, NotFoundError, new_id, parse_timestamp, timestamp
+from vallum.base import ConflictError, InputError, NotFoundError, new_id, stored_time, timestamp
 from vallum.identity import check_membership, mint, with_secret
 from vallum.policy import AccessChange
 from vallum.schema import Ask, Caller, Credential, Principal, PrincipalKind, Session, api
@@ -131,8 +131,6 @@ def _act_create_key(act: Act, args: api.KeyCreate) -> api.Shown:
         )
     if owner.id != act.caller.id:
         act.refuse_escalation(AccessChange(act_as=(owner.id,)), ())
-    if args.expires_at:
-        _check_expiry(act, args.expires_at)
     scope = act.context.scope(args.scope).id if args.scope else ""
     return issue(act, owner, name=args.name, expires_at=args.expires_at, actions=args.actions,
                  scope=scope)  # fmt: skip
@@ -150,7 +148,12 @@ def issue(
     kind: str = Session.API_KEY.value,
     made_with: str = "",
 ) -> api.Shown:
-    """Make a key for `owner` and return it for the one time that it is shown."""
+    """Make a key for `owner` and return it for the one time that it is shown.
+
+    Raises:
+        InputError: The expiry is no time, or has passed.
+    """
+    expires_at = _expiry(act, expires_at)
     identity = str(new_id("key"))
     token, secret = mint(identity)
     credential = with_secret(
@@ -175,17 +178,18 @@ def issue(
     return api.Shown(id=identity, name=name, secret=token.reveal().decode(), expires_at=expires_at)
 
 
-def _check_expiry(act: Act, text: str) -> None:
+def _expiry(act: Act, text: str) -> str:
+    if not text:
+        return ""
     try:
-        expires = parse_timestamp(text)
+        expires = stored_time(text)
     except ValueError as error:
         raise InputError(
-            "the expiry is not a time",
-            code="key.expiry",
-            hint="write it as 2027-01-31T00:00:00.000000Z",
+            "the expiry is not a time", code="key.expiry", hint="write it as 2027-01-31T00:00:00Z"
         ) from error
-    if expires <= act.now:
+    if expires <= timestamp(act.now):
         raise InputError("the expiry has passed", code="key.expiry")
+    return expires
 
 
 def _act_list_keys(act: Act, args: api.Page) -> api.Listing:

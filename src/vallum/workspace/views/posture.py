@@ -47,8 +47,7 @@ def posture(act: Act) -> api.Posture:
                     id="credential.no-expiry",
                     severity="low",
                     message=f"key `{credential.name}` never expires",
-                    fix=f"make one that does: vallum key create NAME --expires-at …, then"
-                    f" vallum key revoke {credential.id}",
+                    fix=f"vallum key create … --expires-at …; vallum key revoke {credential.id}",
                     resource=credential.id,
                 )
             )

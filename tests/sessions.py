@@ -1,0 +1,213 @@
+"""Runs `*.session` files: terminal sessions with what they must print (after age's test scripts).
+
+    # a remark
+    $ vallum data show patients          must exit with 0
+    data patients:1  sha256:...          `...` is any text in a line; alone, any lines
+    ! vallum data show nobody            must fail
+    stderr: vallum: there is no ...      every line of stderr, in order
+    exit: 3                              with this code
+    $ vallum --json key list             one object of schema `vallum.key.list/1`; what is
+    {"keys": [{"id": "{key=...}"}, ...]}     written must be in it; `{key=...}` keeps a value
+    $ vallum key revoke $key             and uses it
+
+`vallum` runs in this process unless the line needs a shell. Everything printed is compared. An
+output holds a secret (`vlm_…`) only where the session says so; a `--dry-run` leaves the workspace
+as it was.
+"""
+
+import contextlib
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
+
+import pytest
+from running import Up, request, small_model, table
+
+from vallum.cli.app import run
+
+_TOKEN = re.compile(r"(\.\.\.|\{\w+=\.\.\.\})")
+
+
+PEOPLE = "name,email,zip,age,ill\n" + "".join(
+    f"Person {at},person{at}@example.org,{10115 + at % 4},{30 + at % 6},{at % 2}\n"
+    for at in range(60)
+)
+DECLARATION = """\
+version: vallum.dp/1
+unit: {column: email, max_rows: 1}
+columns:
+  age: {type: integer, lower: 0, upper: 120, bins: [0, 18, 40, 65, 120]}
+  ill: {type: category, values: ["0", "1"]}
+  zip: {type: category}
+"""
+TRAIN = """\
+import pathlib, shutil
+print("training")
+shutil.copy("/code/model.onnx", "/out/model.onnx")
+"""
+
+
+def lay_out(folder: Path) -> None:
+    """Put the files into a folder that sessions and pages of the documentation name."""
+    (folder / "patients.csv").write_text(PEOPLE)
+    (folder / "numbers.csv").write_bytes(table(3))
+    (folder / "other-numbers.csv").write_bytes(table(4))
+    (folder / "model.onnx").write_bytes(small_model(0.01))  # not the one that is tested already
+    (folder / "theirs.onnx").write_bytes(small_model(0.03))
+    (folder / "evil.pkl").write_bytes(b"cos\nsystem\n(S'id'\ntR.")
+    (folder / "request.json").write_bytes(request([[1.0, 1.0, 1.0, 1.0]]))
+    (folder / "patients.dp.yaml").write_text(DECLARATION)
+    (folder / "notes.txt").write_text("write to ana@example.org\n")
+    code = folder / "code"
+    code.mkdir()
+    (code / "train.py").write_text(TRAIN)
+    (code / "model.onnx").write_bytes(small_model(0.02))
+    secret = folder / "lake.secret"
+    secret.touch(mode=0o600)
+    secret.write_text("the lake's secret\n")
+
+
+def sit_down(up: Up, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go to a folder as the owner of the workspace, with `vallum` and `python` on the path."""
+    for name in [one for one in os.environ if one.startswith("VALLUM_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("VALLUM_URL", up.url)
+    monkeypatch.setenv("VALLUM_CA", str(up.ca))
+    monkeypatch.setenv("VALLUM_TOKEN_FILE", str(up.folder / "data.keys/owner.key"))
+    monkeypatch.setenv("VALLUM_STATE_DIR", str(folder / ".state"))
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(folder)
+
+
+@dataclass
+class Command:
+    """One command of a session and what it must do."""
+
+    line: str
+    place: str
+    fails: bool
+    stdout: list[str] = field(default_factory=list)
+    stderr: list[str] = field(default_factory=list)
+    exit: int = 0
+
+
+def parse(path: Path) -> Iterator[Command]:
+    """Yield the commands of a session file."""
+    return parse_text(path.read_text(), path.name)
+
+
+def parse_text(text: str, name: str) -> Iterator[Command]:
+    """Yield the commands of a session; `name` is for messages."""
+    current: Command | None = None
+    for number, line in enumerate(text.splitlines(), 1):
+        if line[:2] in {"$ ", "! "}:
+            if current is not None:
+                yield current
+            current = Command(line[2:], f"{name}:{number}", fails=line[0] == "!")
+        elif line.startswith("#") or (not line and (current is None or not current.stdout)):
+            continue
+        elif current is None:
+            raise AssertionError(f"{name}:{number}: output before a command")
+        elif line.startswith("stderr: "):
+            current.stderr.append(line.removeprefix("stderr: "))
+        elif line.startswith("exit: "):
+            current.exit = int(line.removeprefix("exit: "))
+        else:
+            current.stdout.append(line)
+    if current is not None:
+        yield current
+
+
+def play(commands: Iterable[Command], *, state: Callable[[], object]) -> None:
+    """Run a session in the current folder; `state` tells what a dry run must not change."""
+    known: dict[str, str] = {}
+    for command in commands:
+        line = Template(command.line).safe_substitute(known)
+        before = state() if "--dry-run" in line else None
+        code, out, err = execute(line)
+        said = f"{command.place}: {line}\nexit {code}\n--- stdout\n{out}--- stderr\n{err}"
+        assert bool(command.exit) == command.fails, f"{command.place}: `!` goes with `exit:`"
+        assert code == command.exit, said
+        if "vlm_" in out + err:
+            assert any("vlm_" in one for one in command.stdout), "a secret came out\n" + said
+        assert _lines(command.stderr, err.splitlines(), known), said
+        if "--json" in line:
+            shape = json.loads(re.sub(r",\s*\.\.\.\]", ', "..."]', "".join(command.stdout)))
+            assert out.count("\n") == 1, said
+            answer = json.loads(out)
+            assert re.fullmatch(r"vallum\.[a-z.-]+/1", answer["schema"]), said
+            assert _inside(shape, answer, known), said
+        else:
+            expected = command.stdout
+            while expected and not expected[-1]:
+                expected = expected[:-1]
+            assert _lines(expected, out.splitlines(), known), said
+        if before is not None:
+            assert state() == before, f"a dry run changed something\n{said}"
+
+
+def execute(line: str) -> tuple[int, str, str]:
+    """Run a line as a shell would; returns exit code, stdout and stderr."""
+    words = list(shlex.shlex(line, posix=True, punctuation_chars=True))
+    if words[0] != "vallum" or set(words) & {"|", "<", ">", ">>", "&&", ";"}:
+        done = subprocess.run(  # noqa: S602 - the session's own text
+            line, shell=True, check=False, capture_output=True, text=True, timeout=120
+        )
+        return done.returncode, done.stdout, done.stderr
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run(shlex.split(line)[1:])
+    out.flush()
+    err.flush()
+    return code, out.buffer.getvalue().decode(), err.buffer.getvalue().decode()  # type: ignore[attr-defined]
+
+
+def _lines(expected: list[str], got: list[str], known: dict[str, str]) -> bool:
+    if not expected:
+        return not got
+    if expected[0] == "...":
+        return any(_lines(expected[1:], got[at:], known) for at in range(len(got) + 1))
+    return bool(got) and _text(expected[0], got[0], known) and _lines(expected[1:], got[1:], known)
+
+
+def _text(pattern: str, got: str, known: dict[str, str]) -> bool:
+    """Match one line, keeping what `{name=...}` finds."""
+    regex, got = "", re.sub(r" {2,}", " ", got)  # columns are as wide as what others left there
+    pattern = re.sub(r" {2,}", " ", Template(pattern).safe_substitute(known))
+    for part in _TOKEN.split(pattern):
+        if part == "...":
+            regex += ".*"
+        elif _TOKEN.fullmatch(part):
+            regex += rf"(?P<{part[1:].partition('=')[0]}>\S+)"
+        else:
+            regex += re.escape(part)
+    found = re.fullmatch(regex, got.rstrip())
+    if found is not None:
+        known.update(found.groupdict())
+    return found is not None
+
+
+def _inside(shape: object, got: object, known: dict[str, str]) -> bool:
+    """Tell whether every value that `shape` writes down is in `got`."""
+    if isinstance(shape, dict):
+        return isinstance(got, dict) and all(
+            name in got and _inside(value, got[name], known) for name, value in shape.items()
+        )
+    if isinstance(shape, list):
+        if not isinstance(got, list):
+            return False
+        if shape[-1:] == ["..."]:  # these are somewhere in it
+            return all(any(_inside(one, item, known) for item in got) for one in shape[:-1])
+        return len(shape) == len(got) and all(map(_inside, shape, got, [known] * len(got)))
+    if isinstance(shape, str) and isinstance(got, str):
+        return _text(shape, got, known)
+    return type(shape) is type(got) and shape == got
