@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vallum.base import VallumError
-from vallum.cli import access, assets, dp, log, offline, people, serving
+from vallum.cli import access, assets, dp, log, offline, people, rules, serving
 from vallum.cli.border import SESSION, report, say
 from vallum.cli.progress import DISPLAY
 from vallum.cli.usage import Nouns, arrange, usage_error
@@ -24,7 +24,8 @@ app = typer.Typer(
 )
 for noun in (
     assets.data, assets.model, dp.dp, serving.endpoint, serving.job, access.role, access.connection,
-    people.group, people.identity, people.key, people.approval, log.audit, log.workspace,
+    people.group, people.identity, people.key, people.approval, rules.policy, rules.waiver,
+    rules.break_glass, log.audit, log.workspace,
 ):  # fmt: skip
     app.add_typer(noun, cls=Nouns)
 offline.register(app)

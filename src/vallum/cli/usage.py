@@ -20,6 +20,7 @@ PANELS = {
     "Assets": ("data", "dp", "model", "endpoint", "job"),
     "People and rights": (
         "role", "group", "identity", "key", "approval", "connection", "policy", "waiver",
+        "break-glass",
     ),
     "The record": ("audit", "workspace", "verify"),
 }  # fmt: skip

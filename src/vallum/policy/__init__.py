@@ -14,6 +14,7 @@ from vallum.policy.requirements import (
     STRICT,
     Requirement,
     Requirements,
+    compare_requirements,
     parse_requirements,
     required,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "Requirements",
     "apply_change",
     "check_grant",
+    "compare_requirements",
     "decide",
     "effective_label",
     "explain",

@@ -31,6 +31,8 @@ class Action(StrEnum):
     AUDIT_EXPORT_ACTION = "audit/export/action", "Export the log with its proofs."
     AUDIT_PAYLOAD_READ = "audit/payload/read", "Read the encrypted details of log entries."
     BREAK_GLASS_ACTION = "breakGlass/action", "Unseal the break-glass principal for one hour."
+    BREAK_GLASS_READ = "breakGlass/read", "See whether the seal is broken, by whom and why."
+    BREAK_GLASS_WRITE = "breakGlass/write", "Make the break-glass principal, or seal it again."
     COMPUTES_DELETE = "computes/delete", "Delete a compute."
     COMPUTES_LIST_KEYS_ACTION = "computes/listKeys/action", "Read a compute's secrets."
     COMPUTES_READ = "computes/read", "Read the record of a compute."

@@ -7,6 +7,7 @@ never reaches them, whatever a role file from elsewhere says. DESIGN.md sections
 DATA_ACTIONS: frozenset[str] = frozenset(
     {
         "audit/payload/read",
+        "breakGlass/action",
         "computes/listKeys/action",
         "connections/listsecrets/action",
         "connections/use/action",

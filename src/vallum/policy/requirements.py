@@ -12,6 +12,7 @@ results:                     # asked of what a step made, before anybody sees it
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Final, Literal
 
@@ -142,6 +143,59 @@ def parse_requirements(document: object) -> Requirements:
                     code="policy.file",
                 )
     return requirements
+
+
+@dataclass(frozen=True, slots=True)
+class RequirementChange:
+    """One rule that came (`harder`) or went (`easier`)."""
+
+    step: str
+    effect: Literal["easier", "harder"]
+    text: str
+
+
+def compare_requirements(old: Requirements, new: Requirements) -> tuple[RequirementChange, ...]:
+    """Return every rule that only one of two policy files has.
+
+    A rule that was edited is one that went and one that came: whether the new one asks for less
+    is for people to judge.
+    """
+    found: list[RequirementChange] = []
+    for what, before, after in (
+        ("before", old.steps, new.steps),
+        ("of the result of", old.results, new.results),
+    ):
+        for step in sorted({*before, *after}):
+            had, has = before.get(step, ()), after.get(step, ())
+            found.extend(
+                RequirementChange(step, "easier", f"{what} {step} no longer asks {_text(rule)}")
+                for rule in had
+                if rule not in has
+            )
+            found.extend(
+                RequirementChange(step, "harder", f"{what} {step} now asks {_text(rule)}")
+                for rule in has
+                if rule not in had
+            )
+    if old.break_glass_persons != new.break_glass_persons:
+        fewer = new.break_glass_persons < old.break_glass_persons
+        found.append(
+            RequirementChange(
+                "break-glass.open",
+                "easier" if fewer else "harder",
+                f"breaking the seal takes {new.break_glass_persons} person(s)",
+            )
+        )
+    return tuple(found)
+
+
+def _text(rule: Requirement) -> str:
+    given = {
+        name: value
+        for name, value in msgspec.to_builtins(rule).items()
+        if value != msgspec.to_builtins(Requirement())[name] and name != "verdict"
+    }
+    return ", ".join(f"{name} {value}" for name, value in sorted(given.items()))
 
 
 def required(requirements: Requirements, step: str) -> tuple[Requirement, ...]:

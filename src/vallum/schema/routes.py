@@ -7,7 +7,7 @@ that the reply is. Every change also takes `?dry_run=true`.
 
 from dataclasses import dataclass
 
-from vallum.schema import api, privacy
+from vallum.schema import api, privacy, rules
 from vallum.schema.record import Record
 
 PREFIX = "/api/v1"
@@ -132,6 +132,22 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/approvals", "approval.list", api.Page, api.Approvals, "List approvals"),
     Route("POST", "/approvals", "approval.create", api.ApprovalCreate, api.Done,
           "Approve a deployment that somebody else made"),
+    # the rules themselves
+    Route("GET", "/policy", "policy.show", api.Page, rules.PolicyShown, "Show the policy file"),
+    Route("POST", "/policy", "policy.set", rules.PolicySet, rules.PolicyShown,
+          "Replace the policy file"),
+    Route("GET", "/waivers", "waiver.list", api.Page, rules.Waivers, "List waivers"),
+    Route("POST", "/waivers", "waiver.create", rules.WaiverCreate, api.Done,
+          "Waive a gate for a version, as a second person"),
+    Route("DELETE", "/waivers/{name}", "waiver.revoke", api.Named, api.Done, "Revoke a waiver"),
+    Route("POST", "/break-glass", "break-glass.create", api.Page, rules.BreakGlassShown,
+          "Make the sealed break-glass principal"),
+    Route("GET", "/break-glass", "break-glass.show", api.Page, rules.BreakGlassShown,
+          "Show whether the seal is broken"),
+    Route("POST", "/break-glass/open", "break-glass.open", rules.BreakGlassOpen,
+          rules.BreakGlassShown, "Break the seal for one hour"),
+    Route("POST", "/break-glass/close", "break-glass.close", api.Page, rules.BreakGlassShown,
+          "Seal the break-glass principal again"),
     # the log and the workspace
     Route("GET", "/audit", "audit.list", api.AuditList, api.Listing, "List log entries"),
     Route("GET", "/audit/{name}", "audit.show", api.Named, api.AuditShown,

@@ -28,6 +28,7 @@ from vallum.sdk.access import (
 from vallum.sdk.anchor import ServerAnchor
 from vallum.sdk.dp import Dp
 from vallum.sdk.nouns import Data, Endpoints, Jobs, Models
+from vallum.sdk.rules import BreakGlass, Policy, Waivers
 from vallum.sdk.transport import Transport
 
 DEFAULT_URL = "https://127.0.0.1:8443"
@@ -40,6 +41,7 @@ class Client:
         self._transport = transport
         self.approvals = Approvals(transport)
         self.audit = Audit(transport)
+        self.break_glass = BreakGlass(transport)
         self.connections = Connections(transport)
         self.data = Data(transport)
         self.dp = Dp(transport)
@@ -49,7 +51,9 @@ class Client:
         self.jobs = Jobs(transport)
         self.keys = Keys(transport)
         self.models = Models(transport)
+        self.policy = Policy(transport)
         self.roles = Roles(transport)
+        self.waivers = Waivers(transport)
         self.workspace = Workspace(transport)
 
     @property

@@ -1,6 +1,7 @@
 """The rules in force, compiled once per authority generation from checked rows."""
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -27,6 +28,10 @@ class PolicyRow(Record, frozen=True):
 
     id: str
     document: dict[str, object]
+    revision: int = 1
+    changed_at: str = ""
+    changed_by: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class Rules:
     approvals: tuple[Approval, ...]
     requirements: Requirements
     denies: tuple[DenyAssignment, ...]
+    seals: Mapping[str, BreakGlass]  # opened ones, by principal; policy decides whether they hold
 
 
 class AuthorityCache:
@@ -99,6 +105,7 @@ def compile_rules(rows: AuthorityRows) -> Rules:
         approvals=tuple(rows.all("approval", Approval)),
         requirements=requirements,
         denies=denies,
+        seals={seal.id: seal.opened for seal in seals if seal.opened is not None},
     )
 
 
@@ -107,3 +114,4 @@ class BreakGlassRow(Record, frozen=True):
 
     id: str
     opened: BreakGlass | None = None
+    waiting: BreakGlass | None = None  # for another person

@@ -269,7 +269,7 @@ class Kernel:
         context = Context(records=house.records, snapshot=tx, workspace_id=house.workspace_id)
         rules = self._cache.rules(tx)
         now = max(house.clock.now(), house.log.newest_at(tx))
-        facts = self._facts(call, now)
+        facts = self._facts(call, now, rules)
         try:
             asks = tuple(call.step.asks(context, call.arguments, call.caller))
         except NotFoundError:
@@ -294,7 +294,7 @@ class Kernel:
                 call.caller,
                 resource,
                 authority=rules.authority,
-                facts=self._facts(call, now, step=""),
+                facts=self._facts(call, now, rules, step=""),
             )
 
         act = Act(
@@ -312,13 +312,16 @@ class Kernel:
         )
         return act, decision
 
-    def _facts(self, call: "_Call", now: datetime, step: str | None = None) -> RequestFacts:
+    def _facts(
+        self, call: "_Call", now: datetime, rules: Rules, step: str | None = None
+    ) -> RequestFacts:
         return RequestFacts(
             now=now,
             step=_policy_step(call.step.name) if step is None else step,
             purpose=call.purpose,
             interactive=call.caller.session is Session.CONSOLE,
             request_digest=call.request_digest,
+            break_glass=rules.seals.get(call.caller.id),
         )
 
     def _decide(

@@ -283,8 +283,9 @@ def test_an_allowed_decision_names_the_assignment_of_each_ask() -> None:
 def test_the_owner_of_the_control_plane_reads_no_data(action: str) -> None:
     control = Authority.compile([], [give(OWNER, "ws-1")])
     data = Authority.compile([], [give(DATA_OWNER, "ws-1")])
-    assert not allows(control, action, VERSION)
-    assert allows(data, action, VERSION)
+    there = RequestFacts(now=NOW, interactive=True)
+    assert not allows(control, action, VERSION, facts=there)
+    assert allows(data, action, VERSION, facts=there)
 
 
 def test_an_assignment_to_a_column_opens_that_column_only() -> None:

@@ -3,6 +3,7 @@
 from vallum.workspace.step import Step
 from vallum.workspace.steps import (
     access,
+    break_glass,
     claim,
     connections,
     data,
@@ -13,10 +14,12 @@ from vallum.workspace.steps import (
     log,
     models,
     rollback,
+    rules,
 )
 
 STEPS: tuple[Step, ...] = (
     *access.STEPS,
+    *break_glass.STEPS,
     *claim.STEPS,
     *connections.STEPS,
     *data.STEPS,
@@ -27,4 +30,5 @@ STEPS: tuple[Step, ...] = (
     *log.STEPS,
     *models.STEPS,
     *rollback.STEPS,
+    *rules.STEPS,
 )

@@ -1,9 +1,13 @@
 """Posture: insecure settings and missing evidence, each with how to mend it. A view."""
 
+from datetime import timedelta
+
+from vallum.base import parse_timestamp
 from vallum.schema import Credential, Deployment, PrincipalKind, Verdict, api
 from vallum.workspace.step import Act
 
 LATE_S = 60.0
+BREAK_GLASS_DAYS = 30
 WANTED = ("scan", "signature", "evasion", "membership")
 
 
@@ -72,10 +76,27 @@ def posture(act: Act) -> api.Posture:
             for name, late_s in courier.late()
             if late_s >= LATE_S
         )
+    for seal in act.rules.seals.values():
+        opened, expires = parse_timestamp(seal.opened_at), parse_timestamp(seal.expires_at)
+        now_open = act.now < expires
+        if now_open or act.now - opened < timedelta(days=BREAK_GLASS_DAYS):
+            findings.append(
+                api.PostureFinding(
+                    id="break-glass.open" if now_open else "break-glass.used",
+                    severity="critical" if now_open else "medium",
+                    message=f"break-glass {'is open' if now_open else 'was used'}"
+                    f" ({seal.opened_at[:16]}): {seal.reason}",
+                    fix="vallum break-glass close" if now_open
+                    else f"review what it did: vallum audit list --principal {seal.principal_id}",
+                    resource=seal.principal_id,
+                )
+            )  # fmt: skip
     people = [
         one
         for one in act.rules.authority.principals.values()
-        if one.kind is PrincipalKind.USER and not one.disabled
+        if one.kind is PrincipalKind.USER
+        and not one.disabled
+        and one.id not in act.rules.authority.sealed
     ]
     if len(people) == 1:
         findings.append(
