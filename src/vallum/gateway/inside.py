@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from vallum.base import VallumError
-from vallum.gateway.model import MAX_FRAME_BYTES, Answer, load_session, run_session, session_width
+from vallum.gateway.model import MAX_FRAME_BYTES, Answer, Session
 
 _LENGTH = struct.Struct("<I")
 
@@ -24,9 +24,9 @@ def main() -> None:
         pieces.append(data)
         offset += len(data)
     try:
-        session = load_session(b"".join(pieces))
+        session = Session(b"".join(pieces))
         del pieces
-        _send(channel, Answer(width=session_width(session)))
+        _send(channel, Answer(width=session.width))
     except VallumError as error:
         _send(channel, Answer(error=error.message))
         return
@@ -40,7 +40,7 @@ def main() -> None:
         try:
             outputs = tuple(
                 (name, value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes())
-                for name, value in run_session(session, x)
+                for name, value in session.run(x)
                 if value.dtype.kind != "O"
             )
             answer = Answer(outputs=outputs)

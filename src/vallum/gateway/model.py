@@ -84,44 +84,53 @@ class _Held:
         os.close(self.descriptor)
 
 
-def load_session(data: bytes) -> "object":
-    """Load an ONNX model of standard operators on one thread.
+class Session:
+    """A loaded ONNX model of standard operators, on one thread.
 
-    Raises:
-        InputError: It does not load.
+    Attributes:
+        width: Number of features that it takes, None if any.
     """
-    import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    try:
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises bare RuntimeErrors of many kinds
-        raise InputError("the model does not load", code="model.load") from error
+    def __init__(self, data: bytes) -> None:
+        """Load a model.
 
+        Raises:
+            InputError: It does not load, or does not take one matrix.
+        """
+        import onnxruntime as ort
 
-def run_session(session: "object", x: NDArray[np.float32]) -> Arrays:
-    """Run a loaded model; outputs that are no arrays are refused."""
-    inputs = session.get_inputs()  # type: ignore[attr-defined]  # onnxruntime has no stubs
-    names = [one.name for one in session.get_outputs()]  # type: ignore[attr-defined]
-    values = session.run(names, {inputs[0].name: x})  # type: ignore[attr-defined]
-    out: Arrays = []
-    for name, value in zip(names, values, strict=True):
-        if not isinstance(value, np.ndarray):
-            raise GateError("the model answers something that is no tensor", code="model.output")
-        out.append((name, value))
-    return out
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        try:
+            session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises bare RuntimeErrors of many kinds
+            raise InputError("the model does not load", code="model.load") from error
+        inputs = session.get_inputs()
+        if len(inputs) != 1 or len(inputs[0].shape) != 2:  # noqa: PLR2004 - rows and columns
+            raise InputError("the model does not take one matrix", code="model.load")
+        width = inputs[0].shape[1]
+        self.width: int | None = width if isinstance(width, int) else None
+        self._run = session.run
+        self._input: str = inputs[0].name
+        self._outputs: list[str] = [one.name for one in session.get_outputs()]
 
+    def run(self, x: NDArray[np.float32]) -> Arrays:
+        """Run it.
 
-def session_width(session: "object") -> int | None:
-    """Return the number of features that a model takes, None if any."""
-    inputs = session.get_inputs()  # type: ignore[attr-defined]
-    if len(inputs) != 1 or len(inputs[0].shape) != 2:  # noqa: PLR2004 - rows and columns
-        raise InputError("the model does not take one matrix", code="model.load")
-    width = inputs[0].shape[1]
-    return width if isinstance(width, int) else None
+        Raises:
+            GateError: It answers something that is no array.
+            Exception: Of onnxruntime, of many kinds: it fails on this input.
+        """
+        out: Arrays = []
+        for name, value in zip(
+            self._outputs, self._run(self._outputs, {self._input: x}), strict=True
+        ):
+            if not isinstance(value, np.ndarray):
+                raise GateError("the model answers what is no tensor", code="model.output")
+            out.append((name, value))
+        return out
 
 
 class InProcessModel:
@@ -129,13 +138,13 @@ class InProcessModel:
 
     def __init__(self, data: bytes, sha256: str) -> None:
         self._held = _Held(data, sha256)
-        self._session = load_session(data)
-        self.width = session_width(self._session)
+        self._session = Session(data)
+        self.width = self._session.width
 
     async def predict(self, x: NDArray[np.float32]) -> Arrays:
         """Return named outputs; small models are faster than a hop to a thread."""
         try:
-            return run_session(self._session, x)
+            return self._session.run(x)
         except GateError:
             raise
         except Exception as error:  # onnxruntime raises bare RuntimeErrors of many kinds
