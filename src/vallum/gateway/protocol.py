@@ -182,6 +182,10 @@ class Connection(asyncio.Protocol):
         except StopIteration as done:
             self._answered(request, done.value)
             return
+        except Exception as error:  # noqa: BLE001 - `answer` raises nothing: fail closed
+            _LOG.error("no answer", kind=type(error).__name__)
+            self._close()
+            return
         if not request.complete:
             request.on_wait = self._wanted
             if request.wanted:
@@ -196,7 +200,11 @@ class Connection(asyncio.Protocol):
     ) -> None:
         try:
             answer = await _resumed(work, waits)
-        except BaseException:
+        except Exception as error:  # noqa: BLE001 - as above
+            _LOG.error("no answer", kind=type(error).__name__)
+            self._close()
+            return
+        except asyncio.CancelledError:
             self._close()
             raise
         self._answered(request, answer)
