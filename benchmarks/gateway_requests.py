@@ -169,16 +169,25 @@ def measure(port: int, path: str, key: str, pids: list[int]) -> tuple[float, flo
     return len(times) / SECONDS, used / len(times) * 1e6, times[int(len(times) * 0.99)] * 1e3
 
 
-def children(text: str) -> list[int]:
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def children(root: int, module: str) -> list[int]:
+    """Return the processes below `root` that run `module`; others' on the machine do not count."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                command = (entry / "cmdline").read_bytes().split(b"\0")
+                pid = above = int(entry.name)
+                if module.encode() not in (entry / "cmdline").read_bytes().split(b"\0"):
+                    continue
+                while above > 1 and above != root:
+                    above = parent(above)
             except OSError:
                 continue
-            if text.encode() in command:
-                found.append(int(entry.name))
+            if above == root:
+                found.append(pid)
     return found
 
 
@@ -224,8 +233,8 @@ def main() -> None:
             process.start()
             bares.append((port, process))
         time.sleep(2)
-        gateway = children("vallum.gateway")
-        models = children("vallum.gateway.inside")
+        gateway = children(up.process.pid, "vallum.gateway")
+        models = children(up.process.pid, "vallum.gateway.inside")
         for _ in range(ROUNDS):
             for what, found in (
                 (PLAIN, measure(bares[0][0], "/", "x", [bares[0][1].pid or 0])),

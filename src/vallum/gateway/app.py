@@ -32,8 +32,9 @@ from vallum.base import (
     parse_timestamp,
 )
 from vallum.gateway.bundle import Bundle, recovered
+from vallum.gateway.isolated import IsolatedModel
 from vallum.gateway.metrics import Metrics
-from vallum.gateway.model import Arrays, InProcessModel, IsolatedModel, Model
+from vallum.gateway.model import Arrays, InProcessModel, Model
 from vallum.gateway.wire import Answer, Request, problem_of
 from vallum.guard import (
     MAX_BODY_BYTES,
