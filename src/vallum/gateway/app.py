@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from vallum.base import (
     GateError,
@@ -31,11 +33,11 @@ from vallum.base import (
     VallumError,
     parse_timestamp,
 )
-from vallum.gateway.bundle import Bundle, recovered
+from vallum.gateway.bundle import Bundle, empty_close, recovered
 from vallum.gateway.isolated import IsolatedModel
 from vallum.gateway.metrics import Metrics
 from vallum.gateway.model import Arrays, InProcessModel, Model
-from vallum.gateway.wire import Answer, Request, problem_of
+from vallum.gateway.wire import Answer, Request, problem_of, status_of
 from vallum.guard import (
     MAX_BODY_BYTES,
     Output,
@@ -50,7 +52,6 @@ from vallum.schema.serving import (
     Acknowledged,
     AuthorizeAsk,
     Authorized,
-    BundleClose,
     BundleOpen,
     BundleOpened,
     DeploymentFailed,
@@ -319,7 +320,7 @@ class Gateway:
         else:  # another request was faster: ours closes empty
             await self._desk.call(
                 "/bundle/close",
-                BundleClose(id=opened.id, answered=0, refused=0, root=hashlib.sha256().hexdigest()),
+                empty_close(opened.id),
                 Acknowledged,
             )
         return running.bundle
@@ -333,7 +334,8 @@ class Gateway:
         while bundle.pending:  # noqa: ASYNC110 - requests under way settle first; each has its own deadline
             await asyncio.sleep(0.005)
         try:
-            await self._desk.call("/bundle/close", bundle.close(), Acknowledged)
+            summary = await asyncio.to_thread(bundle.close)
+            await self._desk.call("/bundle/close", summary, Acknowledged)
         except VallumError as error:
             _LOG.error("a bundle was not closed; its spool stays", code=error.code)
             return
@@ -398,6 +400,38 @@ class Gateway:
         who = await self._authorize(token, route, name, request)
         if route is None or not route.running:
             raise UnavailableError("the endpoint has no deployment that runs", code="score.none")
+        running = _choose(route)
+        self._active += 1
+        try:
+            try:
+                x, request_id = await self._admitted(request, route, running, who, token)
+            except VallumError as error:
+                # Who is refused by name is in a bundle, like who is answered.
+                bundle = await self._bundle(route, running)
+                bundle.settle(bundle.reserve(), time.time(), status_of(error), who.pseudonym)
+                raise
+            bundle = await self._bundle(route, running)
+            slot = bundle.reserve()
+            status = 500
+            try:
+                # 6. and 7.
+                outputs = await running.model.predict(x)
+                shaped = _shaped(outputs, len(x), running.served.decimals)
+                status = 200
+            except VallumError as error:
+                status = status_of(error)
+                raise
+            finally:
+                # 8.
+                bundle.settle(slot, time.time(), status, who.pseudonym)
+            self._require_lease()
+            return encode_response(name, running.served.name, shaped, request_id)
+        finally:
+            self._active -= 1
+
+    async def _admitted(
+        self, request: Request, route: Route, running: Running, who: Known, token: bytes
+    ) -> tuple[NDArray[np.float32], str]:
         # 4.
         limits = route.endpoint
         self._rates.take(
@@ -406,35 +440,21 @@ class Gateway:
             burst=limits.burst,
             now_s=time.monotonic(),
         )
-        if self._active >= MAX_CONCURRENT:
+        if self._active > MAX_CONCURRENT:  # this one counts
             raise LimitExceededError(
                 "too many requests at once", code="score.concurrency", retry_after_s=0.1
             )
-        self._active += 1
-        try:
-            running = _choose(route)
-            # 5.
-            body = await request.body()
-            if who.generation != self._generation:  # a right may have gone while the body came
-                who = await self._authorize(token, route, name, request)
-            x, request_id = decode_request(body, running.spec)
-            bundle = running.bundle
-            while bundle is None or bundle.full:
-                bundle = await self._open_bundle(route, running)
-            slot = bundle.reserve()
-            status = 500
-            try:
-                # 6. and 7.
-                outputs = await running.model.predict(x)
-                shaped = _shaped(outputs, len(x), running.served.decimals)
-                status = 200
-            finally:
-                # 8.
-                bundle.settle(slot, time.time(), status, who.pseudonym)
-            self._require_lease()
-            return encode_response(name, running.served.name, shaped, request_id)
-        finally:
-            self._active -= 1
+        # 5.
+        body = await request.body()
+        if who.generation != self._generation:  # a right may have gone while the body came
+            await self._authorize(token, route, limits.name, request)
+        return decode_request(body, running.spec)
+
+    async def _bundle(self, route: Route, running: Running) -> Bundle:
+        bundle = running.bundle
+        while bundle is None or bundle.full:
+            bundle = await self._open_bundle(route, running)
+        return bundle
 
     def _require_lease(self) -> None:
         if time.monotonic() >= self._until_s:

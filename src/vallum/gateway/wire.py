@@ -140,13 +140,21 @@ class Answer:
         yield from self.extra
 
 
+def status_of(error: VallumError) -> int:
+    """Return the HTTP status of an error."""
+    if isinstance(error, GateError):
+        return 500
+    if isinstance(error, LimitExceededError) and error.retry_after_s is not None:
+        return 429
+    return error.status
+
+
 def problem_of(error: VallumError) -> Answer:
     """Return an error as an answer; what a model said stays with us."""
-    status = 500 if isinstance(error, GateError) else error.status
+    status = status_of(error)
     extra: list[tuple[bytes, bytes]] = []
     detail = error.message
     if isinstance(error, LimitExceededError) and error.retry_after_s is not None:
-        status = 429
         extra.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
     if isinstance(error, GateError):
         detail = "the model failed on this input"  # what it said stays with us

@@ -95,6 +95,7 @@ class BundleClose(Record, frozen=True):
     refused: int
     root: str
     recovered: bool = False  # from the spool of a process that was killed
+    records: bytes = b""  # the decisions, packed: guard/decisions.py
 
 
 class ModelAsk(Record, frozen=True):
