@@ -224,6 +224,24 @@ def test_refused_requests_are_in_a_bundle_whose_root_can_be_recomputed(serving: 
     assert serving.owner.workspace.verify().findings == ()
 
 
+def test_refusals_of_unknown_callers_are_counted_in_the_log(serving: Up) -> None:
+    def counted() -> int:
+        rows = [
+            row
+            for one in serving.owner.audit.list(kind="refusals", limit=1000)
+            for row in json.loads(serving.owner.audit.show(one.entry.id).details)["refusals"]
+        ]
+        return sum(row["count"] for row in rows if row["code"] == "identity.unauthenticated")
+
+    before = counted()
+    for _ in range(7):
+        assert serving.score("risk", request(ROW)).status_code == 401
+    end = time.monotonic() + 20
+    while counted() < before + 7 and time.monotonic() < end:
+        time.sleep(0.5)
+    assert counted() == before + 7
+
+
 def test_an_idle_workspace_adds_nothing_to_its_log(serving: Up) -> None:
     time.sleep(6.0)  # bundles of earlier tests close by themselves
     before = serving.owner.workspace.show().entries

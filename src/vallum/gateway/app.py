@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import secrets
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,8 @@ from vallum.schema.serving import (
     LeaseAsk,
     ModelAsk,
     ModelBytes,
+    RefusedCount,
+    RefusedCounts,
     ServedDeployment,
     ServedEndpoint,
 )
@@ -69,6 +72,7 @@ _LOG = structlog.get_logger("vallum.gateway")
 MAX_TOKENS = 65_536
 MAX_CONCURRENT = 256
 MAX_HEADERS = 64
+MAX_UNKNOWN = 1024  # (code, source) pairs kept apart; further sources are counted together
 MAX_TOKEN_BYTES = 128
 INTEGRITY_S = 30.0
 POLL_S = 0.4
@@ -129,6 +133,7 @@ class Gateway:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loading: set[str] = set()
         self._lease = Lease(generation=-1, lease_s=0.0)
+        self._unknown: Counter[tuple[str, str]] = Counter()
         self.metrics = Metrics()
 
     # -- life -----------------------------------------------------------------------------------
@@ -150,6 +155,7 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._hand_in_unknown()
         for running in self._models.values():
             await self._close_bundle(running)
             await running.model.close()
@@ -289,6 +295,7 @@ class Gateway:
 
         while not self._stopping:
             await asyncio.sleep(TTL_S / 4)
+            await self._hand_in_unknown()
             for running in list(self._models.values()):
                 bundle = running.bundle
                 if bundle is not None and time.monotonic() - bundle.opened_s >= TTL_S:
@@ -329,6 +336,21 @@ class Gateway:
         bundle, running.bundle = running.bundle, None
         if bundle is not None:
             await self._hand_in(bundle)
+
+    async def _hand_in_unknown(self) -> None:
+        """Hand in how many unknown callers were refused; what is not taken is counted on."""
+        held, self._unknown = self._unknown, Counter()
+        if not held:
+            return
+        rows = tuple(
+            RefusedCount(code=code, source=source, count=count)
+            for (code, source), count in held.items()
+        )
+        try:
+            await self._desk.call("/refusals", RefusedCounts(rows=rows), Acknowledged)
+        except VallumError as error:
+            _LOG.warning("refusals are handed in later", code=error.code)
+            self._unknown.update(held)
 
     async def _hand_in(self, bundle: Bundle) -> None:
         while bundle.pending:  # noqa: ASYNC110 - requests under way settle first; each has its own deadline
@@ -374,6 +396,8 @@ class Gateway:
         except VallumError as error:
             if isinstance(error, DelayedRefusalError):
                 await asyncio.sleep(error.delay_s)
+            if not request.accounted:
+                self._count(error.code, request.client)
             answer = problem_of(error)
         except Exception as error:  # noqa: BLE001 - the border of a request: fail closed
             _LOG.error("request failed", kind=type(error).__name__)
@@ -383,11 +407,19 @@ class Gateway:
             self.metrics.observe(known, answer.status, time.perf_counter() - start)
         return answer
 
-    def refuse(self, error: VallumError) -> Answer:
+    def refuse(self, error: VallumError, client: str) -> Answer:
         """Answer what is no request."""
+        self._count(error.code, client)
         answer = problem_of(error)
         self.metrics.observe("", answer.status, 0.0)
         return answer
+
+    def _count(self, code: str, client: str) -> None:
+        """Count the refusal of somebody unknown, exactly and in bounded memory."""
+        key = (code, client)
+        if key not in self._unknown and len(self._unknown) >= MAX_UNKNOWN:
+            key = (code, "other")
+        self._unknown[key] += 1
 
     async def _infer(self, request: Request, name: str, token: bytes) -> bytes:
         # 1.
@@ -465,6 +497,7 @@ class Gateway:
     ) -> Known:
         if not token:
             raise UnauthenticatedError("a key is needed", hint="Authorization: Bearer …")
+        request.accounted = True
         key = (
             hashlib.blake2b(token, key=self._token_key, digest_size=16).digest(),
             name,

@@ -47,7 +47,7 @@ class App(Protocol):
         """Answer a request; raises nothing."""
         ...
 
-    def refuse(self, error: VallumError, /) -> Answer:
+    def refuse(self, error: VallumError, client: str, /) -> Answer:
         """Answer what is no request."""
         ...
 
@@ -243,7 +243,7 @@ class Connection(asyncio.Protocol):
         self._arriving.late = True
         self._arriving.fail(error)
         if self._answering is None and not self._queue and not self._ended:
-            self._write(self._app.refuse(error), keep_alive=False)
+            self._write(self._app.refuse(error, self._client), keep_alive=False)
             self._close()
         else:
             self._end_after_answers()

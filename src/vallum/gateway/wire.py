@@ -49,6 +49,7 @@ class Request:
     late = False  # it came too slowly or broke off: nothing more is read from it
     discarded = False  # it was answered before its body came
     held = 0  # bytes of body
+    accounted = False  # the control process logs its refusal, or a bundle does
     on_wait: Callable[[], None] | None = None
     _failure: VallumError | None = None
     _waiter: asyncio.Future[None] | None = None

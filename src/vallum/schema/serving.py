@@ -98,6 +98,20 @@ class BundleClose(Record, frozen=True):
     records: bytes = b""  # the decisions, packed: guard/decisions.py
 
 
+class RefusedCount(Record, frozen=True):
+    """How often callers from one source were refused before anybody knew them."""
+
+    code: str
+    source: str
+    count: int
+
+
+class RefusedCounts(Record, frozen=True):
+    """What a gateway refused since it last said so."""
+
+    rows: tuple[RefusedCount, ...]
+
+
 class ModelAsk(Record, frozen=True):
     """Ask for the verified bytes of a deployment's model."""
 

@@ -46,6 +46,7 @@ from vallum.schema.serving import (
     LeaseAsk,
     ModelBytes,
     OpenBundle,
+    RefusedCounts,
     ServedDeployment,
     ServedEndpoint,
 )
@@ -191,6 +192,11 @@ class Serving:
             generation=rules.generation,
             expires_at=credential.expires_at,
         )
+
+    def refused(self, question: RefusedCounts) -> None:
+        """Count what a gateway refused before anybody was known, into the next aggregate."""
+        for one in question.rows:
+            self.kernel.house.refusals.count(code=one.code, source=one.source, times=one.count)
 
     # -- bundles --------------------------------------------------------------------------------
 

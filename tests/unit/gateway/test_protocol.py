@@ -48,7 +48,8 @@ class Echo:
             self.errors.append(error.code)
             return problem_of(error)
 
-    def refuse(self, error: VallumError) -> Answer:
+    def refuse(self, error: VallumError, client: str) -> Answer:
+        assert client == "127.0.0.1"
         self.errors.append(error.code)
         return problem_of(error)
 
