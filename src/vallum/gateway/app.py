@@ -1,10 +1,11 @@
-"""The data plane: one small ASGI application; every request passes the guard in one order.
+"""The data plane: every request passes the guard in one order.
 
 This module is long because lease, caches and the one order of checks share one object's state.
 
 1. Host, method, path and header bounds; 2. a live lease; 3. who, and may they score here;
 4. rate and concurrency; 5. body within its bound, decoded and checked; 6. the model;
-7. output shaped; 8. the decision spooled; then the answer leaves.
+7. output shaped; 8. the decision spooled; then the answer leaves. Who is refused after 3. is
+spooled like who is answered; who is refused before is counted in the log.
 """
 
 import asyncio
