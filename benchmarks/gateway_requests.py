@@ -1,5 +1,8 @@
 """Requests per second and CPU per request of the gateway, with all guards and TLS, beside the
-same ASGI server without guards (one handler that runs the same model), in one interleaved run.
+same server without guards (one handler that runs the same model), in one interleaved run.
+
+Two unguarded servers: uvicorn as anybody runs it (uvloop, httptools, an ASGI application), and the
+same handler on the gateway's own protocol, which isolates what the guards cost.
 
 1 row x 30 features, 16 keep-alive connections from another process.
 """
@@ -27,6 +30,8 @@ WIDTH = 30
 ROUNDS = 3
 SECONDS = 4.0
 CONNECTIONS = 16
+PLAIN = "unguarded uvicorn, TLS (limit)"
+OWN = "unguarded, on the gateway's protocol, TLS (limit)"
 
 
 def model() -> bytes:
@@ -45,11 +50,15 @@ def model() -> bytes:
     return made.SerializeToString()
 
 
-def bare(port: int, cert: str, key: str) -> None:
+def bare(port: int, cert: str, key: str, *, own_protocol: bool) -> None:
     """The limit: the same server, TLS and model, no guard at all."""
     import msgspec
     import onnxruntime as ort
     import uvicorn
+
+    from vallum.gateway.protocol import Connection
+    from vallum.gateway.wire import Answer
+    from vallum.gateway.wire import Request as Request_
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -66,25 +75,35 @@ def bare(port: int, cert: str, key: str) -> None:
 
     decoder = msgspec.json.Decoder(Request)
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            return
-        message = await receive()
-        tensor = decoder.decode(message["body"]).inputs[0]
+    def score(body: bytes) -> bytes:
+        tensor = decoder.decode(body).inputs[0]
         x = np.array(tensor.data, dtype=np.float32).reshape(tensor.shape)
         (scores,) = session.run(None, {"x": x})
-        body = msgspec.json.encode(
+        return msgspec.json.encode(
             {"model_name": "m", "outputs": [{"name": "probabilities", "shape": list(scores.shape),
              "datatype": "FP32", "data": scores.ravel().tolist()}]}
         )  # fmt: skip
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        body = score((await receive())["body"])
         await send({"type": "http.response.start", "status": 200, "headers": [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode())]})  # fmt: skip
         await send({"type": "http.response.body", "body": body})
 
-    uvicorn.run(app, host="127.0.0.1", port=port, ssl_certfile=cert, ssl_keyfile=key,
-                loop="uvloop", http="httptools", log_config=None, access_log=False,
-                lifespan="off", server_header=False)  # fmt: skip
+    class App:
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            pass
+
+        async def answer(self, request: Request_) -> Answer:
+            return Answer(200, score(await request.body()))
+
+    uvicorn.run(App() if own_protocol else app, host="127.0.0.1", port=port, ssl_certfile=cert,
+                ssl_keyfile=key, loop="uvloop", http=Connection if own_protocol else "httptools",
+                log_config=None, access_log=False, lifespan="off", server_header=False,
+                proxy_headers=False)  # fmt: skip
 
 
 async def connection(
@@ -143,23 +162,32 @@ def measure(port: int, path: str, key: str, pids: list[int]) -> tuple[float, flo
     )
     before = sum(cpu_s(pid) for pid in pids)
     process.start()
-    times = queue.get()
+    times = queue.get(timeout=SECONDS + 30)
     process.join()
     used = sum(cpu_s(pid) for pid in pids) - before
     times.sort()
     return len(times) / SECONDS, used / len(times) * 1e6, times[int(len(times) * 0.99)] * 1e3
 
 
-def children(text: str) -> list[int]:
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def children(root: int, module: str) -> list[int]:
+    """Return the processes below `root` that run `module`; others' on the machine do not count."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                command = (entry / "cmdline").read_bytes().split(b"\0")
+                pid = above = int(entry.name)
+                if module.encode() not in (entry / "cmdline").read_bytes().split(b"\0"):
+                    continue
+                while above > 1 and above != root:
+                    above = parent(above)
             except OSError:
                 continue
-            if text.encode() in command:
-                found.append(int(entry.name))
+            if above == root:
+                found.append(pid)
     return found
 
 
@@ -193,18 +221,24 @@ def main() -> None:
                                 burst=1_000_000)  # fmt: skip
         apart = running.deploy(up, "apart", rate_per_s=1_000_000, burst=1_000_000)
         keys = Path(name) / "data.keys"
-        port = running.free_port()
-        plain = multiprocessing.Process(
-            target=bare, args=(port, str(keys / "server.pem"), str(keys / "server-key.pem")),
-            daemon=True,
-        )  # fmt: skip
-        plain.start()
+        bares = []
+        for own in (False, True):
+            port = running.free_port()
+            process = multiprocessing.Process(
+                target=bare,
+                args=(port, str(keys / "server.pem"), str(keys / "server-key.pem")),
+                kwargs={"own_protocol": own},
+                daemon=True,
+            )  # fmt: skip
+            process.start()
+            bares.append((port, process))
         time.sleep(2)
-        gateway = children("vallum.gateway")
-        models = children("vallum.gateway.inside")
+        gateway = children(up.process.pid, "vallum.gateway")
+        models = children(up.process.pid, "vallum.gateway.inside")
         for _ in range(ROUNDS):
             for what, found in (
-                ("unguarded server, TLS (limit)", measure(port, "/", "x", [plain.pid or 0])),
+                (PLAIN, measure(bares[0][0], "/", "x", [bares[0][1].pid or 0])),
+                (OWN, measure(bares[1][0], "/", "x", [bares[1][1].pid or 0])),
                 ("gateway, in process, all guards, TLS",
                  measure(up.gateway_port, "/v2/models/inside/infer", inside, gateway)),
                 ("gateway, isolated, all guards, TLS",
@@ -214,17 +248,18 @@ def main() -> None:
             if arguments.mlflow:
                 found = measure(arguments.mlflow, "/invocations", "x", family("mlflow"))
                 rows.setdefault("mlflow models serve, no TLS, no guard", []).append(found)
-        plain.terminate()
+        for _, process in bares:
+            process.terminate()
     print(f"Machine: {platform.machine()}, {os.cpu_count()} cores, Python"
           f" {platform.python_version()}; 1 row x {WIDTH} features, {CONNECTIONS} connections,"
           f" {ROUNDS} rounds of {SECONDS:.0f} s; medians\n")  # fmt: skip
-    limit = statistics.median(one[1] for one in rows["unguarded server, TLS (limit)"])
-    print(
-        "| what | requests/s | CPU µs a request | p99 ms | limit / CPU |\n|---|---:|---:|---:|---:|"
-    )
+    plain, own = (statistics.median(one[1] for one in rows[what]) for what in (PLAIN, OWN))
+    print("| what | requests/s | CPU µs a request | p99 ms | uvicorn / CPU | own protocol / CPU |\n"
+          "|---|---:|---:|---:|---:|---:|")  # fmt: skip
     for what, found in rows.items():
         rate, cpu, p99 = (statistics.median(one[at] for one in found) for at in range(3))
-        print(f"| {what} | {rate:,.0f} | {cpu:.0f} | {p99:.1f} | {limit / cpu:.2f} |")
+        print(f"| {what} | {rate:,.0f} | {cpu:.0f} | {p99:.1f} | {plain / cpu:.2f} |"
+              f" {own / cpu:.2f} |")  # fmt: skip
 
 
 if __name__ == "__main__":

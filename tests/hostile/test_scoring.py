@@ -1,5 +1,7 @@
 """The real gateway under hostile requests; the model in its own sandboxed process."""
 
+import base64
+import hashlib
 import json
 import os
 import signal
@@ -8,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from running import WIDTH, Up, deploy, request
+
+from vallum.guard import unpack_decisions
 
 ROW = [[1.0] * WIDTH]
 
@@ -189,6 +193,54 @@ def test_predictions_are_in_the_log_as_closed_bundles(serving: Up, key: str) -> 
     details = json.loads(shown.details)
     assert details["answered"] >= 1
     assert len(details["root"]) == 64
+
+
+def test_refused_requests_are_in_a_bundle_whose_root_can_be_recomputed(serving: Up) -> None:
+    key = deploy(serving, "counted")
+    good = [serving.score("counted", request(ROW), key=key).status_code for _ in range(3)]
+    bad = [serving.score("counted", b"{", key=key).status_code for _ in range(2)]
+    assert (good, bad) == ([200] * 3, [400] * 2)
+    name = next(one.id for one in serving.owner.endpoints.list() if one.name == "counted")
+    end = time.monotonic() + 20
+    found: list[dict[str, object]] = []
+    while sum(int(str(one["refused"])) for one in found) < 2 and time.monotonic() < end:
+        time.sleep(0.3)
+        closed = serving.owner.audit.list(kind="bundle-closed", limit=1000)
+        found = [
+            json.loads(serving.owner.audit.show(one.entry.id).details)
+            for one in closed
+            if name in one.entry.resources
+        ]
+    records = b""
+    for one in found:
+        total = int(str(one["answered"])) + int(str(one["refused"]))
+        mine = unpack_decisions(base64.b64decode(str(one["records"])), total)
+        assert hashlib.sha256(mine).hexdigest() == one["root"]
+        records += mine
+    statuses = [
+        int.from_bytes(records[at + 8 : at + 10], "little") for at in range(0, len(records), 32)
+    ]
+    assert statuses.count(400) == 2
+    assert statuses.count(200) >= 3
+    assert serving.owner.workspace.verify().findings == ()
+
+
+def test_refusals_of_unknown_callers_are_counted_in_the_log(serving: Up) -> None:
+    def counted() -> int:
+        rows = [
+            row
+            for one in serving.owner.audit.list(kind="refusals", limit=1000)
+            for row in json.loads(serving.owner.audit.show(one.entry.id).details)["refusals"]
+        ]
+        return sum(row["count"] for row in rows if row["code"] == "identity.unauthenticated")
+
+    before = counted()
+    for _ in range(7):
+        assert serving.score("risk", request(ROW)).status_code == 401
+    end = time.monotonic() + 20
+    while counted() < before + 7 and time.monotonic() < end:
+        time.sleep(0.5)
+    assert counted() == before + 7
 
 
 def test_an_idle_workspace_adds_nothing_to_its_log(serving: Up) -> None:

@@ -40,12 +40,7 @@ class Refusals:
             if single:
                 self._singles += 1
             else:
-                if not self._held:
-                    self._since_s = now
-                key = (code, source)
-                if key not in self._held and len(self._held) >= MAX_SOURCES:
-                    key = (code, "other")
-                self._held[key] += 1
+                self._hold(code, source, 1, now)
             due = bool(self._held) and now - self._since_s >= FLUSH_AFTER_S
         if single:
             with self._log.transaction() as tx:
@@ -61,6 +56,19 @@ class Refusals:
                 )
         if due:
             self.flush()
+
+    def count(self, *, code: str, source: str, times: int) -> None:
+        """Count refusals that were made elsewhere into the next aggregate."""
+        with self._lock:
+            self._hold(code, source, times, self._monotonic())
+
+    def _hold(self, code: str, source: str, times: int, now_s: float) -> None:
+        if not self._held:
+            self._since_s = now_s
+        key = (code, source)
+        if key not in self._held and len(self._held) >= MAX_SOURCES:
+            key = (code, "other")
+        self._held[key] += times
 
     def flush(self) -> None:
         """Write the aggregate; a timer and the shutdown call this."""

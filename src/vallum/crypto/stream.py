@@ -37,6 +37,7 @@ FIRST_BYTES = SEGMENT_BYTES - HEADER_BYTES - TAG_BYTES  # plaintext in the first
 PLAIN_BYTES = SEGMENT_BYTES - TAG_BYTES  # plaintext in each further one
 MAX_SEGMENTS = 2**32  # the counter's width: 256 TiB a stream
 _BATCH = 64  # segments a write or read of the file paths: 4 MiB
+_READ = 16  # segments that `readinto` asks its source for at once: 1 MiB
 
 
 class Sink(Protocol):
@@ -193,33 +194,87 @@ class StreamReader:
         if offset < 0 or length < 0:
             raise InputError("offset and length are not negative", code="crypto.range")
         end = min(offset + length, self.size)
+        if offset < end:
+            first = _segment_of(offset)
+            if first == _segment_of(end - 1):  # of one segment: no second buffer
+                skip = offset - _start_of(first)
+                return self._plain(first)[skip : skip + end - offset]
+        into = bytearray(max(0, end - offset))
+        self.readinto(offset, into)
+        return bytes(into)
+
+    def readinto(self, offset: int, into: bytearray | memoryview) -> int:
+        """Fill `into` from `offset`; return how many bytes, fewer at the end.
+
+        Whole segments are decrypted straight into the caller's buffer, which can be used again
+        and again. Several threads may read at once where the source allows it; the cipher
+        releases the GIL.
+
+        Raises:
+            InputError: A negative offset.
+            IntegrityError: A byte is not what was written; `into` then holds nothing to be used.
+        """
+        if offset < 0:
+            raise InputError("offset and length are not negative", code="crypto.range")
+        out = memoryview(into)
+        end = min(offset + len(out), self.size)
         if offset >= end:
             if self.size == 0 and offset == 0:
-                self._segments(0, 0)  # nothing to return, yet the emptiness is authenticated
-            return b""
+                self._plain(0)  # nothing to return, yet the emptiness is authenticated
+            return 0
         first, last = _segment_of(offset), _segment_of(end - 1)
-        plain = self._segments(first, last)
-        skip = offset - _start_of(first)
-        return plain[skip : skip + end - offset]
+        # The first and the last segment may be wanted in part; what is between them never is.
+        head = first if offset > _start_of(first) else first - 1
+        tail = last if end < min(_start_of(last + 1), self.size) else last + 1
+        done = 0
+        index = first
+        while index <= last:
+            if index in (head, tail):
+                plain = self._plain(index)
+                skip = max(0, offset - _start_of(index))
+                part = memoryview(plain)[skip : skip + end - offset - done]
+                out[done : done + len(part)] = part
+                done += len(part)
+                index += 1
+            else:
+                stop = min(index + _READ, last + 1, tail)
+                done += self._fill(index, stop, out[done:])
+                index = stop
+        return done
 
-    def _segments(self, first: int, last: int) -> bytes:
+    def _plain(self, index: int) -> bytes:
+        sealed = self._sealed(index, index + 1)
+        return self._cipher.decrypt(index, sealed, last=index == self._last)
+
+    def _fill(self, first: int, stop: int, out: memoryview) -> int:
+        """Decrypt the segments before `stop` into `out`."""
+        done = 0
+        try:
+            for index, part in self._parts(first, stop, self._sealed(first, stop)):
+                done += self._cipher.decrypt_into(
+                    index, part, out[done : done + len(part) - TAG_BYTES], last=index == self._last
+                )
+        except IntegrityError:
+            out[:] = bytes(len(out))  # what did not authenticate stays with us
+            raise
+        return done
+
+    def _sealed(self, first: int, stop: int) -> memoryview:
         begin = max(first * SEGMENT_BYTES, HEADER_BYTES)
-        stop = min((last + 1) * SEGMENT_BYTES, self._end)
-        data = self._source.read(begin, stop - begin)
-        if len(data) != stop - begin:
+        length = min(stop * SEGMENT_BYTES, self._end) - begin
+        data = self._source.read(begin, length)
+        if len(data) != length:
             raise IntegrityError("the stream was cut", code="crypto.stream-length")
-        view = memoryview(data)
-        out = []
+        return memoryview(data)
+
+    def _parts(self, first: int, stop: int, sealed: memoryview) -> Iterator[tuple[int, memoryview]]:
         at = 0
-        for index in range(first, last + 1):
+        for index in range(first, stop):
             length = min((index + 1) * SEGMENT_BYTES, self._end) - max(
                 index * SEGMENT_BYTES, HEADER_BYTES
             )
-            out.append(
-                self._cipher.decrypt(index, view[at : at + length], last=index == self._last)
-            )
+            yield index, sealed[at : at + length]
             at += length
-        return out[0] if len(out) == 1 else b"".join(out)
 
 
 def _segment_of(offset: int) -> int:
@@ -367,9 +422,3 @@ def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
         count = os.pwritev(descriptor, [data], offset)
         data = data[count:]
         offset += count
-
-
-def decrypted(reader: StreamReader, chunk_bytes: int = 1024 * 1024) -> Iterator[bytes]:
-    """Yield the whole plaintext in order."""
-    for offset in range(0, reader.size, chunk_bytes):
-        yield reader.read(offset, chunk_bytes)

@@ -7,6 +7,7 @@ from pathlib import Path
 import uvicorn
 
 from vallum.gateway.app import Gateway
+from vallum.gateway.protocol import Connection
 from vallum.workspace.desk import AsyncDesk, read_token
 
 
@@ -36,7 +37,7 @@ def main() -> None:
         ssl_keyfile=str(arguments.key),
         ssl_version=ssl.PROTOCOL_TLS_SERVER,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -1,10 +1,11 @@
-"""The data plane: one small ASGI application; every request passes the guard in one order.
+"""The data plane: every request passes the guard in one order.
 
 This module is long because lease, caches and the one order of checks share one object's state.
 
 1. Host, method, path and header bounds; 2. a live lease; 3. who, and may they score here;
 4. rate and concurrency; 5. body within its bound, decoded and checked; 6. the model;
-7. output shaped; 8. the decision spooled; then the answer leaves.
+7. output shaped; 8. the decision spooled; then the answer leaves. Who is refused after 3. is
+spooled like who is answered; who is refused before is counted in the log.
 """
 
 import asyncio
@@ -12,13 +13,16 @@ import hashlib
 import itertools
 import secrets
 import time
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from vallum.base import (
     GateError,
@@ -31,20 +35,14 @@ from vallum.base import (
     VallumError,
     parse_timestamp,
 )
-from vallum.gateway.bundle import Bundle, recovered
+from vallum.gateway.bundle import Bundle, empty_close, recovered
+from vallum.gateway.isolated import IsolatedModel
 from vallum.gateway.metrics import Metrics
-from vallum.gateway.model import InProcessModel, IsolatedModel, Model
-from vallum.gateway.wire import (
-    ANSWER,
-    Receive,
-    Scope,
-    Send,
-    problem_of,
-    read_body,
-    send_answer,
-)
+from vallum.gateway.model import Arrays, InProcessModel, Model
+from vallum.gateway.wire import Answer, Request, problem_of, status_of
 from vallum.guard import (
     MAX_BODY_BYTES,
+    Output,
     RateLimiter,
     Spec,
     decode_request,
@@ -56,7 +54,6 @@ from vallum.schema.serving import (
     Acknowledged,
     AuthorizeAsk,
     Authorized,
-    BundleClose,
     BundleOpen,
     BundleOpened,
     DeploymentFailed,
@@ -64,6 +61,8 @@ from vallum.schema.serving import (
     LeaseAsk,
     ModelAsk,
     ModelBytes,
+    RefusedCount,
+    RefusedCounts,
     ServedDeployment,
     ServedEndpoint,
 )
@@ -74,10 +73,15 @@ _LOG = structlog.get_logger("vallum.gateway")
 MAX_TOKENS = 65_536
 MAX_CONCURRENT = 256
 MAX_HEADERS = 64
+MAX_UNKNOWN = 1024  # (code, source) pairs kept apart; further sources are counted together
 MAX_TOKEN_BYTES = 128
 INTEGRITY_S = 30.0
 POLL_S = 0.4
 _BEARER = b"bearer "
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 @dataclass(slots=True)
@@ -130,6 +134,7 @@ class Gateway:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loading: set[str] = set()
         self._lease = Lease(generation=-1, lease_s=0.0)
+        self._unknown: Counter[tuple[str, str]] = Counter()
         self.metrics = Metrics()
 
     # -- life -----------------------------------------------------------------------------------
@@ -151,6 +156,7 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._hand_in_unknown()
         for running in self._models.values():
             await self._close_bundle(running)
             await running.model.close()
@@ -290,6 +296,7 @@ class Gateway:
 
         while not self._stopping:
             await asyncio.sleep(TTL_S / 4)
+            await self._hand_in_unknown()
             for running in list(self._models.values()):
                 bundle = running.bundle
                 if bundle is not None and time.monotonic() - bundle.opened_s >= TTL_S:
@@ -298,6 +305,7 @@ class Gateway:
     async def _open_bundle(self, route: Route, running: Running) -> Bundle:
         from vallum.gateway.bundle import MAX_ANSWERS, TTL_S
 
+        await asyncio.sleep(0)  # into a task: the client of the control process needs one
         opened = await self._desk.call(
             "/bundle/open",
             BundleOpen(
@@ -320,7 +328,7 @@ class Gateway:
         else:  # another request was faster: ours closes empty
             await self._desk.call(
                 "/bundle/close",
-                BundleClose(id=opened.id, answered=0, refused=0, root=hashlib.sha256().hexdigest()),
+                empty_close(opened.id),
                 Acknowledged,
             )
         return running.bundle
@@ -330,11 +338,27 @@ class Gateway:
         if bundle is not None:
             await self._hand_in(bundle)
 
+    async def _hand_in_unknown(self) -> None:
+        """Hand in how many unknown callers were refused; what is not taken is counted on."""
+        held, self._unknown = self._unknown, Counter()
+        if not held:
+            return
+        rows = tuple(
+            RefusedCount(code=code, source=source, count=count)
+            for (code, source), count in held.items()
+        )
+        try:
+            await self._desk.call("/refusals", RefusedCounts(rows=rows), Acknowledged)
+        except VallumError as error:
+            _LOG.warning("refusals are handed in later", code=error.code)
+            self._unknown.update(held)
+
     async def _hand_in(self, bundle: Bundle) -> None:
         while bundle.pending:  # noqa: ASYNC110 - requests under way settle first; each has its own deadline
             await asyncio.sleep(0.005)
         try:
-            await self._desk.call("/bundle/close", bundle.close(), Acknowledged)
+            summary = await asyncio.to_thread(bundle.close)
+            await self._desk.call("/bundle/close", summary, Acknowledged)
         except VallumError as error:
             _LOG.error("a bundle was not closed; its spool stays", code=error.code)
             return
@@ -343,97 +367,93 @@ class Gateway:
     # -- requests -------------------------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Live as long as uvicorn's server does; requests come through `answer`."""
+        if scope["type"] != "lifespan":
+            raise RuntimeError("the gateway is served by vallum.gateway.protocol")
+        while (await receive())["type"] == "lifespan.startup":
+            try:
+                await self.start()
+            except VallumError as error:
+                await send({"type": "lifespan.startup.failed", "message": error.message})
+                return
+            await send({"type": "lifespan.startup.complete"})
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def answer(self, request: Request) -> Answer:
         """Serve one request."""
-        kind = scope["type"]
-        if kind == "lifespan":
-            await self._lifespan(receive, send)
-            return
-        if kind != "http":
-            await send({"type": "websocket.close", "code": 1008, "reason": ""})
-            return
         start = time.perf_counter()
-        status = 200
         endpoint = ""
         try:
-            path: str = scope["path"]
-            token = self._check_headers(scope)
-            if path == "/livez":
-                body = b'{"status":"ok"}'
-            elif path.startswith("/v2/models/") and path.endswith("/infer"):
+            path = request.path
+            token = self._check_head(request)
+            if path.startswith("/v2/models/") and path.endswith("/infer"):
                 endpoint = path[11:-6]
-                body = await self._infer(scope, receive, endpoint, token)
+                answer = Answer(200, await self._infer(request, endpoint, token))
+            elif path == "/livez":
+                answer = Answer(200, b'{"status":"ok"}')
             else:
-                body, content_type = await self._look(scope, path, token)
-                await send_answer(send, 200, body, content_type)
-                return
+                answer = await self._look(request, path, token)
         except VallumError as error:
             if isinstance(error, DelayedRefusalError):
                 await asyncio.sleep(error.delay_s)
-            status, body, extra = problem_of(error)
-            await send_answer(send, status, body, b"application/problem+json", extra)
+            if not request.accounted:
+                self._count(error.code, request.client)
+            answer = problem_of(error)
         except Exception as error:  # noqa: BLE001 - the border of a request: fail closed
             _LOG.error("request failed", kind=type(error).__name__)
-            status, body, extra = problem_of(
-                UnavailableError("something went wrong", code="internal")
-            )
-            await send_answer(send, 500, body, b"application/problem+json", extra)
-        else:
-            headers = [*ANSWER, (b"content-length", b"%d" % len(body))]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            answer = problem_of(UnavailableError("something went wrong", code="internal"))
         if endpoint:
             known = endpoint if endpoint in self._routes else ""
-            self.metrics.observe(known, status, time.perf_counter() - start)
+            self.metrics.observe(known, answer.status, time.perf_counter() - start)
+        return answer
 
-    async def _infer(self, scope: Scope, receive: Receive, name: str, token: bytes) -> bytes:
+    def refuse(self, error: VallumError, client: str) -> Answer:
+        """Answer what is no request."""
+        self._count(error.code, client)
+        answer = problem_of(error)
+        self.metrics.observe("", answer.status, 0.0)
+        return answer
+
+    def _count(self, code: str, client: str) -> None:
+        """Count the refusal of somebody unknown, exactly and in bounded memory."""
+        key = (code, client)
+        if key not in self._unknown and len(self._unknown) >= MAX_UNKNOWN:
+            key = (code, "other")
+        self._unknown[key] += 1
+
+    async def _infer(self, request: Request, name: str, token: bytes) -> bytes:
         # 1.
-        if scope["method"] != "POST":
+        if request.method != b"POST":
             raise InputError("scoring takes POST", code="score.method")
         # 2.
         self._require_lease()
         route = self._routes.get(name)
         # 3. An unknown endpoint looks like one that the caller may not score.
-        who = await self._authorize(token, route, name, scope)
+        who = await self._authorize(token, route, name, request)
         if route is None or not route.running:
             raise UnavailableError("the endpoint has no deployment that runs", code="score.none")
-        # 4.
-        limits = route.endpoint
-        self._rates.take(
-            (who.credential_id, limits.id),
-            rate_per_s=limits.rate_per_s,
-            burst=limits.burst,
-            now_s=time.monotonic(),
-        )
-        if self._active >= MAX_CONCURRENT:
-            raise LimitExceededError(
-                "too many requests at once", code="score.concurrency", retry_after_s=0.1
-            )
+        running = _choose(route)
         self._active += 1
         try:
-            running = _choose(route)
-            # 5.
-            body = await read_body(receive)
-            if who.generation != self._generation:  # a right may have gone while the body came
-                who = await self._authorize(token, route, name, scope)
-            x, request_id = decode_request(body, running.spec)
-            bundle = running.bundle
-            while bundle is None or bundle.full:
-                bundle = await self._open_bundle(route, running)
+            try:
+                x, request_id = await self._admitted(request, route, running, who, token)
+            except VallumError as error:
+                # Who is refused by name is in a bundle, like who is answered.
+                bundle = await self._bundle(route, running)
+                bundle.settle(bundle.reserve(), time.time(), status_of(error), who.pseudonym)
+                raise
+            bundle = await self._bundle(route, running)
             slot = bundle.reserve()
             status = 500
             try:
                 # 6. and 7.
                 outputs = await running.model.predict(x)
-                if not outputs or any(value.shape[:1] != x.shape[:1] for _, value in outputs):
-                    raise GateError("the model answers for other rows", code="score.answer")
-                try:
-                    shaped = [
-                        shape_output(key, value, decimals=running.served.decimals)
-                        for key, value in outputs
-                    ]
-                except InputError as error:
-                    raise GateError(error.message, code=error.code) from error
+                shaped = _shaped(outputs, len(x), running.served.decimals)
                 status = 200
+            except VallumError as error:
+                status = status_of(error)
+                raise
             finally:
                 # 8.
                 bundle.settle(slot, time.time(), status, who.pseudonym)
@@ -442,13 +462,43 @@ class Gateway:
         finally:
             self._active -= 1
 
+    async def _admitted(
+        self, request: Request, route: Route, running: Running, who: Known, token: bytes
+    ) -> tuple[NDArray[np.float32], str]:
+        # 4.
+        limits = route.endpoint
+        self._rates.take(
+            (who.credential_id, limits.id),
+            rate_per_s=limits.rate_per_s,
+            burst=limits.burst,
+            now_s=time.monotonic(),
+        )
+        if self._active > MAX_CONCURRENT:  # this one counts
+            raise LimitExceededError(
+                "too many requests at once", code="score.concurrency", retry_after_s=0.1
+            )
+        # 5.
+        body = await request.body()
+        if who.generation != self._generation:  # a right may have gone while the body came
+            await self._authorize(token, route, limits.name, request)
+        return decode_request(body, running.spec)
+
+    async def _bundle(self, route: Route, running: Running) -> Bundle:
+        bundle = running.bundle
+        while bundle is None or bundle.full:
+            bundle = await self._open_bundle(route, running)
+        return bundle
+
     def _require_lease(self) -> None:
         if time.monotonic() >= self._until_s:
             raise UnavailableError("the gateway has no lease", code="score.lease")
 
-    async def _authorize(self, token: bytes, route: Route | None, name: str, scope: Scope) -> Known:
+    async def _authorize(
+        self, token: bytes, route: Route | None, name: str, request: Request
+    ) -> Known:
         if not token:
             raise UnauthenticatedError("a key is needed", hint="Authorization: Bearer …")
+        request.accounted = True
         key = (
             hashlib.blake2b(token, key=self._token_key, digest_size=16).digest(),
             name,
@@ -458,13 +508,13 @@ class Gateway:
             if held.until_s > time.time():
                 return held
             del self._tokens[key]
-        client = scope.get("client")
+        await asyncio.sleep(0)  # into a task: the client of the control process needs one
         got = await self._desk.call(
             "/authorize",
             AuthorizeAsk(
                 token=token,
                 endpoint_id=route.endpoint.id if route is not None else name[:128],
-                source=client[0] if client else "unix",
+                source=request.client,
             ),
             Authorized,
         )
@@ -483,73 +533,64 @@ class Gateway:
             self._tokens[key] = known
         return known
 
-    async def _look(self, scope: Scope, path: str, token: bytes) -> tuple[bytes, bytes]:
+    async def _look(self, request: Request, path: str, token: bytes) -> Answer:
         """Serve readiness and metrics, authenticated by a right to score."""
-        if scope["method"] != "GET":
+        if request.method != b"GET":
             raise InputError("this path takes GET", code="score.method")
         self._require_lease()
         if path == "/v2/health/ready":
-            return b'{"ready":true}', b"application/json"
+            return Answer(200, b'{"ready":true}')
         if path.startswith("/v2/models/") and path.endswith("/ready"):
             name = path[11:-6]
             route = self._routes.get(name)
-            await self._authorize(token, route, name, scope)
+            await self._authorize(token, route, name, request)
             ready = route is not None and bool(route.running)
-            body = msgspec.json.encode({"name": name, "ready": ready})
-            return body, b"application/json"
+            return Answer(200, msgspec.json.encode({"name": name, "ready": ready}))
         if path == "/metrics":
             for name, route in self._routes.items():
                 try:
-                    await self._authorize(token, route, name, scope)
+                    await self._authorize(token, route, name, request)
                 except (NotFoundError, RefusedError):
                     continue
-                return self.metrics.render(), b"text/plain; version=0.0.4"
+                return Answer(200, self.metrics.render(), b"text/plain; version=0.0.4")
             raise RefusedError("metrics need the right to score somewhere", code="metrics.refused")
         raise NotFoundError("there is no such path")
 
-    def _check_headers(self, scope: Scope) -> bytes:
+    def _check_head(self, request: Request) -> bytes:
         """Return the token; refuse strange requests before anything else is read."""
-        host = token = length = None
-        headers = scope["headers"]
-        if len(headers) > MAX_HEADERS:
+        headers = request.headers
+        if request.header_count > MAX_HEADERS:
             raise LimitExceededError(f"more than {MAX_HEADERS} headers", code="score.headers")
-        for name, value in headers:
-            if name == b"host":
-                if host is not None:
-                    raise InputError("header `host` is repeated", code="score.header")
-                host = value
-            elif name == b"authorization":
-                if token is not None:
-                    raise InputError("header `authorization` is repeated", code="score.header")
-                token = value
-            elif name == b"content-length":
-                if length is not None:
-                    raise InputError("header `content-length` is repeated", code="score.header")
-                length = value
-        if host is None or host.lower() not in self._hosts:
+        if request.repeated:
+            raise InputError(
+                f"header `{request.repeated.decode()}` is repeated", code="score.header"
+            )
+        host = headers.get(b"host")
+        if host is None or (host not in self._hosts and host.lower() not in self._hosts):
             raise InputError("the Host header names another server", code="score.host")
+        length = headers.get(b"content-length")
         if length is not None and (
             not length.isdigit() or len(length) > 15 or int(length) > MAX_BODY_BYTES  # noqa: PLR2004
         ):
             raise LimitExceededError(f"the body exceeds {MAX_BODY_BYTES} bytes", code="score.body")
-        if token is None or token[:7].lower() != _BEARER or len(token) > MAX_TOKEN_BYTES:
+        token = headers.get(b"authorization", b"")
+        if token[:7].lower() != _BEARER or len(token) > MAX_TOKEN_BYTES:
             return b""
-        return bytes(token[7:])
+        return token[7:]
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                try:
-                    await self.start()
-                except VallumError as error:
-                    await send({"type": "lifespan.startup.failed", "message": error.message})
-                    return
-                await send({"type": "lifespan.startup.complete"})
-            else:
-                await self.stop()
-                await send({"type": "lifespan.shutdown.complete"})
-                return
+
+def _shaped(outputs: Arrays, rows: int, decimals: int | None) -> list[Output]:
+    if not outputs:
+        raise GateError("the model answers nothing", code="score.answer")
+    shaped = []
+    for name, value in outputs:
+        if not value.shape or value.shape[0] != rows:
+            raise GateError("the model answers for other rows", code="score.answer")
+        try:
+            shaped.append(shape_output(name, value, decimals=decimals))
+        except InputError as error:
+            raise GateError(error.message, code=error.code) from error
+    return shaped
 
 
 def _choose(route: Route) -> Running:

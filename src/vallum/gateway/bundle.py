@@ -4,7 +4,6 @@ The spool is a shared mapping of a file: a record written to it is the kernel's,
 this process is killed. On the next start what is in it is closed as recovered.
 """
 
-import hashlib
 import mmap
 import os
 import struct
@@ -12,12 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from vallum.guard import count_decisions, pack_decisions
 from vallum.schema.serving import BundleClose
 
 RECORD = struct.Struct("<dH22s")  # wall time, status, keyed digest of the credential: 32 bytes
-_FIELDS = np.dtype([("at", "<f8"), ("status", "<u2"), ("who", "V22")])
 MAX_ANSWERS = 50_000
 TTL_S = 5.0
 _HEAD = struct.Struct("<8s56s")
@@ -80,15 +77,20 @@ def _summary(
     bundle_id: str, mapped: "mmap.mmap | bytes", count: int, *, recovered: bool
 ) -> BundleClose:
     data = bytes(mapped[_HEAD.size : _HEAD.size + count * RECORD.size])
-    statuses = np.frombuffer(data, dtype=_FIELDS)["status"]
-    answered = int((statuses == 200).sum())  # noqa: PLR2004 - HTTP
+    found = count_decisions(data)
     return BundleClose(
         id=bundle_id,
-        answered=answered,
-        refused=count - answered,
-        root=hashlib.sha256(data).hexdigest(),
+        answered=found.answered,
+        refused=found.refused,
+        root=found.root,
         recovered=recovered,
+        records=pack_decisions(data),
     )
+
+
+def empty_close(bundle_id: str) -> BundleClose:
+    """Return what to log for a bundle that was announced for nothing."""
+    return _summary(bundle_id, bytes(_HEAD.size), 0, recovered=False)
 
 
 def recovered(folder: Path) -> Iterator[tuple[Path, BundleClose]]:

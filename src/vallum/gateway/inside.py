@@ -2,16 +2,19 @@
 
 import os
 import socket
-import struct
 import sys
+import time
 
 import msgspec
 import numpy as np
 
 from vallum.base import VallumError
-from vallum.gateway.model import MAX_FRAME_BYTES, Answer, load_session, run_session, session_width
+from vallum.gateway.isolated import Said, frame, take_frames
+from vallum.gateway.model import Session
 
-_LENGTH = struct.Struct("<I")
+_RECV_BYTES = 1024 * 1024
+_TOGETHER_S = 0.0005
+_DECODER = msgspec.msgpack.Decoder(tuple[tuple[int, int], bytes])
 
 
 def main() -> None:
@@ -24,36 +27,44 @@ def main() -> None:
         pieces.append(data)
         offset += len(data)
     try:
-        session = load_session(b"".join(pieces))
+        session = Session(b"".join(pieces))
         del pieces
-        _send(channel, Answer(width=session_width(session)))
+        channel.sendall(frame(Said(width=session.width)))
     except VallumError as error:
-        _send(channel, Answer(error=error.message))
+        channel.sendall(frame(Said(error=error.message)))
         return
-    stream = channel.makefile("rb")
-    while head := stream.read(_LENGTH.size):
-        length = _LENGTH.unpack(head)[0]
-        if length > MAX_FRAME_BYTES:
-            return
-        shape, raw = msgspec.msgpack.decode(stream.read(length), type=tuple[tuple[int, int], bytes])
-        x = np.frombuffer(raw, dtype=np.float32).reshape(shape)
+    incoming = bytearray()
+    while data := channel.recv(_RECV_BYTES):
+        incoming += data
+        answers = []
+        since_s = time.monotonic()
         try:
-            outputs = tuple(
+            for body in take_frames(incoming):
+                answers.append(frame(_answer(session, body)))
+                if time.monotonic() - since_s > _TOGETHER_S:  # nobody waits long for another's run
+                    channel.sendall(b"".join(answers))
+                    answers.clear()
+                    since_s = time.monotonic()
+        except (ConnectionError, msgspec.DecodeError):
+            return
+        channel.sendall(b"".join(answers))
+
+
+def _answer(session: Session, body: bytes) -> Said:
+    shape, raw = _DECODER.decode(body)
+    try:
+        x = np.frombuffer(raw, dtype=np.float32).reshape(shape)
+        return Said(
+            outputs=tuple(
                 (name, value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes())
-                for name, value in run_session(session, x)
+                for name, value in session.run(x)
                 if value.dtype.kind != "O"
             )
-            answer = Answer(outputs=outputs)
-        except VallumError as error:
-            answer = Answer(error=error.message)
-        except Exception as error:  # noqa: BLE001 - the border of the process: say, do not die
-            answer = Answer(error=f"the model failed on this input ({type(error).__name__})")
-        _send(channel, answer)
-
-
-def _send(channel: socket.socket, answer: Answer) -> None:
-    body = msgspec.msgpack.encode(answer)
-    channel.sendall(_LENGTH.pack(len(body)) + body)
+        )
+    except VallumError as error:
+        return Said(error=error.message)
+    except Exception as error:  # noqa: BLE001 - the border of the process: say, do not die
+        return Said(error=f"the model failed on this input ({type(error).__name__})")
 
 
 if __name__ == "__main__":

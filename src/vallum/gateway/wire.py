@@ -1,73 +1,161 @@
-"""Reading bodies within bounds, and answers as problems."""
+"""A request while it arrives, an answer, and errors as answers."""
 
 import asyncio
 import math
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import msgspec
 import structlog
 
-from vallum.base import GateError, InputError, LimitExceededError, VallumError
+from vallum.base import GateError, LimitExceededError, VallumError
 from vallum.guard import MAX_BODY_BYTES
 from vallum.schema.api import Problem
 
 _LOG = structlog.get_logger("vallum.gateway")
-Scope = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-BODY_S = 30.0
-FIXED = (
+JSON = b"application/json"
+KEPT = frozenset({b"authorization", b"content-length", b"expect", b"host"})
+_FIXED = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"strict-transport-security", b"max-age=31536000"),
 )
-ANSWER = ((b"content-type", b"application/json"), *FIXED)
 
 
-async def read_body(receive: Receive) -> bytes:
-    """Read a body within its bound and its time.
+class Request:
+    """A request, as far as it has come. For one event loop.
 
-    Raises:
-        LimitExceededError: It exceeds `MAX_BODY_BYTES`.
-        InputError: The client left, or sends too slowly.
+    Attributes:
+        client: Address that it came from.
+        method: As sent.
+        path: Without the query, unquoted; empty if the target has none.
+        headers: Those of `KEPT`, by name in lower case.
+        header_count: How many came.
+        repeated: A header of `KEPT` that came twice, or empty.
+        complete: Its last byte came.
+        keep_alive: The connection goes on after the answer.
     """
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if message["type"] != "http.request":
-            raise InputError("the client left", code="score.gone")
-        if len(body) > MAX_BODY_BYTES:
-            raise LimitExceededError(f"the body exceeds {MAX_BODY_BYTES} bytes", code="score.body")
-        return body
-    parts = [body]
-    size = len(body)
-    try:
-        async with asyncio.timeout(BODY_S):
-            while message.get("more_body", False):
-                message = await receive()
-                if message["type"] != "http.request":
-                    raise InputError("the client left", code="score.gone")
-                part = message.get("body", b"")
-                size += len(part)
-                if size > MAX_BODY_BYTES:
-                    raise LimitExceededError(
-                        f"the body exceeds {MAX_BODY_BYTES} bytes", code="score.body"
-                    )
-                parts.append(part)
-    except TimeoutError as error:
-        raise InputError("the body came too slowly", code="score.slow") from error
-    return b"".join(parts)
+
+    # Class values are the defaults: most requests change few of them.
+    method = b""
+    path = ""
+    header_count = 0
+    repeated = b""
+    complete = False
+    keep_alive = True
+    headed = False  # its head is complete
+    timed = False  # its body has a deadline
+    wanted = False  # the gateway waits for its body
+    late = False  # it came too slowly or broke off: nothing more is read from it
+    discarded = False  # it was answered before its body came
+    held = 0  # bytes of body
+    accounted = False  # the control process logs its refusal, or a bundle does
+    on_wait: Callable[[], None] | None = None
+    _failure: VallumError | None = None
+    _waiter: asyncio.Future[None] | None = None
+
+    def __init__(self, client: str) -> None:
+        self.client = client
+        self.headers: dict[bytes, bytes] = {}
+        self._parts: list[bytes] = []
+
+    def add_header(self, name: bytes, value: bytes) -> None:
+        """Count a header and keep it if it matters; `name` is in lower case."""
+        self.header_count += 1
+        if name in KEPT:
+            if name in self.headers:
+                self.repeated = name
+            self.headers[name] = value
+
+    def add_body(self, part: bytes) -> None:
+        """Add a part of the body; beyond `MAX_BODY_BYTES` nothing is kept."""
+        self.held += len(part)
+        if self.held > MAX_BODY_BYTES:
+            self.fail(
+                LimitExceededError(f"the body exceeds {MAX_BODY_BYTES} bytes", code="score.body")
+            )
+        elif not self.discarded:
+            self._parts.append(part)
+
+    def finish(self) -> None:
+        """Note that everything came."""
+        self.complete = True
+        self._wake()
+
+    def fail(self, error: VallumError) -> None:
+        """Give up on a body that is not complete."""
+        if not self.complete and self._failure is None:
+            self._failure = error
+            self._parts.clear()
+            self._wake()
+
+    def discard(self) -> None:
+        """Throw the body away, what comes of it too."""
+        self.discarded = True
+        self._parts.clear()
+
+    async def body(self) -> bytes:
+        """Return the body, once it is complete.
+
+        Raises:
+            LimitExceededError: It exceeds `MAX_BODY_BYTES`.
+            InputError: The client left, or sends too slowly.
+        """
+        if not self.complete and self._failure is None:
+            self.wanted = True
+            if self.on_wait is not None:
+                self.on_wait()
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if self._failure is not None:
+            raise self._failure
+        parts = self._parts
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
-def problem_of(error: VallumError) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
-    """Return status, body and further headers; what a model said stays with us."""
-    status = 500 if isinstance(error, GateError) else error.status
+class Answer:
+    """A whole answer."""
+
+    __slots__ = ("body", "content_type", "extra", "status")
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes,
+        content_type: bytes = JSON,
+        extra: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+        self.extra = extra
+
+    def headers(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield every header but the length."""
+        yield (b"content-type", self.content_type)
+        yield from _FIXED
+        yield from self.extra
+
+
+def status_of(error: VallumError) -> int:
+    """Return the HTTP status of an error."""
+    if isinstance(error, GateError):
+        return 500
+    if isinstance(error, LimitExceededError) and error.retry_after_s is not None:
+        return 429
+    return error.status
+
+
+def problem_of(error: VallumError) -> Answer:
+    """Return an error as an answer; what a model said stays with us."""
+    status = status_of(error)
     extra: list[tuple[bytes, bytes]] = []
     detail = error.message
     if isinstance(error, LimitExceededError) and error.retry_after_s is not None:
-        status = 429
         extra.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
     if isinstance(error, GateError):
         detail = "the model failed on this input"  # what it said stays with us
@@ -85,22 +173,4 @@ def problem_of(error: VallumError) -> tuple[int, bytes, list[tuple[bytes, bytes]
             request_id=request_id,
         )
     )
-    return status, body, extra
-
-
-async def send_answer(
-    send: Send,
-    status: int,
-    body: bytes,
-    content_type: bytes,
-    extra: list[tuple[bytes, bytes]] | None = None,
-) -> None:
-    """Send one whole answer."""
-    headers = [
-        (b"content-type", content_type),
-        *FIXED,
-        (b"content-length", str(len(body)).encode()),
-        *(extra or []),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return Answer(status, body, b"application/problem+json", tuple(extra))

@@ -1,5 +1,11 @@
 """Room `guard`: run-time defence of endpoints; synchronous, non-blocking, constant time."""
 
+from vallum.guard.decisions import (
+    Decisions,
+    count_decisions,
+    pack_decisions,
+    unpack_decisions,
+)
 from vallum.guard.rates import RateLimiter
 from vallum.guard.v2 import (
     MAX_BODY_BYTES,
@@ -14,12 +20,16 @@ from vallum.guard.v2 import (
 
 __all__ = [
     "MAX_BODY_BYTES",
+    "Decisions",
     "InferenceRequest",
     "InferenceResponse",
     "Output",
     "RateLimiter",
     "Spec",
+    "count_decisions",
     "decode_request",
     "encode_response",
+    "pack_decisions",
     "shape_output",
+    "unpack_decisions",
 ]

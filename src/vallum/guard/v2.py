@@ -6,8 +6,8 @@ shape without overflow, product equal to the number of values, rows within the l
 Source: Open Inference Protocol (KServe V2), REST, "Inference Request JSON Object".
 """
 
-import math
 import re
+from array import array
 from dataclasses import dataclass
 
 import msgspec
@@ -60,6 +60,7 @@ class InferenceResponse(msgspec.Struct, frozen=True):
 
 _ONCE = (b"inputs", b"data", b"shape", b"datatype")
 _MEMBERS = re.compile(rb'"(?:' + b"|".join(_ONCE) + rb')"\s*:')
+_FEW = 512  # values up to which `array` is faster than numpy
 _DECODER = msgspec.json.Decoder(InferenceRequest)
 _ENCODER = msgspec.json.Encoder()
 
@@ -101,21 +102,30 @@ def decode_request(body: bytes, spec: Spec) -> tuple[NDArray[np.float32], str]:
     if spec.width is not None and width != spec.width:
         raise InputError(f"the model takes {spec.width} features, got {width}", code="score.width")
     try:
-        with np.errstate(over="ignore"):  # what overflows is refused below as not finite
-            values = np.array(tensor.data, dtype=np.float32)
-    except (ValueError, OverflowError) as error:
+        values = _values(tensor.data)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError("the values are ragged", code="score.data") from error
     # Python integers do not overflow: the product is exact whatever the client writes.
     if values.size != rows * width or (values.ndim == MAX_DIMENSIONS and values.shape != shape):
         raise InputError(
             f"shape {rows} x {width} does not fit {values.size} values", code="score.length"
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = values.sum()
-    # A finite sum has finite terms; only another one needs the second look.
-    if not math.isfinite(total) and not np.isfinite(values).all():
+    if not _finite(values):
         raise InputError("a value is not finite", code="score.finite")
     return values.reshape(rows, width), request.id
+
+
+def _values(data: list[float | list[float]]) -> NDArray[np.float32]:
+    """Convert; what overflows becomes infinite."""
+    if len(data) <= _FEW and isinstance(data[0] if data else None, float):
+        # Half numpy's time for one row; a list among the numbers raises.
+        return np.frombuffer(array("f", data), dtype=np.float32)  # type: ignore[type-var]
+    with np.errstate(over="ignore"):
+        return np.array(data, dtype=np.float32)
+
+
+def _finite(values: NDArray[np.generic]) -> bool:
+    return b"\0" not in np.isfinite(values).tobytes()  # half the time of `.all()` for one row
 
 
 def encode_response(name: str, version: str, outputs: list[Output], request_id: str) -> bytes:
@@ -132,13 +142,11 @@ def shape_output(name: str, values: NDArray[np.generic], *, decimals: int | None
         InputError: The model answered something that has no V2 form.
     """
     if values.dtype.kind == "f":
-        numbers = values.astype(np.float64)
-        # A finite sum has finite terms; only another one needs the second look.
-        if not math.isfinite(numbers.sum()) and not np.isfinite(numbers).all():
+        if not _finite(values):
             raise InputError("the model answered what is not finite", code="score.answer")
         if decimals is not None:
-            numbers = np.round(numbers, decimals)
-        return Output(name, list(values.shape), "FP32", numbers.ravel().tolist())
+            values = np.round(values.astype(np.float64), decimals)
+        return Output(name, list(values.shape), "FP32", values.ravel().tolist())
     if values.dtype.kind in "iub":
         return Output(name, list(values.shape), "INT64", values.astype(np.int64).ravel().tolist())
     if values.dtype.kind in "OU":

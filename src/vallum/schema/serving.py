@@ -95,6 +95,21 @@ class BundleClose(Record, frozen=True):
     refused: int
     root: str
     recovered: bool = False  # from the spool of a process that was killed
+    records: bytes = b""  # the decisions, packed: guard/decisions.py
+
+
+class RefusedCount(Record, frozen=True):
+    """How often callers from one source were refused before anybody knew them."""
+
+    code: str
+    source: str
+    count: int
+
+
+class RefusedCounts(Record, frozen=True):
+    """What a gateway refused since it last said so."""
+
+    rows: tuple[RefusedCount, ...]
 
 
 class ModelAsk(Record, frozen=True):

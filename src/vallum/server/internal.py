@@ -26,6 +26,7 @@ from vallum.schema.serving import (
     InternalProblem,
     LeaseAsk,
     ModelAsk,
+    RefusedCounts,
 )
 from vallum.workspace.bootstrap import SYSTEM_WORKER
 from vallum.workspace.kernel import Kernel
@@ -112,6 +113,10 @@ def _calls(kernel: Kernel, serving: Serving) -> dict[str, _Call]:
         serving.close_bundle(question)
         return Acknowledged()
 
+    def refused(question: RefusedCounts) -> Record:
+        serving.refused(question)
+        return Acknowledged()
+
     def fail(question: DeploymentFailed) -> Record:
         serving.fail(question)
         return Acknowledged()
@@ -124,6 +129,7 @@ def _calls(kernel: Kernel, serving: Serving) -> dict[str, _Call]:
         "/authorize": _Call(AuthorizeAsk, serving.authorize),
         "/bundle/open": _Call(BundleOpen, serving.open_bundle),
         "/bundle/close": _Call(BundleClose, close),
+        "/refusals": _Call(RefusedCounts, refused),
         "/model": _Call(ModelAsk, model),
         "/deployment/fail": _Call(DeploymentFailed, fail),
         "/job/claim": _Call(Claim, claim),

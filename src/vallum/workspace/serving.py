@@ -5,6 +5,7 @@ only when every live gateway has switched to the new generation or its lease has
 request after a revoke is refused.
 """
 
+import base64
 import hashlib
 import threading
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from vallum.base import (
     timestamp,
 )
 from vallum.crypto import WrappedKey
+from vallum.guard import Decisions, count_decisions, unpack_decisions
 from vallum.policy import RequestFacts, decide
 from vallum.schema import (
     Deployment,
@@ -44,6 +46,7 @@ from vallum.schema.serving import (
     LeaseAsk,
     ModelBytes,
     OpenBundle,
+    RefusedCounts,
     ServedDeployment,
     ServedEndpoint,
 )
@@ -190,6 +193,11 @@ class Serving:
             expires_at=credential.expires_at,
         )
 
+    def refused(self, question: RefusedCounts) -> None:
+        """Count what a gateway refused before anybody was known, into the next aggregate."""
+        for one in question.rows:
+            self.kernel.house.refusals.count(code=one.code, source=one.source, times=one.count)
+
     # -- bundles --------------------------------------------------------------------------------
 
     def open_bundle(self, question: BundleOpen) -> BundleOpened:
@@ -223,9 +231,17 @@ class Serving:
         """Log what was answered under a bundle.
 
         Raises:
-            InputError: It is not open.
+            InputError: It is not open, or its records do not amount to its root and counts.
         """
         house = self.kernel.house
+        said = Decisions(question.answered, question.refused, question.root)
+        if (
+            count_decisions(
+                unpack_decisions(question.records, question.answered + question.refused)
+            )
+            != said
+        ):
+            raise InputError("the records are not those of the bundle", code="bundle.records")
         with house.log.transaction() as tx:
             try:
                 held = house.records.get(tx, "bundle", question.id, OpenBundle)
@@ -245,6 +261,7 @@ class Serving:
                 "refused": question.refused,
                 "root": question.root,
                 "recovered": question.recovered,
+                "records": base64.b64encode(question.records).decode(),
             }
             house.log.seal(tx, permit, changes=[change], details=details)
 

@@ -135,6 +135,20 @@ LONG_STREAM = encrypted(LONG)
 def test_random_reads_return_what_was_written(offset: int, length: int) -> None:
     reader = StreamReader(BytesSource(LONG_STREAM), DataKey(Secret(KEY)), AAD, len(LONG_STREAM))
     assert reader.read(offset, length) == LONG[offset : offset + length]
+    into = bytearray(length)
+    count = reader.readinto(offset, into)
+    assert into == LONG[offset : offset + length].ljust(length, b"\0")
+    assert count == len(LONG[offset : offset + length])
+
+
+def test_what_does_not_authenticate_is_not_left_in_the_callers_buffer() -> None:
+    changed = bytearray(LONG_STREAM)
+    changed[SEGMENT_BYTES + 100] ^= 1
+    reader = StreamReader(BytesSource(bytes(changed)), DataKey(Secret(KEY)), AAD, len(changed))
+    into = bytearray(len(LONG))
+    with pytest.raises(IntegrityError, match="segment 1"):
+        reader.readinto(0, into)
+    assert into[FIRST_BYTES:] == bytes(len(LONG) - FIRST_BYTES)
 
 
 @pytest.mark.guarantee("G5")

@@ -1,10 +1,13 @@
 """`verify`: every row explained by an entry, every object there and whole, the log intact."""
 
+import base64
+
 import msgspec
 
 from vallum.audit import verify_log
 from vallum.base import VallumError
 from vallum.crypto import WrappedKey
+from vallum.guard import Decisions, count_decisions, unpack_decisions
 from vallum.schema import AssetVersion, EntryKind, Job, Part, WrappedDataKey, api
 from vallum.store import Snapshot
 from vallum.workspace.context import Context
@@ -12,6 +15,15 @@ from vallum.workspace.house import House
 
 SYSTEM_VERIFY = "system-verify"
 CONTENT = "content"
+
+
+class _Closed(msgspec.Struct, frozen=True):
+    """Of a closed bundle's details."""
+
+    answered: int
+    refused: int
+    root: str
+    records: str
 
 
 def verify_everything(house: House, *, objects: bool) -> api.Verification:
@@ -57,6 +69,7 @@ def verify_everything(house: House, *, objects: bool) -> api.Verification:
                         code="store.row-changed", message=f"{what} is not what its entry made"
                     )
                 )
+        findings.extend(_check_bundles(house, snapshot))
         parts = _parts(house, snapshot, findings)
     checked = 0
     if objects:
@@ -69,6 +82,38 @@ def verify_everything(house: House, *, objects: bool) -> api.Verification:
         root=report.root.hex(),
         findings=tuple(findings),
     )
+
+
+def _check_bundles(house: House, snapshot: Snapshot) -> list[api.VerifyFinding]:
+    """Recompute root and counts of every closed bundle from the decisions kept with it."""
+    findings = []
+    after = -1
+    while page := house.log.entries(snapshot, after=after, limit=1000):
+        for logged in page:
+            if logged.entry.kind is not EntryKind.BUNDLE_CLOSED:
+                continue
+            try:
+                kept = house.log.details(snapshot, logged)
+                if kept is None:  # erased
+                    continue
+                said = msgspec.json.decode(kept, type=_Closed)
+                total = said.answered + said.refused
+                records = unpack_decisions(base64.b64decode(said.records, validate=True), total)
+                right = count_decisions(records) == Decisions(
+                    said.answered, said.refused, said.root
+                )
+            except (VallumError, ValueError):  # msgspec's and binascii's are ValueErrors too
+                right = False
+            if not right:
+                findings.append(
+                    api.VerifyFinding(
+                        code="bundle.root",
+                        message=f"the decisions of bundle entry {logged.index} are not its root's",
+                        position=logged.index,
+                    )
+                )
+        after = page[-1].index
+    return findings
 
 
 def _parts(

@@ -1,0 +1,261 @@
+"""A deployment's model in a sandboxed process of its own.
+
+The process gets the model in a sealed memory file and a socket, nothing else: no network, no
+environment, no file of ours. Frames both ways: 4 bytes of length, little-endian, then MessagePack.
+Answers come in the order of the questions. What several requests ask at once travels together, to
+save wake-ups, but each is one run of the model: a model could let the rows of a run see each other,
+and callers have no business in each other's answers.
+"""
+
+import asyncio
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vallum.base import GateError, InputError, UnavailableError
+from vallum.gateway.model import Arrays, Held
+from vallum.sandbox import BubblewrapRunner, Limits, Process, spawn
+
+MAX_FRAME_BYTES = 256 * 1024 * 1024
+START_S = 20.0
+ANSWER_S = 30.0
+_LENGTH = struct.Struct("<I")
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What a model process says."""
+
+    error: str = ""
+    width: int | None = None
+    outputs: tuple[tuple[str, str, tuple[int, ...], bytes], ...] = ()
+
+
+_DECODER = msgspec.msgpack.Decoder(Said)
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def frame(value: object) -> bytes:
+    """Return a value as a frame."""
+    body = _ENCODER.encode(value)
+    return _LENGTH.pack(len(body)) + body
+
+
+def take_frames(buffer: bytearray) -> Iterator[bytes]:
+    """Yield every complete frame and take it out of the buffer.
+
+    Raises:
+        ConnectionError: One is longer than `MAX_FRAME_BYTES`.
+    """
+    at = 0
+    try:
+        while len(buffer) - at >= _LENGTH.size:
+            length = _LENGTH.unpack_from(buffer, at)[0]
+            if length > MAX_FRAME_BYTES:
+                raise ConnectionError("a frame is too long")
+            end = at + _LENGTH.size + length
+            if len(buffer) < end:
+                return
+            body = bytes(memoryview(buffer)[at + _LENGTH.size : end])
+            at = end
+            yield body
+    finally:
+        del buffer[:at]
+
+
+class Channel(asyncio.Protocol):
+    """Questions to a model process and its answers, in order. For one event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[asyncio.Future[Said]] = deque()
+        self._outgoing: list[bytes] = []
+        self._incoming = bytearray()
+        self._progress_s = 0.0
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = transport  # type: ignore[assignment]  # of a stream socket
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """End: nobody waits for ever."""
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(ConnectionError("the model process is gone"))
+        self._waiting.clear()
+
+    def data_received(self, data: bytes) -> None:
+        """Give every complete answer to who asked first; end a process that says anything else."""
+        self._incoming += data
+        self._progress_s = self._loop.time()
+        try:
+            for body in take_frames(self._incoming):
+                said = _DECODER.decode(body)
+                future = self._waiting.popleft()
+                if not future.done():
+                    future.set_result(said)
+        except (ConnectionError, msgspec.DecodeError, IndexError):
+            self.close()
+
+    def expect(self) -> "asyncio.Future[Said]":
+        """Return the next answer that nobody waits for yet.
+
+        Raises:
+            ConnectionError: The process is gone.
+        """
+        if self._transport is None:
+            raise ConnectionError("the model process is gone")
+        if not self._waiting:
+            self._progress_s = self._loop.time()
+        future = self._loop.create_future()
+        self._waiting.append(future)
+        return future
+
+    def ask(self, question: object) -> "asyncio.Future[Said]":
+        """Send a question, together with the others of this turn of the loop.
+
+        Raises:
+            ConnectionError: The process is gone.
+        """
+        future = self.expect()
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(frame(question))
+        return future
+
+    def close(self) -> None:
+        """End."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        if self._transport is not None:
+            self._transport.write(b"".join(outgoing))
+
+    def _watch(self) -> None:
+        """End a process that answers nothing for `ANSWER_S` while somebody waits."""
+        self._timer = self._loop.call_later(1.0, self._watch)
+        if self._waiting and self._loop.time() - self._progress_s > ANSWER_S:
+            self.close()
+
+
+class IsolatedModel:
+    """A model in a sandboxed process; restarted with back-off when it dies."""
+
+    def __init__(self, data: bytes, sha256: str, runner: BubblewrapRunner) -> None:
+        self._held = Held(data, sha256)
+        self._runner = runner
+        self._lock = asyncio.Lock()  # of starting and ending
+        self._process: Process | None = None
+        self._channel: Channel | None = None
+        self._failures = 0
+        self._not_before_s = 0.0
+        self.width: int | None = None
+
+    async def start(self) -> None:
+        """Start the process and wait until its model is loaded.
+
+        Raises:
+            UnavailableError: It does not come to stand.
+            InputError: Its model does not load.
+        """
+        async with self._lock:
+            await self._start()
+
+    async def predict(self, x: NDArray[np.float32]) -> Arrays:
+        """Return named outputs."""
+        channel = self._channel or await self._restarted()
+        try:
+            said = await channel.ask((x.shape, x.tobytes()))
+            outputs: Arrays = [
+                (name, np.frombuffer(data, dtype=np.dtype(kind)).reshape(shape))
+                for name, kind, shape, data in said.outputs
+            ]
+        except (OSError, TypeError, ValueError) as error:  # it is gone, or talks nonsense
+            async with self._lock:
+                if self._channel is channel:
+                    await self._end()
+            raise UnavailableError("the model process died", code="model.died") from error
+        self._failures = 0
+        if said.error:
+            raise GateError(said.error, code="model.run")
+        return outputs
+
+    def verify(self) -> None:
+        """Check the sealed bytes again."""
+        self._held.verify()
+
+    async def close(self) -> None:
+        """End the process, once what was asked is answered or late."""
+        async with self._lock:
+            await self._end()
+        self._held.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Return the process's id, if it runs."""
+        return None if self._process is None else self._process.pid
+
+    async def _restarted(self) -> Channel:
+        async with self._lock:
+            if self._channel is not None:  # another request was faster
+                return self._channel
+            now = asyncio.get_running_loop().time()
+            if now < self._not_before_s:
+                raise UnavailableError("the model process is being restarted", code="model.restart")
+            self._failures += 1
+            self._not_before_s = now + min(30.0, 0.1 * 2.0**self._failures)
+            return await self._start()
+
+    async def _start(self) -> Channel:
+        ours, theirs = socket.socketpair()
+        try:
+            os.set_inheritable(theirs.fileno(), True)  # noqa: FBT003 - os takes it by position
+            self._process = await asyncio.to_thread(
+                spawn,
+                (
+                    "python", "-m", "vallum.gateway.inside", str(self._held.descriptor),
+                    str(theirs.fileno()),
+                ),
+                sandbox=self._runner,
+                limits=Limits(memory_bytes=2 * 1024**3, processes=32, open_files=64),
+                fds=(self._held.descriptor, theirs.fileno()),
+            )  # fmt: skip
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        ours.setblocking(False)  # noqa: FBT003 - socket takes it by position
+        _, channel = await asyncio.get_running_loop().create_connection(Channel, sock=ours)
+        self._channel = channel
+        try:
+            hello = await asyncio.wait_for(channel.expect(), START_S)
+        except (TimeoutError, ConnectionError) as error:
+            await self._end()
+            raise UnavailableError("the model process did not start", code="model.start") from error
+        if hello.error:
+            await self._end()
+            raise InputError(hello.error, code="model.load")
+        self.width = hello.width
+        return channel
+
+    async def _end(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+        process, self._process = self._process, None
+        if process is not None:
+            await asyncio.to_thread(process.stop, 1.0)

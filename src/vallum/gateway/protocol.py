@@ -1,0 +1,359 @@
+"""HTTP/1.1 of the data plane, on uvicorn's server: parse, ask the gateway, write one answer.
+
+An answer that needs no waiting is made and written while its request is being received: no task,
+and one TLS record for head and body. One that waits goes on as a task. Requests of a connection
+are answered one by one, in order; while one waits, no further one is read.
+
+Bounds, before anybody is known: bytes of a head, time for a head, time and bytes for a body, time
+of silence. docs/adr/0010-own-protocol.md says why uvicorn's own protocol is not used.
+
+Source: RFC 9112 (the grammar is llhttp's, strict), RFC 9110.
+"""
+
+import asyncio
+import time
+import types
+from collections import deque
+from collections.abc import Coroutine, Generator
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any, Protocol, cast
+from urllib.parse import unquote
+
+import httptools
+import structlog
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from vallum.base import InputError, LimitExceededError, VallumError
+from vallum.gateway.wire import JSON, Answer, Request
+from vallum.guard import MAX_BODY_BYTES
+
+_LOG = structlog.get_logger("vallum.gateway")
+MAX_HEAD_BYTES = 32 * 1024
+HEAD_S = 10.0
+BODY_S = 30.0
+_MAX_WIRE_BYTES = 2 * MAX_BODY_BYTES  # of a body as sent: with chunk headers and trailers
+_HIGH_WATER_BYTES = 64 * 1024  # of a body that nobody has asked for yet
+_TICK_S = 2.0
+_OK = 200
+_REASONS = {one.value: one.phrase.encode() for one in HTTPStatus}
+
+
+class App(Protocol):
+    """What answers."""
+
+    async def answer(self, request: Request, /) -> Answer:
+        """Answer a request; raises nothing."""
+        ...
+
+    def refuse(self, error: VallumError, client: str, /) -> Answer:
+        """Answer what is no request."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """One client. Made by uvicorn's server, which calls `shutdown` when it stops."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],  # noqa: ARG002 - uvicorn passes it by name
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._app = cast("App", config.loaded_app)
+        self._keep_alive_s = float(config.timeout_keep_alive)
+        self._state = server_state
+        self._loop = _loop or asyncio.get_event_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport
+        self._client = ""
+        self._arriving = Request("")  # the last one that began; before the first, an empty one
+        self._arriving.finish()
+        self._url = b""
+        self._wire_bytes = 0  # of the arriving request's head, then of its body
+        self._queue: deque[Request] = deque()
+        self._answering: Request | None = None
+        self._read_paused = self._write_paused = self._ended = self._lost = False
+        self._deadline_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- transport ------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin: a head is due."""
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self._client = str(peer[0]) if isinstance(peer, tuple) else "unix"
+        self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn lists its own types
+        self._deadline_s = time.monotonic() + HEAD_S
+        self._timer = self._loop.call_later(_TICK_S, self._tick)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """End; what waits for a body learns that the client left."""
+        self._lost = self._ended = True
+        self._state.connections.discard(self)
+        self._queue.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._arriving.fail(InputError("the client left", code="score.gone"))
+        self._arriving.on_wait = None  # with the parser, what would keep us in a cycle
+        self._parser = None  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; then answer what has come."""
+        if self._ended:
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # RFC 9110, section 7.8: may be ignored
+            self._end_after_answers()
+        except httptools.HttpParserError:
+            self._refuse(InputError("this is not HTTP/1.1", code="score.http"))
+        if not self._arriving.complete:
+            self._bound(len(data))
+        if self._queue and self._answering is None:
+            self._run()
+
+    def pause_writing(self) -> None:
+        """Answer nothing more to a client that does not read."""
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._write_paused = False
+        self._run()
+        self._flow()
+
+    def shutdown(self) -> None:
+        """End after the answer under way."""
+        if self._answering is None:
+            self._transport.close()
+        else:
+            self._answering.keep_alive = False
+
+    # -- parser ---------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._arriving = Request(self._client)
+        self._url = b""
+        self._wire_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Gather the target, which may come in pieces."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; a trailer, which comes after the head, has no say."""
+        if not self._arriving.headed:
+            self._arriving.add_header(name.lower(), value)
+
+    def on_headers_complete(self) -> None:
+        """Queue the request: its answer may begin, and refuse, before its body has come."""
+        request = self._arriving
+        request.headed = True
+        request.method = self._parser.get_method()
+        request.keep_alive = self._parser.should_keep_alive()
+        request.path = _path_of(self._url)
+        self._queue.append(request)
+
+    def on_body(self, body: bytes) -> None:
+        """Add to the body."""
+        self._arriving.add_body(body)
+
+    def on_message_complete(self) -> None:
+        """Complete the request; one that was answered before ends here."""
+        self._arriving.finish()
+        if self._arriving.discarded and not self._arriving.keep_alive:
+            self._close()
+
+    # -- answers --------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        """Answer the next request, as far as that needs no waiting."""
+        if self._answering is not None or not self._queue or self._write_paused or self._lost:
+            return
+        request = self._answering = self._queue.popleft()
+        work = self._app.answer(request)
+        try:
+            waits = work.send(None)
+        except StopIteration as done:
+            self._answered(request, done.value)
+            return
+        except Exception as error:  # noqa: BLE001 - `answer` raises nothing: fail closed
+            _LOG.error("no answer", kind=type(error).__name__)
+            self._close()
+            return
+        if not request.complete:
+            request.on_wait = self._wanted
+            if request.wanted:
+                self._wanted()
+        self._flow()
+        task = self._loop.create_task(self._rest(request, work, waits))
+        self._state.tasks.add(task)
+        task.add_done_callback(self._state.tasks.discard)
+
+    async def _rest(
+        self, request: Request, work: Coroutine[Any, Any, Answer], waits: object
+    ) -> None:
+        try:
+            answer = await _resumed(work, waits)
+        except Exception as error:  # noqa: BLE001 - as above
+            _LOG.error("no answer", kind=type(error).__name__)
+            self._close()
+            return
+        except asyncio.CancelledError:
+            self._close()
+            raise
+        self._answered(request, answer)
+
+    def _answered(self, request: Request, answer: Answer) -> None:
+        self._answering = None
+        self._state.total_requests += 1
+        if self._lost:
+            return
+        self._write(answer, keep_alive=request.keep_alive, bare=request.method == b"HEAD")
+        if not request.complete:
+            # What still comes is thrown away: a close now could cost the client the answer.
+            request.discard()
+            self._deadline_s = time.monotonic() + BODY_S
+            if request.late:
+                self._close()
+        else:
+            self._deadline_s = time.monotonic() + self._keep_alive_s
+            if not request.keep_alive:
+                self._close()
+        if self._queue:
+            self._loop.call_soon(self._run)  # other clients have their turn between two of ours
+        elif self._read_paused:
+            self._flow()
+
+    def _write(self, answer: Answer, *, keep_alive: bool, bare: bool = False) -> None:
+        usual = answer.status == _OK and answer.content_type is JSON and keep_alive
+        default = self._state.default_headers
+        head = _usual_head(tuple(default)) if usual else _head(answer, default, keep_alive)
+        body = answer.body
+        # RFC 9110, section 9.3.2: an answer to HEAD has a length and no body.
+        self._transport.write(b"%b%d\r\n\r\n%b" % (head, len(body), b"" if bare else body))
+
+    def _refuse(self, error: VallumError) -> None:
+        """Answer what cannot be parsed, once what came before it is answered; then close."""
+        self._arriving.late = True
+        self._arriving.fail(error)
+        if self._answering is None and not self._queue and not self._ended:
+            self._write(self._app.refuse(error, self._client), keep_alive=False)
+            self._close()
+        else:
+            self._end_after_answers()
+
+    def _end_after_answers(self) -> None:
+        self._ended = True
+        last = self._queue[-1] if self._queue else self._answering
+        if last is None:
+            self._close()
+        else:
+            last.keep_alive = False
+
+    def _close(self) -> None:
+        self._ended = True
+        self._queue.clear()
+        if not self._lost:
+            self._transport.close()
+
+    # -- bounds ---------------------------------------------------------------------------------
+
+    def _wanted(self) -> None:
+        """Take the body that the gateway now waits for."""
+        if self._arriving.headers.get(b"expect", b"").lower() == b"100-continue" and not self._lost:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._flow()
+
+    def _flow(self) -> None:
+        """Read on, or not: never further ahead than one request, one part of an unwanted body."""
+        arriving = self._arriving
+        pause = (
+            bool(self._queue)
+            or self._write_paused
+            or (not arriving.complete and not arriving.wanted and arriving.held > _HIGH_WATER_BYTES)
+        )
+        if pause is not self._read_paused and not self._lost:
+            self._read_paused = pause
+            (self._transport.pause_reading if pause else self._transport.resume_reading)()
+
+    def _bound(self, size: int) -> None:
+        """Bound time and bytes of what is still arriving."""
+        request = self._arriving
+        first = not self._wire_bytes
+        self._wire_bytes += size
+        if not request.headed:
+            if first:
+                self._deadline_s = time.monotonic() + HEAD_S
+            if self._wire_bytes > MAX_HEAD_BYTES:
+                self._refuse(
+                    LimitExceededError(f"a head exceeds {MAX_HEAD_BYTES} bytes", code="score.head")
+                )
+            return
+        if not request.timed:
+            request.timed = True
+            self._wire_bytes = size
+            self._deadline_s = time.monotonic() + BODY_S
+        if self._wire_bytes > _MAX_WIRE_BYTES:
+            self._refuse(
+                LimitExceededError(f"the body exceeds {MAX_BODY_BYTES} bytes", code="score.body")
+            )
+        if self._answering is not None:
+            self._flow()
+
+    def _tick(self) -> None:
+        self._timer = self._loop.call_later(_TICK_S, self._tick)
+        if time.monotonic() < self._deadline_s:
+            return
+        if self._write_paused or (self._ended and self._answering is None):
+            self._transport.abort()
+        elif self._answering is None:
+            self._close()
+        elif not self._answering.complete:
+            self._answering.late = True
+            self._answering.keep_alive = False
+            self._answering.fail(InputError("the body came too slowly", code="score.slow"))
+
+
+@types.coroutine
+def _resumed(work: Coroutine[Any, Any, Answer], waits: object) -> Generator[object, Any, Answer]:
+    """Go on with what was begun outside a task and `waits` for something."""
+    while True:
+        try:
+            try:
+                sent = yield waits
+            except BaseException as error:  # noqa: BLE001 - passed on, a cancellation too
+                waits = work.throw(error)
+            else:
+                waits = work.send(sent)
+        except StopIteration as done:
+            answer: Answer = done.value
+            return answer
+
+
+@lru_cache(maxsize=1024)
+def _path_of(url: bytes) -> str:
+    """Return the path of a request's target; what has none gets a path that nothing serves."""
+    try:
+        path = httptools.parse_url(url).path
+    except httptools.HttpParserInvalidURLError:
+        return ""
+    return unquote(path.decode("latin-1")) if path else ""
+
+
+def _head(answer: Answer, default: list[tuple[bytes, bytes]], keep_alive: bool) -> bytes:  # noqa: FBT001 - private
+    lines = [b"HTTP/1.1 %d %b" % (answer.status, _REASONS[answer.status])]
+    lines += [b"%b: %b" % pair for pair in (*default, *answer.headers())]
+    if not keep_alive:
+        lines.append(b"connection: close")
+    return b"\r\n".join((*lines, b"content-length: "))
+
+
+@lru_cache(maxsize=2)  # the default headers, the date among them, change once a second
+def _usual_head(default: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return _head(Answer(_OK, b""), list(default), keep_alive=True)

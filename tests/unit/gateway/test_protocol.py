@@ -1,0 +1,263 @@
+"""The data plane's HTTP over real sockets: order, bounds, and what a broken client gets."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import uvicorn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vallum.base import UnauthenticatedError, VallumError
+from vallum.gateway import protocol
+from vallum.gateway.protocol import MAX_HEAD_BYTES, Connection
+from vallum.gateway.wire import Answer, Request, problem_of
+from vallum.guard import MAX_BODY_BYTES
+
+
+class Echo:
+    """Answers the body; `/slow` after a wait, `/refuse` before the body, `/task` from a task."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+    async def answer(self, request: Request) -> Answer:
+        try:
+            if request.path == "/refuse":
+                raise UnauthenticatedError("a key is needed")
+            if request.path == "/slow":
+                await asyncio.sleep(0.05)
+            if request.path == "/task":
+                await asyncio.sleep(0)  # into a task, which a timeout needs
+                async with asyncio.timeout(5):
+                    await asyncio.sleep(0.001)
+            if request.path == "/bug":
+                raise RuntimeError("must not happen")
+            said = b" ".join(b"%b=%b" % pair for pair in sorted(request.headers.items()))
+            if request.path == "/headers":
+                return Answer(200, said)
+            return Answer(200, await request.body())
+        except VallumError as error:
+            self.errors.append(error.code)
+            return problem_of(error)
+
+    def refuse(self, error: VallumError, client: str) -> Answer:
+        assert client == "127.0.0.1"
+        self.errors.append(error.code)
+        return problem_of(error)
+
+
+class Served:
+    def __init__(self) -> None:
+        self.app = Echo()
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = listening.getsockname()[1]
+        self.server = uvicorn.Server(
+            uvicorn.Config(
+                self.app,
+                http=Connection,
+                loop="uvloop",
+                lifespan="off",
+                log_config=None,
+                proxy_headers=False,
+                timeout_keep_alive=60,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listening]})
+        self.thread.start()
+
+    def client(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+
+    def talk(self, *parts: bytes, pause_s: float = 0.0, close: bool = True) -> bytes:
+        """Send parts, then read until the server closes (or half a second of silence)."""
+        with self.client() as client:
+            for part in parts:
+                try:
+                    client.sendall(part)
+                except (BrokenPipeError, ConnectionResetError):
+                    break
+                time.sleep(pause_s)
+            return received(client, close=close)
+
+
+def received(client: socket.socket, *, close: bool = True) -> bytes:
+    client.settimeout(10 if close else 0.3)
+    data = b""
+    try:
+        while more := client.recv(65536):
+            data += more
+    except (TimeoutError, ConnectionResetError):
+        if close:
+            raise
+    return data
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    one = Served()
+    yield one
+    one.server.should_exit = True
+    one.thread.join(10)
+    assert not one.thread.is_alive()
+
+
+def post(path: str, body: bytes, *lines: str) -> bytes:
+    head = [f"POST {path} HTTP/1.1", "Host: a", f"Content-Length: {len(body)}", *lines, "", ""]
+    return "\r\n".join(head).encode() + body
+
+
+CLOSE = "Connection: close"
+
+
+def test_a_connection_is_kept_and_closed_as_asked(served: Served) -> None:
+    with served.client() as client:
+        for body in (b"one", b"two"):
+            client.sendall(post("/", body))
+            assert client.recv(65536).endswith(b"content-length: 3\r\n\r\n" + body)
+        client.sendall(post("/", b"three", CLOSE))
+        last = received(client)
+    assert b"connection: close\r\n" in last
+    assert last.endswith(b"\r\n\r\nthree")
+    assert served.talk(b"GET / HTTP/1.0\r\n\r\n").count(b"HTTP/1.1 200") == 1
+
+
+def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
+    paths = ["/", "/slow", "/", "/task", "/slow", "/"]
+    sent = b"".join(post(path, b"<%d>" % at) for at, path in enumerate(paths))
+    answer = served.talk(sent + post("/", b"<end>", CLOSE))
+    places = [answer.index(b"<%d>" % at) for at in range(len(paths))]
+    assert places == sorted(places)
+    assert answer.endswith(b"<end>")
+    assert answer.count(b"HTTP/1.1 200 OK\r\n") == len(paths) + 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(cuts=st.lists(st.integers(1, 150), max_size=6), path=st.sampled_from(["/", "/slow"]))
+def test_where_a_request_is_cut_changes_nothing(served: Served, cuts: list[int], path: str) -> None:
+    whole = post(path, b"body" * 10) + post("/", b"last", CLOSE)
+    places = sorted({0, *cuts, len(whole)})
+    parts = [whole[a:b] for a, b in pairwise(places)]
+    answer = served.talk(*parts, pause_s=0.001)
+    assert answer.count(b"body") == 10
+    assert answer.endswith(b"last")
+
+
+def test_a_chunked_body_is_joined_and_its_trailers_have_no_say(served: Served) -> None:
+    head = b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    chunks = b"3\r\nabc\r\n4\r\ndefg\r\n0\r\nAuthorization: Bearer late\r\nHost: b\r\n\r\n"
+    assert served.talk(head % b"/" + chunks).endswith(b"abcdefg")
+    told = served.talk(head % b"/headers" + chunks)
+    assert told.endswith(b"\r\n\r\nhost=a")
+
+
+def test_an_application_that_breaks_its_promise_closes_the_connection(served: Served) -> None:
+    assert served.talk(post("/bug", b"")) == b""
+    assert served.talk(post("/", b"", CLOSE), post("/bug", b"")).count(b"HTTP/1.1") == 1
+
+
+def test_head_has_a_length_and_no_body(served: Served) -> None:
+    answer = served.talk(b"HEAD /headers HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert answer.endswith(b"content-length: 6\r\n\r\n")
+
+
+def test_a_client_that_asks_first_is_told_to_go_on(served: Served) -> None:
+    with served.client() as client:
+        whole = post("/", b"body", "Expect: 100-continue", CLOSE)
+        client.sendall(whole[:-4])
+        assert client.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(whole[-4:])
+        assert received(client).endswith(b"body")
+    refused = served.talk(post("/refuse", b"body", "Expect: 100-continue")[:-4], close=False)
+    assert refused.startswith(b"HTTP/1.1 401 ")
+
+
+def test_a_refusal_comes_before_the_body_and_the_connection_goes_on(served: Served) -> None:
+    body = b"x" * 300_000
+    whole = post("/refuse", body)
+    with served.client() as client:
+        client.sendall(whole[:200])
+        assert client.recv(65536).startswith(b"HTTP/1.1 401 ")
+        client.sendall(whole[200:])
+        client.sendall(post("/", b"next", CLOSE))
+        assert received(client).endswith(b"next")
+
+
+def test_a_body_beyond_its_bound_is_refused(served: Served) -> None:
+    answer = served.talk(post("/", bytes(MAX_BODY_BYTES + 1), CLOSE))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert served.talk(post("/", bytes(MAX_BODY_BYTES), CLOSE)).startswith(b"HTTP/1.1 200 ")
+
+
+BROKEN = {
+    "not http": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello",
+    "bad method": b"P\x00ST / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "two lengths": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
+    b"Content-Length: 4\r\n\r\nabcd",
+    "length and chunks": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "bad chunk": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "header without name": b"POST / HTTP/1.1\r\nHost: a\r\n: value\r\n\r\n",
+    "bare line feed": b"POST / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_is_no_request_is_refused_and_closed(served: Served, what: str) -> None:
+    answer = served.talk(BROKEN[what])
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"connection: close\r\n" in answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_what_is_broken_after_a_request_costs_that_request_nothing(served: Served) -> None:
+    answer = served.talk(post("/slow", b"whole") + b"\x00\x00")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b"whole")
+
+
+def test_an_upgrade_is_not_taken(served: Served) -> None:
+    lines = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
+    answer = served.talk(post("/", b"", *lines) + b"\x81\x05hello")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_an_endless_head_is_refused(served: Served) -> None:
+    line = b"X-Padding: " + b"y" * 1000 + b"\r\n"
+    parts = [b"POST / HTTP/1.1\r\nHost: a\r\n", *[line] * (MAX_HEAD_BYTES // len(line) + 2)]
+    answer = served.talk(*parts, pause_s=0.001)
+    assert b"score.head" in answer
+
+
+def test_a_client_that_leaves_wakes_what_waits_for_its_body(served: Served) -> None:
+    served.app.errors.clear()
+    with served.client() as client:
+        client.sendall(post("/", b"never complete")[:-5])
+        time.sleep(0.05)
+    end = time.monotonic() + 5
+    while not served.app.errors and time.monotonic() < end:
+        time.sleep(0.01)
+    assert served.app.errors == ["score.gone"]
+    assert served.talk(post("/", b"still here", CLOSE)).endswith(b"still here")
+
+
+def test_slow_heads_and_bodies_and_silence_end(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_S", 0.1)
+    monkeypatch.setattr(protocol, "BODY_S", 0.1)
+    monkeypatch.setattr(protocol, "_TICK_S", 0.05)
+    assert served.talk(b"") == b""
+    assert served.talk(b"POST / HT") == b""
+    answer = served.talk(post("/", b"body")[:-1])
+    assert b"score.slow" in answer
+    assert b"connection: close" in answer

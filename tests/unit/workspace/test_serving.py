@@ -1,0 +1,66 @@
+"""Bundles at the control process: what a gateway says must amount to what it kept."""
+
+import struct
+
+import msgspec
+import pytest
+from conftest_workspace import Place
+
+from vallum.base import InputError
+from vallum.guard import count_decisions, pack_decisions
+from vallum.schema import api
+from vallum.schema.serving import BundleClose, BundleOpen
+from vallum.workspace.serving import Serving
+
+RECORDS = b"".join(struct.pack("<dH22s", at, status, b"who") for at, status in
+                   enumerate((200, 200, 429, 400)))  # fmt: skip
+
+
+def opened(place: Place) -> tuple[Serving, BundleClose]:
+    """Return a serving with an open bundle, and the honest way to close it."""
+    place.do("endpoint.create", api.EndpointCreate(name="risk"))
+    serving = Serving(place.kernel)
+    (endpoint,) = place.do("endpoint.list", api.Page()).value.endpoints  # type: ignore[union-attr]
+    bundle = serving.open_bundle(
+        BundleOpen(
+            gateway="g",
+            endpoint_id=endpoint.id,
+            deployment_id="d",
+            model_digest="m",
+            max_answers=10,
+            ttl_s=5.0,
+        )
+    )
+    found = count_decisions(RECORDS)
+    return serving, BundleClose(
+        id=bundle.id, answered=found.answered, refused=found.refused, root=found.root,
+        records=pack_decisions(RECORDS),
+    )  # fmt: skip
+
+
+def test_a_bundle_closes_once_and_verifies(place: Place) -> None:
+    serving, honest = opened(place)
+    serving.close_bundle(honest)
+    assert (honest.answered, honest.refused) == (2, 2)
+    assert place.verify().findings == ()
+    with pytest.raises(InputError, match="not open"):
+        serving.close_bundle(honest)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"answered": 3, "refused": 1},
+        {"answered": 2, "refused": 1},
+        {"root": "0" * 64},
+        {"records": pack_decisions(RECORDS[:-32] + RECORDS[:32])},
+        {"records": b""},
+    ],
+)
+def test_records_that_do_not_amount_to_root_and_counts_are_refused(
+    place: Place, lie: dict[str, object]
+) -> None:
+    serving, honest = opened(place)
+    with pytest.raises(InputError, match="records"):
+        serving.close_bundle(msgspec.structs.replace(honest, **lie))
+    serving.close_bundle(honest)  # what was refused has closed nothing
