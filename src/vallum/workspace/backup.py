@@ -1,10 +1,11 @@
 """Backups: what is in the data folder, ciphertext and rows, and no key.
 
-manifest.json   format, workspace id, size and root of the log at the checkpoint
+manifest.json   format, workspace id, signed checkpoint of the log, digest of the database
 vallum.db       a consistent copy of the database (SQLite's own backup)
 objects/…       every object, as ciphertext
 """
 
+import hashlib
 import sqlite3
 import tarfile
 import tempfile
@@ -32,12 +33,19 @@ def backup_chunks(house: House) -> Iterator[bytes]:
             hint="back up PostgreSQL with pg_dump, and the objects with your object store",
         )
     note = house.publisher.checkpoint()
-    manifest = {"format": FORMAT, "workspace_id": house.workspace_id, "checkpoint": note}
     copy = Path(tempfile.mkstemp(prefix="vallum-", suffix=".db", dir=house.folder)[1])
     with sqlite3.connect(source) as reader, sqlite3.connect(copy) as writer:
         reader.backup(writer)
     reader.close()
     writer.close()
+    with copy.open("rb") as file:
+        database = hashlib.file_digest(file, "sha256").hexdigest()
+    manifest = {
+        "format": FORMAT,
+        "workspace_id": house.workspace_id,
+        "checkpoint": note,
+        "database": f"sha256:{database}",
+    }
 
     def chunks() -> Iterator[bytes]:
         try:

@@ -12,6 +12,7 @@ An accepted rollback revokes every credential, erases again what was erased sinc
 privacy budget as spent, and leaves an entry that names what was given up.
 """
 
+import hashlib
 import mmap
 import os
 import shutil
@@ -66,6 +67,7 @@ class _Manifest(Record, frozen=True):
     format: str
     workspace_id: str
     checkpoint: str
+    database: str  # digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,10 @@ def _unpack(archive: Path, staging: Path) -> _Manifest:
         raise InputError("the manifest is malformed", code="restore.archive") from error
     if made.format != FORMAT:
         raise InputError(f"`{made.format[:40]}` is not {FORMAT}", code="restore.format")
+    # A damaged index or free page is no row: the checks of rows and log would not see it.
+    with (staging / "vallum.db").open("rb") as file:
+        if f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" != made.database:
+            raise IntegrityError("the database is not the one of the backup", code="restore.digest")
     return made
 
 

@@ -180,14 +180,9 @@ def test_a_changed_byte_anywhere_is_refused(archive: Path, places: Places, where
     used = [at for at in range(len(data)) if data[at]]  # padding and free pages hold nothing
     data[used[int(len(used) * where)]] ^= 0x01
     archive.write_bytes(bytes(data))
-    try:
+    with pytest.raises(VallumError):
         restore(archive, places, acceptance=leave(places))
-    except VallumError:
-        assert not places.data.exists()
-        return
-    # A free page of the database is not content: what came back must be whole.
-    with opened(places) as kernel:
-        assert sign_in_owner(kernel, places).verify().findings == ()
+    assert not places.data.exists()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
