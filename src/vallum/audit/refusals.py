@@ -1,7 +1,8 @@
 """Refused credentials in the log: each by itself up to a rate, then as exact aggregates.
 
-A flood thus costs a bounded number of bytes an hour and hides nothing: every refusal is counted,
-by code. Sources are counted under a keyed digest, as an address can be personal data.
+A flood thus costs a bounded number of bytes an hour (at most 60 entries and one aggregate of 256
+sources a minute: about 4 MB) and hides nothing: every refusal is counted, by code. Sources are in
+the encrypted details, as an address can be personal data.
 """
 
 import threading
@@ -12,8 +13,8 @@ from vallum.audit.log import Log
 from vallum.schema import EntryKind
 
 SINGLE_PER_MINUTE = 60
-FLUSH_AFTER_S = 10.0
-MAX_SOURCES = 1024  # kept apart in one aggregate; the rest is counted together
+FLUSH_AFTER_S = 60.0
+MAX_SOURCES = 256  # kept apart in one aggregate; the rest is counted together
 SYSTEM_DOOR = "system-door"
 
 
@@ -41,7 +42,6 @@ class Refusals:
                 self._singles += 1
             else:
                 self._hold(code, source, 1, now)
-            due = bool(self._held) and now - self._since_s >= FLUSH_AFTER_S
         if single:
             with self._log.transaction() as tx:
                 self._log.note(
@@ -54,6 +54,13 @@ class Refusals:
                     allowed=False,
                     details={"source": source},
                 )
+        self.flush_due()
+
+    def flush_due(self) -> None:
+        """Write the aggregate if it has been held for long enough; a timer calls this."""
+        now = self._monotonic()
+        with self._lock:
+            due = bool(self._held) and now - self._since_s >= FLUSH_AFTER_S
         if due:
             self.flush()
 
@@ -71,7 +78,7 @@ class Refusals:
         self._held[key] += times
 
     def flush(self) -> None:
-        """Write the aggregate; a timer and the shutdown call this."""
+        """Write the aggregate now; the shutdown calls this."""
         with self._lock:
             held, self._held = self._held, Counter()
         if not held:

@@ -207,7 +207,7 @@ class Control:
         while not self._stop.wait(CHECKPOINT_S):
             try:
                 house.publisher.checkpoint()
-                house.refusals.flush()
+                house.refusals.flush_due()
                 serving.charge_unclosed()
             except VallumError as error:
                 _LOG.error("no checkpoint", code=error.code)

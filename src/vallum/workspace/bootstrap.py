@@ -8,6 +8,7 @@ DATA.keys/     0700: key-encryption keys, anchor, owner's credential, certificat
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -316,6 +317,7 @@ def assemble(
         authenticator=Authenticator(keyring.derive(Purpose.CREDENTIAL), Throttle(clock.monotonic)),
         open_runner=BubblewrapRunner.open,
         clock=clock,
+        free_bytes=lambda: shutil.disk_usage(places.data).free,
         erasures=Erasures(places.keys / "erased"),
         reseal=reseal,
     )

@@ -23,6 +23,7 @@ class House:
         erasures: What was deleted, beside the keys.
         reseal: Stores the workspace key as the newest key-encryption key wraps it.
         scoring_base: Address of the gateway; empty while none serves.
+        free_bytes: Room left for database and log.
         courier: Takes checkpoints elsewhere, where that is asked for.
     """
 
@@ -42,6 +43,7 @@ class House:
     authenticator: Authenticator
     open_runner: Callable[[], BubblewrapRunner]
     clock: Clock
+    free_bytes: Callable[[], int]
     erasures: Erasures
     reseal: Callable[[WrappedKey], None]
     scoring_base: str = ""

@@ -24,6 +24,7 @@ from vallum.base import (
     Permit,
     RefusedError,
     Secret,
+    UnavailableError,
     VallumError,
     canonical_json,
     digest,
@@ -36,6 +37,7 @@ from vallum.schema import (
     Decision,
     EntryKind,
     Evidence,
+    PrincipalKind,
     Reason,
     Record,
     Resource,
@@ -49,6 +51,7 @@ from vallum.workspace.step import Act, Download, Length, Step, Work
 
 _LOG = structlog.get_logger("vallum.workspace")
 SHORT_S = 30.0
+RESERVE_BYTES = 64 * 1024 * 1024  # of disk, for administrators and the log of what they do
 LONG_S = 3600.0
 
 
@@ -174,6 +177,7 @@ class Kernel:
             purpose=purpose,
             request_digest=_request_digest(caller, name, arguments),
         )
+        self._keep_room(caller)
         if step.length is Length.LONG:
             return self._perform_long(call)
         return self._perform_short(call)
@@ -255,6 +259,35 @@ class Kernel:
         return _reply(value)
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _keep_room(self, caller: Caller) -> None:
+        """Keep the last of the disk for administrators: every request writes to the log.
+
+        Raises:
+            UnavailableError: The disk is almost full, and the caller is none of them.
+        """
+        house = self.house
+        if caller.kind is PrincipalKind.SYSTEM or house.free_bytes() >= RESERVE_BYTES:
+            return
+        with house.database.snapshot() as snapshot:
+            rules = self._cache.rules(snapshot)
+            context = Context(
+                records=house.records, snapshot=snapshot, workspace_id=house.workspace_id
+            )
+            administers = visible(
+                "workspaces/write",
+                caller,
+                context.workspace(),
+                authority=rules.authority,
+                facts=RequestFacts(now=house.clock.now()),
+            )
+        if not administers:
+            house.refusals.count(code="workspace.space", source=caller.id, times=1)
+            raise UnavailableError(
+                "the server's disk is almost full; what is left is kept for administrators",
+                code="workspace.space",
+                hint="an administrator frees space on the server",
+            )
 
     def _admit(
         self,

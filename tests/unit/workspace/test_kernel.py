@@ -13,6 +13,7 @@ from vallum.base import (
     NotFoundError,
     RefusedError,
     UnauthenticatedError,
+    UnavailableError,
 )
 from vallum.schema import api
 from vallum.workspace.bootstrap import Places, create, exists, opened
@@ -238,6 +239,19 @@ def test_a_data_folder_rolled_back_is_refused(places: Places) -> None:
     with pytest.raises(IntegrityError) as caught, opened(places):
         pass
     assert caught.value.code in {"audit.rollback", "audit.fork"}
+
+
+def test_the_last_of_the_disk_is_kept_for_administrators(place: Place) -> None:
+    ana = place.person("ana", "Reader")
+    place.kernel.house.free_bytes = lambda: 10 * 1024 * 1024
+    before = len(place.entries())
+    with pytest.raises(UnavailableError) as caught:
+        place.do("data.list", api.Page(), who=ana)
+    assert caught.value.code == "workspace.space"
+    assert len(place.entries()) == before  # nothing that floods the log
+    place.do("identity.disable", api.Named(name="ana"))
+    place.kernel.house.refusals.flush()
+    assert ("refusals", "authenticate", False, "identity.flood") in place.entries()
 
 
 def test_only_one_process_holds_a_workspace(place: Place) -> None:

@@ -1,0 +1,141 @@
+"""Which built-in role may take which route, in a small world: a reviewed file."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from conftest_workspace import Place
+from running import small_model
+
+from vallum.policy import BUILT_IN_ROLES, RequestFacts, decide
+from vallum.schema import Caller, Record, Session, api, privacy, rules
+from vallum.schema.routes import ROUTES
+from vallum.sdk.nouns import pack
+from vallum.workspace.context import Context
+from vallum.workspace.steps.table import STEPS
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "policy" / "route_matrix.txt"
+TABLE = b"name,value\n" + b"".join(b"n%d,%d\n" % (at, at) for at in range(20))
+
+
+def furnish(place: Place, tmp_path: Path) -> dict[str, str]:
+    """Put one of everything into the workspace; returns the ids that requests name."""
+    (tmp_path / "train.py").write_text("print('x')\n")
+    place.do("data.create", api.DataCreate(name="d", format="csv"), content=io.BytesIO(TABLE))
+    place.do(
+        "model.register",
+        api.ModelRegister(name="m", file_name="model.onnx"),
+        content=io.BytesIO(small_model()),
+    )
+    place.do("endpoint.create", api.EndpointCreate(name="e"))
+    place.do("connection.create", api.ConnectionCreate(name="c", kind="webhook", target="t"))
+    place.do("group.create", api.IdentityCreate(name="g"))
+    place.do("identity.create", api.IdentityCreate(name="somebody"))
+    place.do("break-glass.create", api.Page())
+    key = place.do("key.create", api.KeyCreate(name="k", principal="somebody")).value
+    place.do(
+        "job.submit", api.JobSubmit(name="j", entry="train.py"), content=io.BytesIO(pack(tmp_path))
+    )
+    given = place.do("role.assign", api.RoleAssign(role="Reader", principal="somebody")).value
+    assert isinstance(key, api.Shown)
+    assert isinstance(given, api.Done)
+    return {"key": key.id, "assignment": given.id}
+
+
+def requests(ids: dict[str, str]) -> dict[str, Record]:
+    named = {noun: api.Named(name=noun[0]) for noun in ("data", "model", "endpoint", "job")}
+    made: dict[str, Record] = {
+        "connection.delete": api.Named(name="c"),
+        "data.create": api.DataCreate(name="d", format="csv"),
+        "data.drift": api.DataDrift(name="d", reference="d:1"),
+        "data.protect": api.DataProtect(name="d"),
+        "dp.budget": privacy.DpBudget(name="d", epsilon="1"),
+        "dp.declare": privacy.DpDeclare(name="d", declaration="{}"),
+        "dp.query": privacy.DpQuery(name="d", sql="SELECT COUNT(*) FROM t", epsilon="1"),
+        "dp.show": api.Named(name="d"),
+        "endpoint.create": api.EndpointCreate(name="new"),
+        "endpoint.deploy": api.EndpointDeploy(endpoint="e", deployment="blue", model="m"),
+        "endpoint.keys": api.EndpointKeys(endpoint="e"),
+        "identity.disable": api.Named(name="somebody"),
+        "job.submit": api.JobSubmit(name="j2", entry="train.py"),
+        "key.create": api.KeyCreate(name="k", principal="somebody"),
+        "key.revoke": api.Named(name=ids["key"]),
+        "key.rotate": api.Named(name=ids["key"]),
+        "model.register": api.ModelRegister(name="m", file_name="model.onnx"),
+        "model.sign": api.ModelSign(name="m"),
+        "model.test": api.ModelTest(name="m", data="d:1", holdout="d:1"),
+        "approval.create": api.ApprovalCreate(model="m"),
+        "role.unassign": api.Named(name=ids["assignment"]),
+        "waiver.create": rules.WaiverCreate(name="m", gate="scan", reason="r"),
+        "waiver.revoke": api.Named(name="wvr-x"),
+    }
+    for route in ROUTES:
+        noun = route.step.partition(".")[0]
+        if route.step in made:
+            continue
+        if route.arguments is api.Named and noun in named:
+            made[route.step] = named[noun]
+            continue
+        plain: dict[object, object] = {str: "owner", int: 1}
+        made[route.step] = msgspec.convert(
+            {
+                field.name: plain.get(field.type, ["owner"])
+                for field in msgspec.structs.fields(route.arguments)
+                if field.required
+            },
+            route.arguments,
+        )
+    return made
+
+
+def matrix(place: Place, ids: dict[str, str]) -> str:
+    house = place.kernel.house
+    steps = {step.name: step for step in STEPS}
+    asked = requests(ids)
+    people = [place.person(f"p{at}", role.name) for at, role in enumerate(BUILT_IN_ROLES)]
+    width = max(len(f"{one.method} {one.path}") for one in ROUTES)
+    lines = [f"{at:>2} {role.name}" for at, role in enumerate(BUILT_IN_ROLES, 1)]
+    lines += [
+        "",
+        "y: may. -: may not. r: every row, or only what is one's own, is decided apart.",
+        "In an interactive session; the evidence that a step needs is apart.",
+        "",
+    ]
+    lines.append(" ".join([" " * width, *(f"{at:>2}" for at in range(1, len(people) + 1))]))
+    with house.database.snapshot() as snapshot:
+        context = Context(house.records, snapshot, house.workspace_id)
+        authority = place.kernel.rules().authority
+        facts = RequestFacts(now=house.clock.now(), interactive=True)
+
+        def cell(caller: Caller, step: str) -> str:
+            asks = steps[step].asks(context, asked[step], caller)
+            if not asks:
+                return " r"
+            return " y" if decide(asks, caller, authority=authority, facts=facts).allowed else " -"
+
+        for route in sorted(ROUTES, key=lambda one: (one.path, one.method)):
+            cells = [
+                cell(msgspec.structs.replace(one, session=Session.CONSOLE), route.step)
+                for one in people
+            ]
+            lines.append(" ".join([f"{route.method} {route.path}".ljust(width), *cells]))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def made(place: Place, tmp_path: Path) -> Callable[[], str]:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    return lambda: matrix(place, furnish(place, folder))
+
+
+@pytest.mark.guarantee("G3")
+def test_the_reviewed_matrix_of_roles_and_routes_equals_what_is_decided(
+    made: Callable[[], str],
+) -> None:
+    now = made()
+    assert now == GOLDEN.read_text(), (
+        "review what changed, then write it: " + str(GOLDEN) + "\n" + now
+    )
