@@ -69,7 +69,7 @@ def pii(
 ) -> None:
     """Find personal data; never prints a value. Example: vallum pii patients.csv."""
     from vallum.formats import read_table
-    from vallum.privacy import discover_table, discover_text, pii_report
+    from vallum.privacy import discover_table, discover_texts, pii_report
 
     tables = []
     texts = []
@@ -78,7 +78,7 @@ def pii(
         if kind is not None:
             tables.append((str(path), discover_table(read_table(path, kind=kind))))
         else:
-            texts.append((str(path), [discover_text(line) for line in _lines(path)]))
+            texts.append((str(path), discover_texts(_lines(path))))
     report = pii_report(tables, texts)
     if SESSION.as_json:
         sys.stdout.write(json.dumps(report) + "\n")

@@ -1,13 +1,7 @@
 """Room `privacy`: find personal data, mask it, generalise it, count how anonymous a table is."""
 
 from vallum.privacy.anonymity import AnonymityCheck, check_anonymity
-from vallum.privacy.discover import (
-    ColumnFinding,
-    Discovery,
-    Span,
-    discover_table,
-    discover_text,
-)
+from vallum.privacy.discover import ColumnFinding, Discovery, discover_table
 from vallum.privacy.generalise import Generalised, generalise
 from vallum.privacy.mask import (
     Masking,
@@ -18,6 +12,7 @@ from vallum.privacy.mask import (
     suggest_recipe,
 )
 from vallum.privacy.report import pii_report
+from vallum.privacy.text import Span, discover_text, discover_texts
 
 __all__ = [
     "AnonymityCheck",
@@ -30,6 +25,7 @@ __all__ = [
     "check_anonymity",
     "discover_table",
     "discover_text",
+    "discover_texts",
     "generalise",
     "mask_table",
     "mask_text",

@@ -8,7 +8,8 @@ import polars as pl
 
 from vallum.base import InputError
 from vallum.crypto.prf import pseudonym
-from vallum.privacy.discover import Discovery, discover_text
+from vallum.privacy.discover import Discovery
+from vallum.privacy.text import discover_text
 from vallum.schema import Record
 
 Operation = Literal["drop", "keep", "partial", "pseudonym", "redact", "spans", "truncate"]

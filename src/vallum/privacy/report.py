@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from vallum.privacy.discover import Discovery, Span
+from vallum.privacy.discover import Discovery
+from vallum.privacy.text import Span
 
 
 def pii_report(

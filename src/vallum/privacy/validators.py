@@ -4,7 +4,12 @@ Each takes the matched text and returns whether it holds. Sources are named a fu
 """
 
 import ipaddress
+import re
 
+_EXTENSION = re.compile(r" ?(?:x|ext\.?) ?(?=\d)")
+_DATE = re.compile(
+    r"(?:19|20)\d\d[-./ ]\d\d?[-./ ]\d\d?|\d\d?[-./]\d\d?[-./](?:19|20)\d\d|(?:19|20)\d\d ?[-–] ?(?:19|20)\d\d"
+)
 _VERHOEFF_D = (
     "0123456789", "1234067895", "2340178956", "3401289567", "4012395678",
     "5987604321", "6598710432", "7659821043", "8765932104", "9876543210",
@@ -163,7 +168,18 @@ def ip_address(text: str) -> bool:
     return True
 
 
-def phone(text: str) -> bool:
-    """ITU-T E.164: 7 to 15 digits."""
+def dea(text: str) -> bool:
+    """US Drug Enforcement Administration: odd digits plus twice the even ones, last digit."""
     digits = digits_of(text)
-    return 7 <= len(digits) <= 15 and len(set(digits)) > 2
+    if len(digits) != 7:
+        return False
+    odd = sum(int(one) for one in digits[0:6:2])
+    even = sum(int(one) for one in digits[1:6:2])
+    return (odd + 2 * even) % 10 == int(digits[6])
+
+
+def phone(text: str) -> bool:
+    """ITU-T E.164: at most 15 digits; an extension is not counted. No date, no run of one digit."""
+    main = _EXTENSION.split(text, maxsplit=1)[0]
+    digits = digits_of(main)
+    return 6 <= len(digits) <= 15 and len(set(digits)) > 2 and not _DATE.match(main.strip())
