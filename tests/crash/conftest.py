@@ -1,1 +1,5 @@
-"""Crash tests open workspaces of their own."""
+"""Fixtures of real databases."""
+
+from fixtures_store import postgresql
+
+__all__ = ["postgresql"]

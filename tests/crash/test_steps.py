@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,12 +138,28 @@ SCENARIOS = {
 }
 
 
+def on_sqlite(folder: Path) -> Places:
+    return Places.below(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def make_places(request: pytest.FixtureRequest) -> Callable[[Path], Places]:
+    """Return what makes the places of a fresh workspace, on each database."""
+    if request.param == "sqlite":
+        return on_sqlite
+    fresh: Callable[[], str] = request.getfixturevalue("postgresql")
+    return lambda folder: replace(Places.below(folder), database_url=fresh())
+
+
 @pytest.mark.slow
+# The dead close no connection: that is the point.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("death", [False, True], ids=["error", "death"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_broken_write_leaves_the_old_state_or_the_new_one(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    make_places: Callable[[Path], Places],
     scenario: str,
     death: bool,  # noqa: FBT001
 ) -> None:
@@ -150,7 +167,7 @@ def test_a_broken_write_leaves_the_old_state_or_the_new_one(
     done = False
     outcomes = set()
     for at in range(1, MAX_CALLS):
-        places = Places.below(tmp_path / f"w{at}")
+        places = make_places(tmp_path / f"w{at}")
         create(places)
         fault = Fault(at, death=death)
         try:
