@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import running, table
+from running import Up, running, table
 
 from vallum.base import SealedError, UnavailableError
 from vallum.workspace.bootstrap import Places, create, opened
@@ -40,6 +40,12 @@ def fill(folder: Path, leave_bytes: int) -> Path:
     return blob
 
 
+def overflow(up: Up) -> None:
+    """Write into what the database had allocated, then into the wall."""
+    for at in range(40):
+        up.owner.data.create(f"full-{at}", table(at, 2000), format="csv")
+
+
 @pytest.mark.guarantee("G10")
 def test_a_full_disk_closes_the_door_and_loses_nothing(small_disk: Path) -> None:
     with running(small_disk) as up:
@@ -54,8 +60,7 @@ def test_a_full_disk_closes_the_door_and_loses_nothing(small_disk: Path) -> None
         blob.unlink()
         blob = fill(small_disk, 0)
         with pytest.raises(UnavailableError):  # any other error would be a wrong answer
-            for at in range(40):  # into what the database had allocated, then into the wall
-                up.owner.data.create(f"full-{at}", table(at, 2000), format="csv")
+            overflow(up)
         blob.unlink()
         up.owner.data.create("after", table(3), format="csv")  # open again, without a restart
         names = {one.name for one in up.owner.data.list()}
