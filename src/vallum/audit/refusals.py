@@ -1,7 +1,7 @@
 """Refused credentials in the log: each by itself up to a rate, then as exact aggregates.
 
-A flood thus costs a bounded number of bytes an hour (at most 60 entries and one aggregate of 256
-sources a minute: about 4 MB) and hides nothing: every refusal is counted, by code. Sources are in
+A flood thus costs a bounded number of bytes an hour (at most 60 entries and six aggregates of 128
+sources a minute: about 6 MB) and hides nothing: every refusal is counted, by code. Sources are in
 the encrypted details, as an address can be personal data.
 """
 
@@ -13,8 +13,8 @@ from vallum.audit.log import Log
 from vallum.schema import EntryKind
 
 SINGLE_PER_MINUTE = 60
-FLUSH_AFTER_S = 60.0
-MAX_SOURCES = 256  # kept apart in one aggregate; the rest is counted together
+FLUSH_AFTER_S = 10.0
+MAX_SOURCES = 128  # kept apart in one aggregate; the rest is counted together
 SYSTEM_DOOR = "system-door"
 
 

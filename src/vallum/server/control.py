@@ -28,6 +28,7 @@ from vallum.workspace.bootstrap import Places, ensure_certificates, opened
 from vallum.workspace.kernel import Kernel
 from vallum.workspace.serving import Serving
 from vallum.workspace.steps.claim import claimed
+from vallum.workspace.watch import LOOK_S, StoredModels
 
 _LOG = structlog.get_logger("vallum.control")
 CHECKPOINT_S = 0.9  # merge delay at most 1 s
@@ -114,6 +115,9 @@ class Control:
             target=self._tick, args=(serving,), name="checkpoints", daemon=True
         )
         timer.start()
+        threading.Thread(
+            target=self._watch, args=(serving,), name="stored-models", daemon=True
+        ).start()
         if house.courier is not None:
             threading.Thread(
                 target=self._deliver, args=(house.courier,), name="courier", daemon=True
@@ -193,6 +197,15 @@ class Control:
             return spawn(("python", "-m", module, *arguments), fds=(reader,))
         finally:
             os.close(reader)
+
+    def _watch(self, serving: Serving) -> None:
+        """Stop deployments whose stored model changes, until stopped."""
+        stored = StoredModels(serving, self._kernel.house.clock.monotonic)
+        while not self._stop.wait(LOOK_S):
+            try:
+                stored.check()
+            except VallumError as error:
+                _LOG.error("stored models cannot be looked at", code=error.code)
 
     def _deliver(self, courier: Courier) -> None:
         """Send checkpoints elsewhere, beside everything else, until stopped."""

@@ -150,6 +150,20 @@ def names(backend: ObjectStore) -> Iterator[tuple[str, datetime]]:
                 yield entry["path"], entry["last_modified"]
 
 
+def look(backend: ObjectStore, name: str) -> tuple[int, datetime, str] | None:
+    """Return an object's length, time of last change and tag; None if it is gone.
+
+    Raises:
+        UnavailableError: The back-end is gone.
+    """
+    try:
+        with _translated(backend):
+            found = obstore.head(backend, name)
+    except FileNotFoundError:
+        return None
+    return found["size"], found["last_modified"], found["e_tag"] or ""
+
+
 def _size(backend: ObjectStore, name: str) -> int | None:
     try:
         with _translated(backend):

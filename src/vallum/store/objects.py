@@ -142,6 +142,14 @@ class Objects:
                 f"part `{part.part}` has not the digest that was recorded", code="store.digest"
             )
 
+    def look(self, part: Part) -> tuple[object, ...]:
+        """Return what tells that a part's objects were touched: not their content.
+
+        Raises:
+            UnavailableError: The back-end is gone.
+        """
+        return tuple(raw.look(self._backend, name) for name in self._names(part))
+
     def discard(self, part: Part) -> None:
         """Remove the objects of a part that no row lists, or lists no more; safe to repeat.
 
