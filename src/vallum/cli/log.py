@@ -18,7 +18,7 @@ from vallum.sdk import read_key_file
 
 audit = typer.Typer(name="audit", help="The log: list, show, verify, export.",
                     no_args_is_help=True)  # fmt: skip
-workspace = typer.Typer(name="workspace", help="The workspace: show, verify, posture, backup.",
+workspace = typer.Typer(name="workspace", help="Show, verify, back up, restore, rotate keys.",
                         no_args_is_help=True)  # fmt: skip
 BROKEN = 5
 
