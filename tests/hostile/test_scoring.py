@@ -240,14 +240,17 @@ def test_refusals_of_unknown_callers_are_counted_in_the_log(serving: Up) -> None
     end = time.monotonic() + 20
     while counted() < before + 7 and time.monotonic() < end:
         time.sleep(0.5)
-    assert counted() == before + 7
+    assert counted() >= before + 7  # earlier tests' may come with them; exactly in test_log
 
 
 def test_an_idle_workspace_adds_nothing_to_its_log(serving: Up) -> None:
     time.sleep(6.0)  # bundles of earlier tests close by themselves
     before = serving.owner.workspace.show().entries
     time.sleep(2.0)
-    assert serving.owner.workspace.show().entries - before == 1  # the first of these two questions
+    steps = {one.entry.step for one in serving.owner.audit.list(after=before - 1)}
+    # This question and what is done once a minute; nothing that leases and queues ask all the time.
+    once_a_minute = {"audit.consistency", "authenticate", "endpoint.load"}
+    assert steps - once_a_minute <= {"workspace.show", "audit.list"}
 
 
 def test_a_dry_run_neither_makes_nor_overwrites_a_key(serving: Up, tmp_path: Path) -> None:
