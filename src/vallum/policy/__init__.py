@@ -10,6 +10,7 @@ from vallum.policy.evidence import unmet, unmet_results
 from vallum.policy.explanation import Explanation, Missing, explain
 from vallum.policy.facts import Approval, BreakGlass, EvidenceView, RequestFacts
 from vallum.policy.grants import Escalation, check_grant
+from vallum.policy.patterns import granted
 from vallum.policy.requirements import (
     STRICT,
     Requirement,
@@ -51,6 +52,7 @@ __all__ = [
     "explain",
     "find_action",
     "full_name",
+    "granted",
     "import_role",
     "is_data_action",
     "parse_condition",

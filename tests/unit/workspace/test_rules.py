@@ -90,6 +90,22 @@ def test_a_policy_file_that_does_not_fit_changes_nothing(place: Place, document:
     assert shown(place).revision == 0
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"actions": ("models/[",)},
+        {"actions": ("data/versions/content/read",)},  # a data action
+        {"data_actions": ("models/read",)},  # a control action
+    ],
+)
+def test_a_role_with_a_pattern_that_grants_nothing_is_refused(
+    place: Place, change: dict[str, tuple[str, ...]]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        place.do("role.create", api.RoleCreate(name="Typo", **change))
+    assert caught.value.code == "role.pattern"
+
+
 def test_a_change_of_the_rules_needs_a_reason(place: Place) -> None:
     with pytest.raises(InputError, match="say why"):
         place.do("policy.set", rules.PolicySet(document=json.dumps(OPEN_POLICY), reason=" "))

@@ -11,6 +11,7 @@ from vallum.policy import (
     decide,
     explain,
     find_action,
+    granted,
     import_role,
     parse_condition,
     whatif,
@@ -74,6 +75,7 @@ def _custom_id(act: Act, name: str) -> str:
 def _act_create(act: Act, args: api.RoleCreate) -> api.Done:
     if not args.name.strip() or len(args.name) > 128:  # noqa: PLR2004 - as names elsewhere
         raise InputError("a role name has 1 to 128 characters", code="role.name")
+    _check_patterns(args)
     role = Role(
         id=_custom_id(act, args.name),
         name=args.name,
@@ -87,6 +89,23 @@ def _act_create(act: Act, args: api.RoleCreate) -> api.Done:
     act.refuse_escalation(AccessChange(roles=(role,)), ())
     _store_role(act, role)
     return api.Done(id=role.id, text=f"role {role.name} is defined")
+
+
+def _check_patterns(args: api.RoleCreate) -> None:
+    """Refuse a pattern that grants nothing here: a typing error would look like a right.
+
+    Raises:
+        InputError: It matches no action of its plane.
+    """
+    for plane, patterns in (("actions", args.actions), ("data_actions", args.data_actions)):
+        for pattern in patterns:
+            lists = {"actions": (), "data_actions": (), plane: (pattern,)}
+            if not granted(lists["actions"], (), lists["data_actions"], ()):
+                raise InputError(
+                    f"`{pattern[:80]}` matches no action that {plane} can grant",
+                    code="role.pattern",
+                    hint="docs/reference/actions.md lists them, with their planes",
+                )
 
 
 def _act_import(act: Act, args: api.RoleImport) -> api.RoleImported:
