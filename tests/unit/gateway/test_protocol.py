@@ -161,7 +161,8 @@ def test_a_chunked_body_is_joined_and_its_trailers_have_no_say(served: Served) -
 
 def test_an_application_that_breaks_its_promise_closes_the_connection(served: Served) -> None:
     assert served.talk(post("/bug", b"")) == b""
-    assert served.talk(post("/", b"", CLOSE), post("/bug", b"")).count(b"HTTP/1.1") == 1
+    # In one piece: what comes after a close may reset the connection before the answer is read.
+    assert served.talk(post("/", b"", CLOSE) + post("/bug", b"")).count(b"HTTP/1.1") == 1
 
 
 def test_head_has_a_length_and_no_body(served: Served) -> None:
