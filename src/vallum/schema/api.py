@@ -4,6 +4,10 @@ A step's name is `<noun>.<verb>`; its arguments are the record below of the same
 (uploads and downloads) travels as a raw body beside them.
 """
 
+from typing import Annotated
+
+import msgspec
+
 from vallum.schema.access import DenyAssignment, Principal, Reason, Role, RoleAssignment
 from vallum.schema.asset import Asset, AssetVersion, Deployment, Endpoint, Job, JobLimits
 from vallum.schema.entry import Entry
@@ -27,8 +31,8 @@ class Problem(Record, frozen=True):
 class Page(Record, frozen=True):
     """Where a listing goes on."""
 
-    after: str = ""
-    limit: int = 100
+    after: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
 
 
 class Named(Record, frozen=True):
@@ -275,8 +279,8 @@ class ConnectionCreate(Record, frozen=True):
 class AuditList(Record, frozen=True):
     """A window of the log."""
 
-    after: int = -1
-    limit: int = 100
+    after: Annotated[int, msgspec.Meta(ge=-1, le=2**53)] = -1
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
     kind: str = ""
     step: str = ""
     principal: str = ""
@@ -408,8 +412,8 @@ class Differences(Record, frozen=True):
 class Consistency(Record, frozen=True):
     """Ask for a consistency proof between two sizes of the log."""
 
-    old: int
-    new: int
+    old: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+    new: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class ConsistencyProof(Record, frozen=True):
