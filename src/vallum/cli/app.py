@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vallum.base import VallumError
-from vallum.cli import access, assets, dp, log, offline, people, rules, serving
+from vallum.cli import access, anonymize, assets, dp, log, offline, people, rules, serving
 from vallum.cli.border import SESSION, report, say
 from vallum.cli.progress import DISPLAY
 from vallum.cli.usage import Nouns, arrange, usage_error
@@ -29,6 +29,7 @@ for noun in (
 ):  # fmt: skip
     app.add_typer(noun, cls=Nouns)
 offline.register(app)
+anonymize.register(app)
 log.register(app)
 
 

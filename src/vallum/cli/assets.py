@@ -2,10 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from vallum.cli.anonymize import hierarchy_texts
 from vallum.cli.border import SESSION, check_content, content_out, read_file, show, table
 from vallum.cli.progress import progress
 from vallum.schema import Asset, api
@@ -109,6 +110,18 @@ def data_protect(
     pseudonymise: Annotated[list[str] | None, typer.Option(help="Column to replace.")] = None,
     qi: Annotated[list[str] | None, typer.Option(help="Quasi-identifier.")] = None,
     sensitive: Annotated[list[str] | None, typer.Option(help="Sensitive column.")] = None,
+    l: Annotated[  # noqa: E741 - the model's name
+        list[str] | None, typer.Option(help="distinct:3, entropy:3 or recursive:C:3.")
+    ] = None,
+    t: Annotated[
+        list[str] | None, typer.Option(help="0.2, 0.2:ordered or 0.2:hierarchical.")
+    ] = None,
+    method: Annotated[
+        Literal["auto", "global", "local", "mondrian"], typer.Option(help="How to generalise.")
+    ] = "auto",
+    hierarchies: Annotated[
+        Path | None, typer.Option(help="Folder with *_hierarchy_COLUMN.csv files.")
+    ] = None,
     into: Annotated[str, typer.Option(help="Name of the protected asset.")] = "",
     dry_run: DryRun = False,
 ) -> None:
@@ -117,7 +130,8 @@ def data_protect(
         shown = client.data.protect(
             name, version=version, k=k, max_suppression=max_suppression, drop=drop or (),
             pseudonymise=pseudonymise or (), quasi_identifiers=qi or (),
-            sensitive=sensitive or (), into=into, dry_run=dry_run,
+            sensitive=sensitive or (), diversity=l or (), closeness=t or (), method=method,
+            hierarchies=hierarchy_texts(hierarchies), into=into, dry_run=dry_run,
         )  # fmt: skip
     show("data.protect", shown, _version(shown))
 

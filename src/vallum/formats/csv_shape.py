@@ -1,8 +1,9 @@
 """The shape of a CSV file, checked in vectors before polars parses it.
 
-The dialect is RFC 4180's and nothing looser: comma, double quotes only around a whole cell and
-doubled within one, LF or CRLF, every row as wide as the header. What is refused here is what two
-parsers would read in two ways.
+The dialect is RFC 4180's and nothing looser: double quotes only around a whole cell and doubled
+within one, LF or CRLF, every row as wide as the header. What is refused here is what two parsers
+would read in two ways. The separator is the comma; or the semicolon or the tab where the header
+has no comma, as spreadsheets of many languages write it.
 """
 
 import csv
@@ -14,7 +15,13 @@ from vallum.base.bounds import TableBounds
 from vallum.formats.refusal import refuse, within
 
 _BLOCK = 1 << 22
-_COMMA, _LF, _CR, _QUOTE = 0x2C, 0x0A, 0x0D, 0x22
+_LF, _CR, _QUOTE = 0x0A, 0x0D, 0x22
+
+
+def separator(data: bytes) -> str:
+    """Return the separator of a CSV file (without byte-order mark), judged by its header."""
+    header = data.split(b"\n", 1)[0]
+    return next((one for one in ",;\t" if one.encode() in header), ",")
 
 
 def check_csv(data: bytes, bounds: TableBounds) -> list[str]:
@@ -47,6 +54,8 @@ class _Walk:
         self._data = data
         self._bytes = np.frombuffer(data, dtype=np.uint8)
         self._bounds = bounds
+        self._separator = separator(data)
+        self._comma = ord(self._separator)
         self._inside = 0
         self._last = -1  # offset of the last delimiter
         self._cells = 0  # cells seen in the row that is still open
@@ -61,7 +70,10 @@ class _Walk:
             refuse("format.csv.quote", "a quoted cell is not closed")
         text = self._data[: self._header_end].decode()
         try:
-            header = next(csv.reader(io.StringIO(text, newline=""), strict=True), [])
+            header = next(
+                csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=self._separator),
+                [],
+            )
         except csv.Error as error:
             refuse("format.csv.header", "the header cannot be read", cause=error)
         if not header:
@@ -73,7 +85,7 @@ class _Walk:
         quotes = np.flatnonzero(block == _QUOTE)
         if quotes.size:
             self._check_quotes(quotes + start)
-        marks = np.flatnonzero((block == _COMMA) | (block == _LF))
+        marks = np.flatnonzero((block == self._comma) | (block == _LF))
         if quotes.size or self._inside:
             # A delimiter counts when an even number of quotes stands before it.
             parity = (np.searchsorted(quotes, marks) + self._inside) & 1
@@ -97,8 +109,8 @@ class _Walk:
         opening = (np.arange(quotes.size) + self._inside) & 1 == 0
         before = np.where(quotes > 0, self._bytes[quotes - 1], _LF)
         after = self._bytes[np.minimum(quotes + 1, self._bytes.size - 1)]
-        good_start = np.isin(before, (_COMMA, _LF, _QUOTE))
-        good_end = np.isin(after, (_COMMA, _LF, _QUOTE, _CR))
+        good_start = np.isin(before, (self._comma, _LF, _QUOTE))
+        good_end = np.isin(after, (self._comma, _LF, _QUOTE, _CR))
         wrong = quotes[np.where(opening, ~good_start, ~good_end)]
         if wrong.size:
             refuse("format.csv.quote", f"a quote stands inside a cell at offset {int(wrong[0])}")

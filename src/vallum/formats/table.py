@@ -8,7 +8,7 @@ import polars as pl
 
 from vallum.base.bounds import TABLE, JsonBounds, TableBounds
 from vallum.base.errors import InputError
-from vallum.formats.csv_shape import check_csv
+from vallum.formats.csv_shape import check_csv, separator
 from vallum.formats.document import load_json
 from vallum.formats.parquet_footer import read_footer
 from vallum.formats.refusal import refuse, within
@@ -88,6 +88,7 @@ def _read_csv(data: bytes, bounds: TableBounds) -> pl.DataFrame:
     try:
         frame = pl.read_csv(
             io.BytesIO(data),
+            separator=separator(data),
             has_header=False,
             skip_rows=0,
             new_columns=None,

@@ -1,8 +1,7 @@
 """Room `privacy`: find personal data, mask it, generalise it, count how anonymous a table is."""
 
-from vallum.privacy.anonymity import AnonymityCheck, check_anonymity
+from vallum.privacy.anonymity import AnonymityCheck, Diversity, check_anonymity
 from vallum.privacy.discover import ColumnFinding, Discovery, discover_table
-from vallum.privacy.generalise import Generalised, generalise
 from vallum.privacy.mask import (
     Masking,
     Recipe,
@@ -12,24 +11,33 @@ from vallum.privacy.mask import (
     suggest_recipe,
 )
 from vallum.privacy.report import pii_report
+from vallum.privacy.risk import (
+    Risk,
+    Suggestion,
+    measure_risk,
+    suggest_quasi_identifiers,
+)
 from vallum.privacy.text import Span, discover_text, discover_texts
 
 __all__ = [
     "AnonymityCheck",
     "ColumnFinding",
     "Discovery",
-    "Generalised",
+    "Diversity",
     "Masking",
     "Recipe",
+    "Risk",
     "Span",
+    "Suggestion",
     "check_anonymity",
     "discover_table",
     "discover_text",
     "discover_texts",
-    "generalise",
     "mask_table",
     "mask_text",
+    "measure_risk",
     "parse_recipe",
     "pii_report",
+    "suggest_quasi_identifiers",
     "suggest_recipe",
 ]

@@ -1,15 +1,21 @@
 """The privacy room as gates call it in the sandbox: bytes in, one bounded record out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from vallum.base import InputError
 from vallum.crypto.prf import pseudonym
 from vallum.formats import read_table, write_csv_safe
-from vallum.privacy.anonymity import check_anonymity
+from vallum.privacy.anonymize import (
+    METHODS,
+    Hierarchy,
+    Method,
+    Requirements,
+    anonymize,
+    read_hierarchy,
+)
 from vallum.privacy.discover import ColumnFinding, discover_table
-from vallum.privacy.generalise import generalise
 from vallum.privacy.mask import mask_text, masked_column
 from vallum.schema import Record
 
@@ -45,8 +51,11 @@ class ProtectedTable(Record, frozen=True):
     suppressed: int
     k: int
     k_checked: int
+    l: int  # noqa: E741 - the model's name
+    t: float
     loss: float
-    levels: dict[str, str]
+    method: str
+    requirements: tuple[str, ...]
 
 
 def inspect_table(payload: bytes, *, kind: str) -> TableInspection:
@@ -90,15 +99,24 @@ def protect_table(
     pseudonymise: Sequence[str],
     sensitive: Sequence[str],
     key_hex: str,
+    diversity: Sequence[str] = (),
+    closeness: Sequence[str] = (),
+    method: str = "auto",
+    hierarchies: Mapping[str, str] | None = None,
 ) -> ProtectedTable:
-    """Drop or pseudonymise direct identifiers, generalise quasi-identifiers to k, check again.
+    """Drop or pseudonymise direct identifiers, generalise quasi-identifiers, count again.
 
     What is found to identify directly is dropped unless it is named in `pseudonymise`.
 
     Raises:
         InputError: A named column is missing, or one is named for two things.
-        GateError: k cannot be reached.
+        GateError: The requirements cannot be met.
     """
+    used = next((one for one in METHODS if one == method), None)
+    if used is None:
+        raise InputError(
+            f"`{method[:40]}` is no method: {', '.join(METHODS)}", code="privacy.method"
+        )
     frame = _read(payload, kind)
     for name in (*quasi_identifiers, *drop, *pseudonymise, *sensitive):
         if name not in frame.columns:
@@ -140,20 +158,58 @@ def protect_table(
         values = table[name].cast(pl.String)
         masked = [None if one is None else pseudonym(key, name, one) for one in values]
         table = table.with_columns(pl.Series(name, masked, dtype=pl.String))
-    made = generalise(table, quasi, kinds=kinds, k=k, max_suppression=share)
-    checked = check_anonymity(made.table, quasi, sensitive)
-    # Sorted by what was generalised: the order of the original records would tell who is who.
-    final = made.table.sort(made.table.columns) if quasi else made.table
+    wanted = Requirements(k=k, l=tuple(diversity), t=tuple(closeness), max_suppression=share)
+    return _anonymized(
+        table,
+        quasi,
+        wanted,
+        sensitive=sensitive,
+        kinds=kinds,
+        method=used,
+        given={
+            name: read_hierarchy(text.encode(), name=name)
+            for name, text in (hierarchies or {}).items()
+        },
+    )
+
+
+def _anonymized(
+    table: pl.DataFrame,
+    quasi: Sequence[str],
+    wanted: Requirements,
+    *,
+    sensitive: Sequence[str],
+    kinds: Mapping[str, str],
+    method: Method,
+    given: Mapping[str, Hierarchy],
+) -> ProtectedTable:
+    # Without quasi-identifiers all records are one class.
+    alone = "" if quasi else next(f"all{at}" for at in range(table.width + 1)
+                                  if f"all{at}" not in table.columns)  # fmt: skip
+    whole = table if quasi else table.with_columns(pl.lit("*").alias(alone))
+    made = anonymize(
+        whole,
+        [*quasi] or [alone],
+        wanted,
+        sensitive=sensitive,
+        hierarchies=given,
+        kinds=kinds,
+        method=method,
+    )
+    final = made.table if quasi else made.table.drop(alone)
     return ProtectedTable(
         csv=write_csv_safe(final),
         columns=tuple(final.columns),
-        rows_total=frame.height,
+        rows_total=table.height,
         rows_kept=final.height,
         suppressed=made.suppressed,
-        k=made.k,
-        k_checked=checked.k,
-        loss=made.loss,
-        levels=made.levels,
+        k=wanted.k,
+        k_checked=made.check.k,
+        l=made.check.l,
+        t=made.check.t,
+        loss=made.loss if quasi else 0.0,
+        method=made.method,
+        requirements=made.requirements,
     )
 
 

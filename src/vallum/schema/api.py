@@ -69,6 +69,10 @@ class DataProtect(Record, frozen=True):
     pseudonymise: tuple[str, ...] = ()
     quasi_identifiers: tuple[str, ...] = ()  # empty: what the `pii` gate found
     sensitive: tuple[str, ...] = ()
+    diversity: tuple[str, ...] = ()  # `distinct:3`, `entropy:3`, `recursive:C:3`, `COLUMN=…`
+    closeness: tuple[str, ...] = ()  # `0.2`, `0.2:ordered`, `0.2:hierarchical`, `COLUMN=…`
+    method: str = "auto"  # or `global`, `local`, `mondrian`
+    hierarchies: dict[str, str] = {}  # column to CSV, a line a value, from it to the top
     into: str = ""  # name of the protected data asset; empty: `<name>-protected`
 
 

@@ -108,10 +108,31 @@ class Data(Noun):
         pseudonymise: Sequence[str] = (),
         quasi_identifiers: Sequence[str] = (),
         sensitive: Sequence[str] = (),
+        diversity: Sequence[str] = (),
+        closeness: Sequence[str] = (),
+        method: str = "auto",
+        hierarchies: Mapping[str, str] | None = None,
         into: str = "",
         dry_run: bool = False,
     ) -> api.VersionShown:
-        """Make a protected version: identifiers dropped or pseudonymised, the rest k-anonymous."""
+        """Make a protected version: identifiers dropped or pseudonymised, the rest k-anonymous.
+
+        Args:
+            name: The data asset.
+            version: Its version; the newest if None.
+            k: Least records of a class.
+            max_suppression: Share of records that may be left out, as a text.
+            drop: Columns to drop.
+            pseudonymise: Columns to replace by keyed pseudonyms.
+            quasi_identifiers: Columns to generalise; what was found if none is named.
+            sensitive: Columns that `diversity` and `closeness` are about.
+            diversity: `distinct:3`, `entropy:3`, `recursive:C:3`, or `COLUMN=…` for one column.
+            closeness: `0.2`, `0.2:ordered`, `0.2:hierarchical`, or `COLUMN=…`.
+            method: `auto`, `global` (one level a column), `local` or `mondrian`.
+            hierarchies: Column to CSV text, a line a value, from the value to the top.
+            into: Name of the protected asset; `<name>-protected` if empty.
+            dry_run: Check everything, change nothing.
+        """
         arguments = api.DataProtect(
             name=name,
             version=version,
@@ -121,6 +142,10 @@ class Data(Noun):
             pseudonymise=tuple(pseudonymise),
             quasi_identifiers=tuple(quasi_identifiers),
             sensitive=tuple(sensitive),
+            diversity=tuple(diversity),
+            closeness=tuple(closeness),
+            method=method,
+            hierarchies=dict(hierarchies or {}),
             into=into,
         )
         return self._transport.call("data.protect", arguments, api.VersionShown, dry_run=dry_run)

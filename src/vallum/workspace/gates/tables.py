@@ -152,8 +152,14 @@ class Protection:
                     "suppressed": self.suppressed,
                     "rows": self.kept,
                     "loss": self.report.loss,
+                    "l": self.report.l,
+                    "t": self.report.t,
                 },
-                parameters={"k": str(self.wanted_k)},
+                parameters={
+                    "k": str(self.wanted_k),
+                    "method": self.report.method,
+                    "requirements": ", ".join(self.report.requirements),
+                },
             ),
         )
 
@@ -179,6 +185,10 @@ def protect_table(house: House, table: bytes, kind: str, args: api.DataProtect) 
             "drop": _names(args.drop),
             "pseudonymise": _names(args.pseudonymise),
             "sensitive": _names(args.sensitive),
+            "diversity": _names(args.diversity),
+            "closeness": _names(args.closeness),
+            "method": args.method,
+            "hierarchies": dict(args.hierarchies),
             "key_hex": house.keyring.derive(Purpose.COMMITMENT, info=b"pseudonym").reveal().hex(),
         },
         limits=_LIMITS,
