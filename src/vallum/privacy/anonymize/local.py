@@ -3,8 +3,7 @@
 Nodes of the lattice are visited by increasing loss. At each, the records that are still open are
 brought together; every class that is protected is settled there, the rest goes on. A class that
 fails only because some sensitive values are too frequent in it is settled without the surplus,
-whose records go on. What is left at the end is settled with records taken from classes that have
-more than they need, or is suppressed.
+whose records go on. What is left at the end joins classes that it suits, or is suppressed.
 """
 
 import time
@@ -18,8 +17,9 @@ from vallum.privacy.anonymize.classes import Classes, cells_of, classes, protect
 from vallum.privacy.anonymize.encode import Encoded, KeyArray
 from vallum.privacy.anonymize.hierarchy import IntArray
 from vallum.privacy.anonymize.lattice import Lattice, lattice
-from vallum.privacy.anonymize.models import BoolArray, Closeness, Model
-from vallum.privacy.anonymize.recoding import SUPPRESSED, Recoding
+from vallum.privacy.anonymize.models import BoolArray, Model
+from vallum.privacy.anonymize.recoding import Recoding
+from vallum.privacy.anonymize.rest import Rest
 from vallum.privacy.anonymize.search import Progress, silent
 
 
@@ -36,9 +36,10 @@ def best_local(
     nodes = lattice(table)
     work = _Work(table, nodes, k, models)
     work.visit(deadline, progress)
-    work.absorb(int(max_suppression * table.rows + 1e-9))
-    made = work.recoding()
     limit = int(max_suppression * table.rows + 1e-9)
+    rest = Rest(table, nodes, work.pieces, (work.records, work.counts))
+    rest.settle(k, models, limit)
+    made = rest.recoding()
     if made.suppressed > limit or made.suppressed == table.rows:
         raise GateError(
             f"the requirements leave {made.suppressed} of {table.rows} records unprotected, "
@@ -139,75 +140,3 @@ class _Work:
         first = np.searchsorted(pair, pair)
         quota = kept.reshape(-1)[pair].astype(np.int64)
         taken[inside] = np.clip(quota - (before - before[first]), 0, counts)
-
-    def absorb(self, limit: int) -> None:
-        """Settle at the top what is left, with records that other classes can spare.
-
-        Without models, classes with more than k records give some. With models, whole classes
-        that are already general join, until all of it holds; only if too much is left otherwise,
-        or if leaving records out would move what closeness is measured against.
-        """
-        left = int(self.counts.sum())
-        top = len(self.nodes.nodes) - 1
-        if not left or not self.pieces:
-            return
-        if not self.models and self._borrow(self.k - left, top):
-            return
-        if left > limit or any(isinstance(model, Closeness) for model in self.models):
-            # Closeness is measured against the records that stay: it needs all of them.
-            self._join(top)
-
-    def _borrow(self, need: int, top: int) -> bool:
-        pieces = list(self.pieces)
-        for at in range(len(self.pieces) - 1, -1, -1):
-            if need <= 0:
-                break
-            records, node, rows = pieces[at]
-            found = classes(self.table.keys[:, records], rows, self.nodes.masks[node])
-            spare = np.repeat(found.sizes - self.k, np.diff(np.append(found.starts, len(records))))
-            before = np.cumsum(found.counts) - found.counts
-            first = before[found.starts][found.owner]
-            gives = np.clip(spare - (before - first), 0, found.counts)
-            gives = np.clip(need - (np.cumsum(gives) - gives), 0, gives)
-            if not gives.any():
-                continue
-            need -= int(gives.sum())
-            given = found.order[gives > 0]
-            pieces.append((records[given], top, gives[gives > 0]))
-            kept = rows.copy()
-            kept[found.order] -= gives
-            pieces[at] = (records[kept > 0], node, kept[kept > 0])
-        if need > 0:
-            return False
-        self.pieces = [*pieces, (self.records, top, self.counts)]
-        self._close()
-        return True
-
-    def _join(self, top: int) -> None:
-        """Raise classes to the top, the most general first, until all that is there holds."""
-        records, counts = [self.records], [self.counts]
-        for at in range(len(self.pieces) - 1, -1, -1):
-            more, _, rows = self.pieces[at]
-            records.append(more)
-            counts.append(rows)
-            together, weight = np.concatenate(records), np.concatenate(counts)
-            found = classes(self.table.keys[:, together], weight, self.nodes.masks[top])
-            if protected(self.table, found, together, self.k, self.models).all():
-                del self.pieces[at:]
-                self.pieces.append((together, top, weight))
-                self._close()
-                return
-
-    def _close(self) -> None:
-        self.records, self.keys = self.records[:0], self.keys[:, :0]
-        self.counts = self.counts[:0]
-
-    def recoding(self) -> Recoding:
-        pieces = [*self.pieces, (self.records, SUPPRESSED, self.counts)]
-        return Recoding(
-            record=np.concatenate([records for records, _, _ in pieces]),
-            node=np.concatenate([np.full(len(one), node, np.int64) for one, node, _ in pieces]),
-            rows=np.concatenate([rows for _, _, rows in pieces]),
-            nodes=self.nodes.nodes,
-            thinned=self.nodes.thinned,
-        )

@@ -99,6 +99,10 @@ class Model(ABC):
     def holds(self, counts: FloatArray, share: FloatArray) -> BoolArray:
         """Tell for (classes, values) counts which classes hold; empty ones do not."""
 
+    @abstractmethod
+    def lacking(self, counts: FloatArray, share: FloatArray) -> FloatArray:
+        """Tell how far (classes, values) counts are from holding; not above 0 where they do."""
+
     def shrunk(self, counts: FloatArray, share: FloatArray) -> FloatArray:
         """Return the most of each class that may hold, leaving over-represented values out."""
         del share
@@ -138,6 +142,11 @@ class DistinctDiversity(Model):
         held: BoolArray = (counts > 0).sum(axis=1) >= self.least
         return held
 
+    def lacking(self, counts: FloatArray, share: FloatArray) -> FloatArray:
+        del share
+        missing: FloatArray = self.least - (counts > 0).sum(axis=1).astype(np.float64)
+        return missing
+
     def check(self, cells: Cells) -> BoolArray:
         return self.possible(cells)
 
@@ -174,12 +183,16 @@ class EntropyDiversity(_Capped):
         return found.entropy >= self.least * (1 - 1e-6)
 
     def holds(self, counts: FloatArray, share: FloatArray) -> BoolArray:
+        held: BoolArray = (self.lacking(counts, share) <= _SLACK) & (counts.sum(axis=1) > 0)
+        return held
+
+    def lacking(self, counts: FloatArray, share: FloatArray) -> FloatArray:
         del share
         size = np.maximum(counts.sum(axis=1), 1.0)
         logs = np.log(np.where(counts > 0, counts, 1.0))
         entropy = np.log(size) - (counts * logs).sum(axis=1) / size
-        held: BoolArray = (entropy >= np.log(self.least) - _SLACK) & (counts.sum(axis=1) > 0)
-        return held
+        short: FloatArray = np.log(self.least) - entropy
+        return short
 
 
 class RecursiveDiversity(_Capped):
@@ -199,14 +212,15 @@ class RecursiveDiversity(_Capped):
         return found.recursive.get(int(self.least), float("inf")) < self.factor
 
     def holds(self, counts: FloatArray, share: FloatArray) -> BoolArray:
+        held: BoolArray = self.lacking(counts, share) < 0
+        return held
+
+    def lacking(self, counts: FloatArray, share: FloatArray) -> FloatArray:
         del share
         ordered = -np.sort(-counts, axis=1)
-        if ordered.shape[1] == 0:
-            return np.zeros(len(counts), bool)
-        held: BoolArray = ordered[:, 0] < self.factor * ordered[:, int(self.least) - 1 :].sum(
-            axis=1
-        )
-        return held
+        tail = ordered[:, int(self.least) - 1 :].sum(axis=1)
+        short: FloatArray = ordered.max(axis=1, initial=0.0) - self.factor * tail
+        return short
 
 
 Distance = Callable[[FloatArray], FloatArray]
@@ -257,9 +271,16 @@ class Closeness(Model):
 
     def holds(self, counts: FloatArray, share: FloatArray) -> BoolArray:
         size = counts.sum(axis=1)
-        extra = counts / np.maximum(size, 1.0)[:, None] - share
-        held: BoolArray = (self._distance(extra) <= self.limit + _SLACK) & (size > 0)
+        far = self._distance(counts / np.maximum(size, 1.0)[:, None] - share)
+        held: BoolArray = (far <= self.limit + _SLACK) & (size > 0)
         return held
+
+    def lacking(self, counts: FloatArray, share: FloatArray) -> FloatArray:
+        size = counts.sum(axis=1)
+        far = self._distance(counts / np.maximum(size, 1.0)[:, None] - share)
+        # In records: what joins is measured by how many of them it makes up for.
+        surplus: FloatArray = (far - self.limit) * size
+        return surplus
 
     def shrunk(self, counts: FloatArray, share: FloatArray) -> FloatArray:
         full = self.holds(counts, share)
