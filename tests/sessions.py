@@ -66,6 +66,13 @@ def lay_out(folder: Path) -> None:
     (folder / "request.json").write_bytes(request([[1.0, 1.0, 1.0, 1.0]]))
     (folder / "patients.dp.yaml").write_text(DECLARATION)
     (folder / "notes.txt").write_text("write to ana@example.org\n")
+    (folder / "account.yaml").write_text(
+        "version: vallum.mask/1\n"
+        "columns: [{column: email, operation: ff1, alphabet: alphanumeric}]\n"
+    )
+    masking = folder / "mask.key"
+    masking.touch(mode=0o600)
+    masking.write_text("0123456789abcdef0123456789abcdef\n")
     code = folder / "code"
     code.mkdir()
     (code / "train.py").write_text(TRAIN)

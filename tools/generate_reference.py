@@ -24,6 +24,7 @@ from vallum.cli.border import ENVIRONMENT, EXIT_CODES
 from vallum.cli.usage import PANELS
 from vallum.govern import THREATS
 from vallum.policy import reference
+from vallum.privacy import recipe_schema
 from vallum.schema import EntryKind, Record
 from vallum.schema.entry import Entry
 from vallum.schema.routes import PREFIX, ROUTES, Route
@@ -428,6 +429,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/entries.md": entries_page,
     "docs/reference/errors.md": errors_page,
     "docs/reference/gates.md": gates_page,
+    "docs/reference/mask-recipe.schema.json": recipe_schema,
     "docs/reference/policy.schema.json": reference.policy_schema,
     "docs/reference/settings.md": settings_page,
 }

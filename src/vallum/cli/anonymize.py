@@ -10,7 +10,7 @@ import typer
 from vallum.base import InputError
 from vallum.cli.border import SESSION, check_content, check_output, read_file, say, show, table
 from vallum.cli.border import write_out as write
-from vallum.cli.offline import TABLES
+from vallum.cli.offline import TABLES, encoded
 from vallum.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def anonymize(
     if write_hierarchies is not None:
         _write_hierarchies(write_hierarchies, file.stem, made.hierarchies)
     if not dry_run:
-        write(_encoded(made.table, output), output)
+        write(encoded(made.table, output), output)
     if SESSION.as_json or output is not None or dry_run:
         _show(record, made, output)
 
@@ -263,18 +263,6 @@ def _write_hierarchies(folder: Path, stem: str, used: "dict[str, Hierarchy]") ->
         if "/" in name or name.startswith("."):
             raise InputError(f"column `{name}` gives no file name", code="cli.file")
         write(hierarchy.to_csv(), folder / f"{stem}{_HIERARCHY}{name}.csv")
-
-
-def _encoded(made: "pl.DataFrame", target: Path | None) -> bytes:
-    import io
-
-    from vallum.formats import write_csv_safe
-
-    if target is not None and target.suffix.lower() == ".parquet":
-        out = io.BytesIO()
-        made.write_parquet(out)
-        return out.getvalue()
-    return write_csv_safe(made)
 
 
 def _show(record: dict[str, object], made: "Anonymized", output: Path | None) -> None:

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,6 +21,9 @@ from vallum.cli.border import (
 )
 from vallum.cli.progress import progress
 from vallum.sdk import read_key_file
+
+if TYPE_CHECKING:
+    import polars as pl
 
 TABLES = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 MAX_TEXT_BYTES = 256 * 1024 * 1024
@@ -102,29 +105,44 @@ def mask(
     file: Annotated[Path, typer.Argument(help="CSV, Parquet, JSON lines or text.")],
     recipe: Annotated[Path | None, typer.Option(help="YAML recipe.")] = None,
     suggest: Annotated[bool, typer.Option(help="Write a recipe instead.")] = False,
-    key_file: Annotated[Path | None, typer.Option(help="0600 file: key of pseudonyms.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write.")] = None,
+    reverse: Annotated[bool, typer.Option(help="Undo ff1 and date_shift of the recipe.")] = False,
+    replacement: Annotated[
+        Literal["type", "pseudonym", "surrogate"], typer.Option(help="For spans of a text file.")
+    ] = "type",
+    key_file: Annotated[
+        Path | None, typer.Option(help="0600 file: key of pseudonyms, surrogates and FF1.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write: .csv or .parquet.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would happen.")] = False,
 ) -> None:
     """Mask personal data by recipe. Example: vallum mask patients.csv -o masked.csv."""
-    import secrets
-
     import msgspec
 
-    from vallum.formats import load_yaml, read_table, write_csv_safe
+    from vallum.formats import load_yaml, read_table
     from vallum.privacy import (
         discover_table,
         mask_table,
         mask_text,
         parse_recipe,
         suggest_recipe,
+        unmask_table,
     )
 
-    check_content(output)
+    SESSION.dry_run = dry_run
+    if not dry_run:
+        check_content(output)
+    if reverse and (recipe is None or key_file is None):
+        raise InputError("--reverse needs --recipe and --key-file", code="cli.usage")
     kind = TABLES.get(file.suffix.lower())
     if kind is None:
-        if suggest or recipe is not None:
+        if suggest or dry_run or recipe is not None:
             raise InputError("recipes are for tables", code="mask.kind")
-        masked = "\n".join(mask_text(line) for line in _lines(file))
+        key = _mask_key(key_file, needed=replacement != "type")
+        masked = "\n".join(
+            mask_text(line, key=key.reveal(), replacement=replacement) for line in _lines(file)
+        )
         _written(masked.encode() + b"\n", output)
         return
     frame = read_table(file, kind=kind)
@@ -138,10 +156,57 @@ def mask(
         return
     if recipe is None:
         say(f"no recipe given: masking {len(used.columns)} column(s) that were found")
-    key = Secret(secrets.token_bytes(32)) if key_file is None else read_key_file(key_file)
-    if key_file is None and any(one.operation == "pseudonym" for one in used.columns):
+    keyed = {"pseudonym", "surrogate", "ff1", "date_shift"}
+    key = _mask_key(
+        key_file,
+        needed=any(
+            one.operation in keyed or (one.operation == "spans" and one.replacement != "type")
+            for one in used.columns
+        ),
+    )
+    with progress("masking"):
+        run = unmask_table if reverse else mask_table
+        made = run(frame, used, key=key.reveal())
+    if dry_run:
+        rows = [
+            (one.column, one.operation, frame[one.column].n_unique(),
+             made[one.column].n_unique() if one.column in made.columns else 0)
+            for one in used.columns if one.column in frame.columns
+        ]  # fmt: skip
+        record = [
+            {"column": name, "operation": how, "distinct_before": before, "distinct_after": after}
+            for name, how, before, after in rows
+        ]
+        header = ("column", "operation", "distinct before", "after")
+        show("mask", {"columns": record}, table(header, rows))
+        return
+    _written(encoded(made, output), output)
+
+
+def encoded(made: "pl.DataFrame", target: Path | None) -> bytes:
+    """Return a table in the form that the target's name asks for: Parquet, or CSV.
+
+    Parquet is written anew: nothing of the source's footer, statistics or names of files is in it.
+    """
+    import io
+
+    from vallum.formats import write_csv_safe
+
+    if target is not None and target.suffix.lower() == ".parquet":
+        out = io.BytesIO()
+        made.write_parquet(out)
+        return out.getvalue()
+    return write_csv_safe(made)
+
+
+def _mask_key(file: Path | None, *, needed: bool) -> Secret:
+    import secrets
+
+    if file is not None:
+        return read_key_file(file)
+    if needed:
         say("pseudonyms are under a key drawn now; pass --key-file to get the same ones again")
-    _written(write_csv_safe(mask_table(frame, used, key=key.reveal())), output)
+    return Secret(secrets.token_bytes(32))
 
 
 def doctor(

@@ -8,7 +8,9 @@ from vallum.privacy.mask import (
     mask_table,
     mask_text,
     parse_recipe,
+    recipe_schema,
     suggest_recipe,
+    unmask_table,
 )
 from vallum.privacy.report import pii_report
 from vallum.privacy.risk import (
@@ -38,6 +40,8 @@ __all__ = [
     "measure_risk",
     "parse_recipe",
     "pii_report",
+    "recipe_schema",
     "suggest_quasi_identifiers",
     "suggest_recipe",
+    "unmask_table",
 ]
