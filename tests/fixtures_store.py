@@ -60,58 +60,69 @@ def keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
     return Keyring.create(FileKeyProvider.create(folder), "ws-test")[0]
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[Callable[[], str]]:
+class PostgreSQL:
     """A server of its own behind a socket in its own folder; calls make fresh databases."""
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self._binaries = binaries
+        self._folder = folder
+        self._user = "postgres" if os.geteuid() == 0 else None
+        self._port = secrets.randbelow(20_000) + 20_000
+        if self._user:
+            shutil.chown(folder, self._user, self._user)
+        self._call("initdb", "-D", str(folder / "data"), "-U", "vallum", "-A", "trust", "-E",
+                   "UTF8", "--no-sync")  # fmt: skip
+        self.start()
+
+    def __call__(self) -> str:
+        name = f"vallum_{secrets.token_hex(6)}"
+        self._call("createdb", "-h", str(self._folder), "-p", str(self._port), "-U", "vallum", name)
+        return f"postgresql+psycopg://vallum@/{name}?host={self._folder}&port={self._port}"
+
+    def start(self) -> None:
+        self._server = subprocess.Popen(
+            [
+                str(self._binaries / "postgres"), "-D", str(self._folder / "data"), "-k",
+                str(self._folder), "-p", str(self._port), "-c", "listen_addresses=",
+            ],
+            user=self._user, cwd=self._folder, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        for _ in range(300):
+            ready = subprocess.run(
+                [
+                    str(self._binaries / "pg_isready"), "-q", "-h", str(self._folder), "-p",
+                    str(self._port),
+                ],
+                check=False,
+            )  # fmt: skip
+            if ready.returncode == 0:
+                return
+            time.sleep(0.1)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop it: SIGINT is fast, since a test of death leaves connections behind."""
+        self._server.send_signal(how)
+        self._server.wait(30)
+
+    def _call(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [str(self._binaries / program), *arguments],
+            check=True, user=self._user, cwd=self._folder, stdout=subprocess.DEVNULL, timeout=120,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
     if not found:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    binaries = found[-1].parent
-    user = "postgres" if os.geteuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix="vallum-pg-", dir="/tmp"))
-    if user:
-        shutil.chown(folder, user, user)
-    data = folder / "data"
-
-    def call(*argv: str) -> None:
-        subprocess.run(
-            argv, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL, timeout=120
-        )
-
-    call(
-        str(binaries / "initdb"), "-D", str(data), "-U", "vallum", "-A", "trust", "-E", "UTF8",
-        "--no-sync",
-    )  # fmt: skip
-    port = secrets.randbelow(20_000) + 20_000
-    server = subprocess.Popen(
-        [
-            str(binaries / "postgres"), "-D", str(data), "-k", str(folder), "-p", str(port),
-            "-c", "listen_addresses=",
-        ],
-        user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    server = PostgreSQL(found[-1].parent, folder)
     try:
-        for _ in range(300):
-            ready = subprocess.run(
-                [str(binaries / "pg_isready"), "-q", "-h", str(folder), "-p", str(port)],
-                check=False,
-            )
-            if ready.returncode == 0:
-                break
-            time.sleep(0.1)
-
-        def fresh() -> str:
-            name = f"vallum_{secrets.token_hex(6)}"
-            call(
-                str(binaries / "createdb"), "-h", str(folder), "-p", str(port), "-U", "vallum",
-                name,
-            )  # fmt: skip
-            return f"postgresql+psycopg://vallum@/{name}?host={folder}&port={port}"
-
-        yield fresh
+        yield server
     finally:
-        server.send_signal(signal.SIGINT)  # fast: a test of death leaves connections behind
-        server.wait(30)
+        server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -10,7 +10,7 @@ import typer
 from vallum.base import InputError
 from vallum.cli.border import SESSION, check_content, check_output, read_file, say, show, table
 from vallum.cli.border import write_out as write
-from vallum.cli.offline import TABLES, encoded
+from vallum.cli.offline import encoded, read_input
 from vallum.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -70,7 +70,6 @@ def anonymize(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write no table.")] = False,
 ) -> None:
     """Anonymize a table. Example: vallum anonymize adult.csv -o safe.csv --qi age,sex --k 5."""
-    from vallum.formats import read_table
     from vallum.privacy import discover_table
     from vallum.privacy.anonymize import Requirements
     from vallum.privacy.anonymize import anonymize as run
@@ -81,7 +80,7 @@ def anonymize(
     if not (check or suggest or dry_run):
         check_content(output)
     check_output(report)
-    frame = read_table(file, kind=TABLES.get(file.suffix.lower()))
+    frame = read_input(file)
     named = _names(sensitive)
     if suggest:
         _suggest(frame, named)

@@ -75,6 +75,13 @@ def up_command(
     passphrase_file: Annotated[
         Path | None, typer.Option(help="File with the passphrase of the keys.")
     ] = None,
+    database_file: Annotated[
+        Path | None,
+        typer.Option(help="0600 file with PostgreSQL's address; first start only."),
+    ] = None,
+    objects: Annotated[
+        str, typer.Option(help="Where objects are kept: s3://bucket/folder; first start only.")
+    ] = "",
     checkpoint_sink: Annotated[
         list[str] | None,
         typer.Option(help="Send signed checkpoints there: file:///folder or https://…"),
@@ -98,6 +105,8 @@ def up_command(
             gateway_port=gateway_port,
             names=tuple(name or ()),
             passphrase_file=passphrase_file,
+            database_file=database_file,
+            objects=objects,
             checkpoint_sinks=tuple(checkpoint_sink or ()),
             checkpoint_every_s=checkpoint_every,
             checkpoint_ca=checkpoint_ca,

@@ -71,7 +71,6 @@ def pii(
     files: Annotated[list[Path], typer.Argument(help="CSV, Parquet, JSON lines or text.")],
 ) -> None:
     """Find personal data; never prints a value. Example: vallum pii patients.csv."""
-    from vallum.formats import read_table
     from vallum.privacy import discover_table, discover_texts, pii_report
 
     tables = []
@@ -79,7 +78,7 @@ def pii(
     for path in files:
         kind = TABLES.get(path.suffix.lower())
         if kind is not None:
-            tables.append((str(path), discover_table(read_table(path, kind=kind))))
+            tables.append((str(path), discover_table(read_input(path))))
         else:
             texts.append((str(path), discover_texts(_lines(path))))
     report = pii_report(tables, texts)
@@ -120,7 +119,7 @@ def mask(
     """Mask personal data by recipe. Example: vallum mask patients.csv -o masked.csv."""
     import msgspec
 
-    from vallum.formats import load_yaml, read_table
+    from vallum.formats import load_yaml
     from vallum.privacy import (
         discover_table,
         mask_table,
@@ -145,7 +144,7 @@ def mask(
         )
         _written(masked.encode() + b"\n", output)
         return
-    frame = read_table(file, kind=kind)
+    frame = read_input(file)
     used = (
         suggest_recipe(discover_table(frame))
         if recipe is None
@@ -181,6 +180,17 @@ def mask(
         show("mask", {"columns": record}, table(header, rows))
         return
     _written(encoded(made, output), output)
+
+
+def read_input(path: Path) -> "pl.DataFrame":
+    """Read a table by the kind that its name says; Ctrl-C ends the reading, of a pipe too."""
+    import signal
+
+    from vallum.formats import read_table
+
+    # polars puts a handler of its own in place that restarts reads which a signal ended.
+    signal.siginterrupt(signal.SIGINT, True)
+    return read_table(path, kind=TABLES.get(path.suffix.lower()))
 
 
 def encoded(made: "pl.DataFrame", target: Path | None) -> bytes:

@@ -1,6 +1,7 @@
 """`vallum up`: make the workspace on the first start, then serve until interrupted."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,8 @@ def up(
     gateway_port: int = 8444,
     names: tuple[str, ...] = (),
     passphrase_file: Path | None = None,
+    database_file: Path | None = None,
+    objects: str = "",
     checkpoint_sinks: tuple[str, ...] = (),
     checkpoint_every_s: float = 60.0,
     checkpoint_ca: Path | None = None,
@@ -38,6 +41,8 @@ def up(
         gateway_port: Of scoring.
         names: Further names for the certificate.
         passphrase_file: Holds the passphrase of the keys, if they have one.
+        database_file: 0600 file with the address of PostgreSQL; for the first start.
+        objects: Where objects are kept, such as `s3://bucket/folder`; for the first start.
         checkpoint_sinks: Where signed checkpoints are sent: `file:///folder`, `https://…`.
         checkpoint_every_s: How often.
         checkpoint_ca: Certificate authority of the sinks.
@@ -73,8 +78,22 @@ def up(
     passphrase = None
     if passphrase_file is not None:
         passphrase = Secret(read_key_file(passphrase_file).reveal())
+    database = "" if database_file is None else str(read_key_file(database_file).reveal(), "utf-8")
     first = not exists(places)
+    if not first and (
+        database not in {"", places.database_url} or objects not in {"", places.objects_url}
+    ):
+        raise InputError(
+            "this workspace keeps its database or objects elsewhere already",
+            code="up.elsewhere",
+            hint="leave --database-file and --objects out, or start a new workspace",
+        )
     if first:
+        places = replace(
+            places,
+            database_url=database or places.database_url,
+            objects_url=objects or places.objects_url,
+        )
         create(places, passphrase=passphrase)
         sys.stderr.write(FIRST.format(owner=places.owner_key, keys=places.keys, data=places.data))
     bind = Bind(host=host, port=port, gateway_port=gateway_port, names=names)

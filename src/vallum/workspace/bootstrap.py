@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -63,20 +63,43 @@ OWNER_ROLES = ("Owner", "Vallum Data Owner")
 WORKER_ROLE = "Vallum System"
 
 
+_ELSEWHERE = "elsewhere.json"
+
+
+class _Elsewhere(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Addresses of what is not in the data folder; that of a database may hold a password."""
+
+    database: str = ""
+    objects: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """Where a workspace lives."""
 
     data: Path
     keys: Path
-    database_url: str = ""  # empty: SQLite in the data folder
+    database_url: str = field(default="", repr=False)  # empty: SQLite in the data folder
     objects_url: str = ""  # empty: files in the data folder
 
     @classmethod
     def below(cls, data: Path) -> "Places":
-        """Return the default places for a data folder: the keys lie beside it, not in it."""
+        """Return the places for a data folder: the keys lie beside it, not in it.
+
+        A workspace whose database or objects are elsewhere says so beside its keys.
+
+        Raises:
+            IntegrityError: What it says is damaged.
+        """
         data = data.resolve()
-        return cls(data=data, keys=data.with_name(data.name + ".keys"))
+        keys = data.with_name(data.name + ".keys")
+        try:
+            said = msgspec.json.decode((keys / _ELSEWHERE).read_bytes(), type=_Elsewhere)
+        except FileNotFoundError:
+            said = _Elsewhere()
+        except (OSError, msgspec.DecodeError) as error:
+            raise IntegrityError(f"{_ELSEWHERE} is damaged", code="workspace.file") from error
+        return cls(data=data, keys=keys, database_url=said.database, objects_url=said.objects)
 
     @property
     def owner_key(self) -> Path:
@@ -133,6 +156,9 @@ def create(
         )
     for leftover in places.keys.glob("kek-*.json"):
         leftover.unlink()  # of a first start that never finished: it protects nothing
+    if places.database_url or places.objects_url:
+        said = _Elsewhere(database=places.database_url, objects=places.objects_url)
+        write_atomic(places.keys / _ELSEWHERE, msgspec.json.encode(said))
     provider = FileKeyProvider.create(places.keys, passphrase=passphrase)
     workspace_id = str(new_id("ws"))
     keyring, wrapped = Keyring.create(provider, workspace_id)

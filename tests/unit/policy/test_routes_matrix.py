@@ -81,7 +81,7 @@ def requests(ids: dict[str, str]) -> dict[str, Record]:
         plain: dict[object, object] = {str: "owner", int: 1}
         made[route.step] = msgspec.convert(
             {
-                field.name: plain.get(field.type, ["owner"])
+                field.name: plain.get(getattr(field.type, "__origin__", field.type), ["owner"])
                 for field in msgspec.structs.fields(route.arguments)
                 if field.required
             },

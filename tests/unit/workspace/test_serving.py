@@ -1,5 +1,6 @@
 """Bundles at the control process: what a gateway says must amount to what it kept."""
 
+import base64
 import struct
 
 import msgspec
@@ -8,7 +9,7 @@ from conftest_workspace import Place
 
 from vallum.base import InputError
 from vallum.guard import count_decisions, pack_decisions
-from vallum.schema import api
+from vallum.schema import EntryKind, api
 from vallum.schema.serving import BundleClose, BundleOpen
 from vallum.workspace.serving import Serving
 
@@ -45,6 +46,23 @@ def test_a_bundle_closes_once_and_verifies(place: Place) -> None:
     assert place.verify().findings == ()
     with pytest.raises(InputError, match="not open"):
         serving.close_bundle(honest)
+
+
+def test_an_entry_whose_decisions_are_not_its_roots_is_a_finding(place: Place) -> None:
+    _, honest = opened(place)
+    house = place.kernel.house
+    with house.log.transaction() as tx:
+        permit = house.log.system_permit(
+            tx,
+            step="score",
+            kind=EntryKind.BUNDLE_CLOSED,
+            principal_id="system-gateway",
+            resources=(honest.id,),
+        )
+        records = base64.b64encode(honest.records).decode()
+        lie = {"answered": 2, "refused": 2, "root": "0" * 64, "recovered": False}
+        house.log.seal(tx, permit, changes=[], details={**lie, "records": records})
+    assert [one.code for one in place.verify().findings] == ["bundle.root"]
 
 
 @pytest.mark.parametrize(
