@@ -7,7 +7,6 @@ the old state or the new one is there, and `verify` finds nothing.
 """
 
 import errno
-import io
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -18,12 +17,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest_workspace import Place, sign_in_owner
-from running import small_model
+from conftest_workspace import sign_in_owner
+from crash_scenarios import SCENARIOS
 from sqlalchemy import event
 
 from vallum.base import VallumError
-from vallum.schema import AssetVersion, Connection, api
 from vallum.store import backend
 from vallum.workspace.bootstrap import Places, create, opened
 from vallum.workspace.intent import Intent
@@ -97,45 +95,6 @@ def _translated(function: Callable[..., Any]) -> Callable[..., Any]:
             raise UnavailableError("the object store is full", code="store.full") from error
 
     return run
-
-
-def connect(place: Place) -> None:
-    place.do("connection.create", api.ConnectionCreate(name="lake", kind="webhook", target="t"))
-
-
-def connected(place: Place) -> bool:
-    with place.kernel.house.database.snapshot() as snapshot:
-        found = place.kernel.house.records.list(snapshot, "connection", Connection)
-    return bool(found)
-
-
-def register(place: Place) -> None:
-    place.do(
-        "model.register",
-        api.ModelRegister(name="small", file_name="small.onnx"),
-        content=io.BytesIO(small_model()),
-    )
-
-
-def registered(place: Place) -> bool:
-    with place.kernel.house.database.snapshot() as snapshot:
-        found = place.kernel.house.records.list(snapshot, "model-version", AssetVersion)
-    return bool(found)
-
-
-def grant(place: Place) -> None:
-    place.do("identity.create", api.IdentityCreate(name="ana"))
-
-
-def granted(place: Place) -> bool:
-    return "ana" in {one.name for one in place.kernel.rules().authority.principals.values()}
-
-
-SCENARIOS = {
-    "short": (connect, connected),
-    "authority": (grant, granted),
-    "long": (register, registered),
-}
 
 
 def on_sqlite(folder: Path) -> Places:

@@ -6,19 +6,22 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import IO, Self
+from weakref import WeakKeyDictionary
 
 import msgspec
 
 from vallum.base import UnavailableError
 from vallum.base.bounds import KIB
+from vallum.sandbox.cgroup import Group, make_group, sweep
 from vallum.sandbox.job import Input, Job, Limits, Outcome
 from vallum.sandbox.outcome import judge
 from vallum.sandbox.seccomp import compile_filter
 from vallum.sandbox.start import Starter, inside, unused_uid
 from vallum.sandbox.view import build_view
-from vallum.sandbox.watch import Stream, watch
+from vallum.sandbox.watch import Ending, Stream, watch
 
 REPORT_HEAD_BYTES = 256 * KIB
 
@@ -30,6 +33,7 @@ class BubblewrapRunner:
         self._program = program
         self._filter = filter_
         self._starter = Starter()
+        self._groups: WeakKeyDictionary[subprocess.Popen[bytes], Group] = WeakKeyDictionary()
 
     @classmethod
     def open(cls, program: str = "bwrap") -> Self:
@@ -49,6 +53,7 @@ class BubblewrapRunner:
                 code="sandbox.no-bubblewrap",
                 hint="sudo apt-get install --yes bubblewrap",
             )
+        sweep()
         runner = cls(path, compile_filter())
         runner.run(Job(argv=("/usr/bin/env", "true"), limits=Limits(wall_s=20.0)))
         return runner
@@ -95,7 +100,19 @@ class BubblewrapRunner:
             wall_s=job.limits.wall_s,
             memory_bytes=job.limits.memory_bytes,
         )
-        return judge(ending, out, err, report, job)
+        ending, enforced = self.finish(process, ending)
+        return judge(ending, out, err, report, job, enforced=enforced)
+
+    def finish(
+        self, process: "subprocess.Popen[bytes]", ending: Ending
+    ) -> tuple[Ending, tuple[str, ...]]:
+        """Remove the control group of a process that has ended; say what it saw and bounded."""
+        group = self._groups.pop(process, None)
+        if group is None:
+            return ending, ()
+        if group.finish() and not ending.reason:
+            ending = replace(ending, reason="memory")
+        return ending, group.enforced
 
     def start(
         self,
@@ -115,8 +132,24 @@ class BubblewrapRunner:
             view.set_environment(env)
             command = [self._program, *view.finish(self._filter, argv)]
             uid = unused_uid() if os.geteuid() == 0 else None
-            spec = {"uid": uid, "reveal": view.reveal, "argv": command}
-            return self._starter.launch(spec, [*view.fds, *fds], stdout=stdout, stderr=stderr)
+            group = make_group(limits)
+            spec = {
+                "uid": uid,
+                "reveal": view.reveal,
+                "argv": command,
+                "groups": [] if group is None else group.entrances,
+            }
+            try:
+                process = self._starter.launch(
+                    spec, [*view.fds, *fds], stdout=stdout, stderr=stderr
+                )
+            except BaseException:
+                if group is not None:
+                    group.finish()
+                raise
+        if group is not None:
+            self._groups[process] = group
+        return process
 
 
 def _take(file: IO[bytes] | None) -> int:

@@ -153,6 +153,7 @@ class Check:
             wall_s=self._limits.wall_s,
             memory_bytes=self._limits.memory_bytes,
         )
+        ending, _ = self._runner.finish(self._process, ending)
         return _decode(ending, bytes(report.data), said.data, report_type)
 
     def close(self) -> None:
@@ -161,7 +162,8 @@ class Check:
             self._channel.close()
             self._channel = None
             kill(self._process)
-            self._process.wait()
+            code = self._process.wait()
+            self._runner.finish(self._process, Ending(code, "", 0.0, 0))
             if self._process.stderr is not None:
                 self._process.stderr.close()
 

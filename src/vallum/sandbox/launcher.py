@@ -32,6 +32,10 @@ def main(spec: dict[str, Any]) -> None:
     """Become `spec["argv"]`, or end with `REFUSED`."""
     libc = ctypes.CDLL(None, use_errno=True)
     parent = spec["parent"]
+    for entrance in spec.get("groups", ()):  # before anything else, and while we may
+        handle = os.open(entrance, os.O_WRONLY | os.O_CLOEXEC)
+        os.write(handle, b"0")
+        os.close(handle)
     uid = spec.get("uid")
     if uid is not None:
         os.umask(0o022)  # a door of ours has 077: others must be able to enter what is revealed

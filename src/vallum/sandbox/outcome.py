@@ -32,8 +32,16 @@ _FSIZE = 128 + signal.SIGXFSZ
 _SIGNALLED = 128
 
 
-def judge(ending: Ending, out: Stream, err: Stream, report: Stream, job: Job) -> Outcome:
-    """Return the outcome of a run whose process is reaped.
+def judge(
+    ending: Ending,
+    out: Stream,
+    err: Stream,
+    report: Stream,
+    job: Job,
+    *,
+    enforced: tuple[str, ...] = (),
+) -> Outcome:
+    """Return the outcome of a run whose process is reaped; `enforced` is held beside the rest.
 
     Raises:
         UnavailableError: the sandbox never stood; the hint is the command that mends it.
@@ -53,7 +61,7 @@ def judge(ending: Ending, out: Stream, err: Stream, report: Stream, job: Job) ->
         stdout=bytes(out.data),
         stderr=bytes(err.data),
         outputs={} if ending.reason else outputs,
-        enforced=HELD,
+        enforced=(*HELD, *enforced),
         reason=reason,
         wall_s=ending.wall_s,
         max_rss_bytes=max(ending.max_rss_bytes, 0 if head is None else head.rss),

@@ -13,6 +13,7 @@ from vallum.base import InputError, UnavailableError
 from vallum.sandbox.bubblewrap import BubblewrapRunner
 from vallum.sandbox.job import Limits
 from vallum.sandbox.start import Starter, inside
+from vallum.sandbox.watch import Ending
 
 _NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
@@ -52,7 +53,10 @@ class Process:
             UnavailableError: it still runs after `timeout_s` seconds.
         """
         try:
-            return self._process.wait(timeout_s)
+            code = self._process.wait(timeout_s)
+            if isinstance(self._starter, BubblewrapRunner):
+                self._starter.finish(self._process, Ending(code, "", 0.0, 0))
+            return code
         except subprocess.TimeoutExpired as error:
             raise UnavailableError(
                 f"process {self.pid} still runs after {timeout_s} s", code="sandbox.still-running"
