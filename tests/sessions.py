@@ -66,6 +66,9 @@ def lay_out(folder: Path) -> None:
     (folder / "request.json").write_bytes(request([[1.0, 1.0, 1.0, 1.0]]))
     (folder / "patients.dp.yaml").write_text(DECLARATION)
     (folder / "notes.txt").write_text("write to ana@example.org\n")
+    (folder / "nested.jsonl").write_text(
+        '{"patient": {"contacts": [{"mail": "ana@example.org"}]}}\n{"patient": null}\n'
+    )
     (folder / "account.yaml").write_text(
         "version: vallum.mask/1\n"
         "columns: [{column: email, operation: ff1, alphabet: alphanumeric}]\n"

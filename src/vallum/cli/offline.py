@@ -1,6 +1,7 @@
 """Verbs that need no workspace: `scan`, `pii`, `mask`, `doctor`, `version`."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     import polars as pl
 
 TABLES = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_NO_TABLE = {  # but documents
+    "format.jsonl.nested", "format.jsonl.ragged", "format.jsonl.types", "format.jsonl.row",
+    "format.json.too-deep", "format.json.too-many-nodes",
+}  # fmt: skip
+_INDEX = re.compile(r"\[\d+\]")
 MAX_TEXT_BYTES = 256 * 1024 * 1024
 
 
@@ -68,36 +74,79 @@ def scan(
 
 
 def pii(
-    files: Annotated[list[Path], typer.Argument(help="CSV, Parquet, JSON lines or text.")],
+    files: Annotated[list[Path], typer.Argument(help="CSV, Parquet, JSON, JSON lines or text.")],
+    hipaa: Annotated[
+        bool, typer.Option("--hipaa", help="Tell which of Safe Harbor's 18 identifiers were found.")
+    ] = False,
 ) -> None:
     """Find personal data; never prints a value. Example: vallum pii patients.csv."""
-    from vallum.privacy import discover_table, discover_texts, pii_report
+    from vallum.privacy import discover_nested, discover_table, discover_texts, pii_report
+    from vallum.privacy.hipaa import safe_harbor
 
     tables = []
     texts = []
     for path in files:
         kind = TABLES.get(path.suffix.lower())
-        if kind is not None:
+        documents = _documents(path, kind)
+        if documents is not None:
+            texts.append((str(path), discover_nested(documents)))
+        elif kind is not None:
             tables.append((str(path), discover_table(read_input(path))))
         else:
-            texts.append((str(path), discover_texts(_lines(path))))
+            found = discover_texts(_lines(path))
+            texts.append((str(path), [tuple(("", span) for span in one) for one in found]))
     report = pii_report(tables, texts)
+    types = {one.type for _, found in tables for one in found.columns if one.type}
+    types |= {span.type for _, records in texts for one in records for _, span in one}
     if SESSION.as_json:
+        if hipaa:
+            report["safe_harbor"] = [
+                {"letter": one.letter, "name": one.name, "status": status, "note": one.note}
+                for one, status in safe_harbor(types)
+            ]
         sys.stdout.write(json.dumps(report) + "\n")
         return
-    for name, found in tables:
+    for name, held in tables:
         rows = [
             (one.name, one.type, one.count, f"{one.share:.0%}", one.label.value)
-            for one in found.columns
+            for one in held.columns
             if one.type
         ]
-        sys.stdout.write(f"{name}: {found.rows} records, label {found.label.value}\n")
+        sys.stdout.write(f"{name}: {held.rows} records, label {held.label.value}\n")
         sys.stdout.write(table(("column", "type", "count", "share", "label"), rows) + "\n")
     for name, records in texts:
-        spans = [span for record in records for span in record]
-        kinds = sorted({span.type for span in spans})
-        counts = [(kind, sum(span.type == kind for span in spans)) for kind in kinds]
-        sys.stdout.write(f"{name}: {len(spans)} span(s)\n{table(('type', 'count'), counts)}\n")
+        spans = [(field, span.type) for record in records for field, span in record]
+        fields = sorted({(_INDEX.sub("[]", field), kind) for field, kind in spans})
+        counts = [
+            (*([field] if any(name for name, _ in fields) else []), kind,
+             sum((_INDEX.sub("[]", at), one) == (field, kind) for at, one in spans))
+            for field, kind in fields
+        ]  # fmt: skip
+        header = ("field", "type", "count")[-len(counts[0]) if counts else -2 :]
+        sys.stdout.write(f"{name}: {len(spans)} span(s)\n{table(header, counts)}\n")
+    if hipaa:
+        held_types = [
+            (f"({one.letter})", one.name, status, one.note) for one, status in safe_harbor(types)
+        ]
+        sys.stdout.write(table(("", "identifier", "status", "note"), held_types) + "\n")
+
+
+def _documents(path: Path, kind: str | None) -> list[object] | None:
+    """Return the documents of a JSON file, or of JSON lines that are no table."""
+    from vallum.formats import load_json
+
+    if path.suffix.lower() == ".json":
+        document = load_json(read_file(path))
+        return document if isinstance(document, list) else [document]
+    if kind != "jsonl":
+        return None
+    try:
+        read_input(path)
+    except (InputError, LimitExceededError) as error:
+        if error.code not in _NO_TABLE:
+            raise
+        return [load_json(line.encode()) for line in _lines(path) if line.strip()]
+    return None
 
 
 def mask(

@@ -12,6 +12,7 @@ from vallum.privacy.mask import (
     suggest_recipe,
     unmask_table,
 )
+from vallum.privacy.nested import discover_nested
 from vallum.privacy.report import pii_report
 from vallum.privacy.risk import (
     Risk,
@@ -32,6 +33,7 @@ __all__ = [
     "Span",
     "Suggestion",
     "check_anonymity",
+    "discover_nested",
     "discover_table",
     "discover_text",
     "discover_texts",

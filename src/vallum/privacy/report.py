@@ -7,9 +7,15 @@ from vallum.privacy.text import Span
 
 
 def pii_report(
-    tables: Sequence[tuple[str, Discovery]], texts: Sequence[tuple[str, Sequence[Sequence[Span]]]]
+    tables: Sequence[tuple[str, Discovery]],
+    texts: Sequence[tuple[str, Sequence[Sequence[tuple[str, Span]]]]],
 ) -> dict[str, object]:
-    """Return the object `vallum.pii/1` for tables and for texts (a list of spans a record)."""
+    """Return the object `vallum.pii/1`, for tables and for texts.
+
+    Args:
+        tables: File and what was found in its columns.
+        texts: File and, for each record, the fields and spans; the field of plain text is empty.
+    """
     files: list[dict[str, object]] = [
         {
             "path": path,
@@ -32,14 +38,14 @@ def pii_report(
         spans = [
             {
                 "record": number,
-                "field": "",
+                "field": field,
                 "start": span.start,
                 "end": span.end,
                 "type": span.type,
                 "score": span.score,
             }
             for number, record in enumerate(records)
-            for span in record
+            for field, span in record
         ]
         files.append({"path": path, "columns": [], "spans": spans})
     return {"schema": "vallum.pii/1", "files": files}
