@@ -92,6 +92,9 @@ def anonymize(
             code="cli.usage",
             hint=f"vallum anonymize {file} --suggest tells which columns recognise people",
         )
+    for name in (*columns, *named):
+        if name not in frame.columns:
+            raise InputError(f"the table has no column `{name}`", code="privacy.column")
     given = _hierarchies(hierarchies, (*columns, *named))
     wanted = Requirements(k=k, l=tuple(l or ()), t=tuple(t or ()), max_suppression=max_suppression)
     if check:

@@ -19,6 +19,7 @@ from vallum.privacy.anonymity import class_counts
 _SMALL = 0.1  # sampling fraction up to which Pitman's model is preferred (Dankar et al. 2012)
 _SAMPLE = 100_000  # records that a suggestion looks at
 _UNIQUE = 0.95  # a column with more distinct values than this is an identifier
+_TRIED = 64  # columns of which combinations are counted
 _WORTH = 0.01  # least share of records that a further column tells apart
 
 
@@ -204,7 +205,13 @@ def suggest_quasi_identifiers(
         for name in names
         if name in direct or (found[name][0] > _UNIQUE and not sample[name].dtype.is_float())
     }
-    open_ = [name for name in names if name not in identifiers and name not in sensitive]
+    open_ = [
+        name
+        for name in names
+        if name not in identifiers and name not in sensitive and found[name][1] > 0.0
+    ]
+    # Of very many columns, those that tell most pairs apart.
+    open_ = sorted(open_, key=lambda name: -found[name][1])[:_TRIED]
     chosen: dict[str, float] = {}
     reached = 1.0 / sample.height
     while open_:

@@ -352,6 +352,10 @@ def test_columns_that_tell_people_apart_are_suggested() -> None:
     assert roles["id"] == "identifier"
     assert roles["same"] == roles["ill"] == "other"
     assert roles["age"] == roles["zip"] == "quasi-identifier"
+    wide = pl.DataFrame({f"c{at}": [at % 2, at % 3, at % 5, 1] for at in range(10_000)})
+    assert len(suggest_quasi_identifiers(wide)) == 10_000
+    alone = suggest_quasi_identifiers(pl.DataFrame({"same": [1, 1]}))
+    assert [one.role for one in alone] == ["other"]
 
 
 def test_the_report_tells_what_changed_and_escapes() -> None:

@@ -57,3 +57,22 @@ def test_floats_and_nested_columns_are_looked_at_or_count_as_the_highest() -> No
 def test_a_long_text_is_searched_to_its_end() -> None:
     piece = "word " * 400 + "mail ana@example.org "
     assert len(discover_text(piece * 20)) == 20
+
+
+def test_protect_uses_the_hierarchies_and_models_that_it_is_given() -> None:
+    frame = pl.DataFrame(
+        {"town": ["Ulm", "Bonn", "Rome", "Bari"] * 5, "ill": ["a", "a", "b", "b"] * 5}
+    )
+    tree = "Ulm;Germany;*\nBonn;Germany;*\nRome;Italy;*\nBari;Italy;*\n"
+    made = protect(
+        frame, quasi_identifiers=["town"], sensitive=["ill"], hierarchies={"town": tree}, k=6
+    )
+    assert b'"Germany"' in made
+    assert b'"Ulm"' not in made
+    spread = protect(
+        frame, quasi_identifiers=["town"], sensitive=["ill"], hierarchies={"town": tree},
+        diversity=["distinct:2"],
+    )  # fmt: skip
+    assert b'"Germany"' not in spread  # everybody there has the same
+    with pytest.raises(InputError, match="no method"):
+        protect(frame, quasi_identifiers=["town"], method="magic")
