@@ -12,14 +12,15 @@ from vallum.base.version import VERSION
 if TYPE_CHECKING:
     from vallum.sdk import Client as Client
     from vallum.sdk import connect as connect
+    from vallum.sdk import select as select
 
 __version__ = VERSION
-__all__ = ["Client", "__version__", "connect"]
+__all__ = ["Client", "__version__", "connect", "select"]
 
 
 def __getattr__(name: str) -> object:
     """Load the client when it is asked for: `import vallum` itself stays light."""
-    if name in {"Client", "connect"}:
+    if name in {"Client", "connect", "select"}:
         import vallum.sdk
 
         return getattr(vallum.sdk, name)

@@ -26,7 +26,10 @@ CALLS = (
     "openat", "write", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "renameat",
     "linkat", "unlink", "mkdir",
 )  # fmt: skip
-EACH = 6  # of a call's occasions, evenly spread; with the first and the last
+EACH = {
+    "short": 1000,
+    "long": 6,
+}  # of a call's occasions at most, evenly spread, the last with them
 
 
 @pytest.fixture
@@ -117,7 +120,8 @@ def test_a_system_call_that_fails_leaves_the_old_state_or_the_new_one(
     outcomes: Counter[str] = Counter()
     for call in CALLS:
         total = seen[call]
-        spread = {1 + at * (total - 1) // max(1, EACH - 1) for at in range(EACH) if total}
+        count = min(total, EACH[scenario])
+        spread = {1 + at * (total - 1) // max(1, count - 1) for at in range(count)}
         for at in sorted(spread):
             workspace = copied(template, tmp_path / f"{call}-{at}")
             code, _ = host.write(

@@ -7,6 +7,7 @@ import msgspec
 
 from vallum.schema import api, privacy
 from vallum.sdk.nouns import Noun
+from vallum.sdk.select import Select
 
 
 class Dp(Noun):
@@ -61,7 +62,7 @@ class Dp(Noun):
     def query(
         self,
         name: str,
-        sql: str,
+        sql: str | Select,
         *,
         epsilon: str = "0",
         rho: str = "0",
@@ -74,7 +75,7 @@ class Dp(Noun):
 
         Args:
             name: Of the data asset, or `name:version`.
-            sql: One SELECT of aggregates.
+            sql: One SELECT of aggregates, as text or made by `select()`.
             epsilon: What it may spend of pure loss, as decimal text.
             rho: What it may spend of zero-concentrated loss instead.
             delta: What groups that are not public may cost.
@@ -83,7 +84,7 @@ class Dp(Noun):
             dry_run: Tell the price and what would be left.
         """
         arguments = privacy.DpQuery(
-            name=name, sql=sql, epsilon=epsilon, rho=rho, delta=delta, version=version,
+            name=name, sql=str(sql), epsilon=epsilon, rho=rho, delta=delta, version=version,
             retry_id=retry_id or secrets.token_hex(8),
         )  # fmt: skip
         return self._transport.call("dp.query", arguments, privacy.DpAnswer, dry_run=dry_run)
