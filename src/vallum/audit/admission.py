@@ -78,4 +78,7 @@ def refusal_of(decision: Decision) -> VallumError:
         )
     action = decision.asks[0].action if decision.asks else ""
     who = decision.caller.name
-    return RefusedError(shown, hint=f"vallum role explain {who} {action}" if action else "")
+    hint = f"vallum role explain {who} {action}" if action else ""
+    if any(one.kind == "purpose" for one in decision.reasons):
+        hint = "say what it is for: vallum --purpose NAME …"
+    return RefusedError(shown, hint=hint)

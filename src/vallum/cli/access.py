@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from vallum.base import InputError, Secret
-from vallum.cli.assets import DryRun
 from vallum.cli.border import SESSION, show, table
+from vallum.cli.options import DryRun
 from vallum.schema import api
 from vallum.sdk import read_key_file
 

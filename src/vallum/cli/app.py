@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from vallum.base import VallumError
-from vallum.cli import access, anonymize, assets, dp, log, offline, people, rules, serving
+from vallum.cli import (
+    access,
+    anonymize,
+    assets,
+    dp,
+    log,
+    offline,
+    people,
+    rules,
+    serving,
+    views,
+)
 from vallum.cli.border import SESSION, report, say
 from vallum.cli.progress import DISPLAY
 from vallum.cli.usage import Nouns, arrange, usage_error
@@ -23,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for noun in (
-    assets.data, assets.model, dp.dp, serving.endpoint, serving.job, access.role, access.connection,
+    views.data, assets.model, dp.dp, serving.endpoint, serving.job, access.role, access.connection,
     people.group, people.identity, people.key, people.approval, rules.policy, rules.waiver,
     rules.break_glass, log.audit, log.workspace,
 ):  # fmt: skip
@@ -48,6 +59,10 @@ def options(
     ca: Annotated[
         Path | None, typer.Option(help="Certificate authority of the server.", envvar="VALLUM_CA")
     ] = None,
+    purpose: Annotated[
+        str,
+        typer.Option(help="What data is read for, where it asks.", envvar="VALLUM_PURPOSE"),
+    ] = "",
     json_output: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on stdout.")
     ] = False,
@@ -59,6 +74,7 @@ def options(
     SESSION.url = url
     SESSION.token_file = token_file
     SESSION.ca_file = ca
+    SESSION.purpose = purpose
     SESSION.as_json = DISPLAY.quiet = json_output
     SESSION.dry_run = False
 

@@ -8,28 +8,13 @@ import typer
 
 from vallum.cli.anonymize import hierarchy_texts
 from vallum.cli.border import SESSION, check_content, content_out, read_file, show, table
+from vallum.cli.options import DryRun, Name, Output, Version, version_text
 from vallum.cli.progress import progress
+from vallum.cli.views import data
 from vallum.schema import Asset, api
 
-data = typer.Typer(name="data", help="Data assets: ingest, protect, download, delete.",
-                   no_args_is_help=True)  # fmt: skip
 model = typer.Typer(name="model", help="Models: register, test, sign, verify, delete.",
                     no_args_is_help=True)  # fmt: skip
-
-Name = Annotated[str, typer.Argument(help="Name, or NAME:VERSION.")]
-Version = Annotated[int | None, typer.Option("--version", help="Version; the newest if not given.")]
-
-
-def _dry_run(dry_run: bool) -> bool:
-    SESSION.dry_run = dry_run  # `show` says it, for every command alike
-    return dry_run
-
-
-DryRun = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Check everything, change nothing.", callback=_dry_run),
-]
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="File to write; - for stdout.")]
 
 
 def _assets(found: list[Asset]) -> str:
@@ -39,22 +24,6 @@ def _assets(found: list[Asset]) -> str:
     )
 
 
-def _version(shown: api.VersionShown) -> str:
-    one = shown.version
-    size, made = sum(part.length for part in one.parts), one.created_at[:19]
-    lines = [
-        f"{one.kind} {one.name}:{one.version}  {one.digest}",
-        f"{one.label or 'unclassified'}, {size} bytes in {len(one.parts)} file(s), made {made}",
-    ]
-    said: dict[str, None] = {}  # the newest of what was found again and again, oldest gate first
-    for evidence in shown.evidence:
-        measures = ", ".join(f"{key} {value}" for key, value in sorted(evidence.measures.items()))
-        line = f"  {evidence.gate:<11} {evidence.verdict.value:<5} {measures}".rstrip()
-        said.pop(line, None)
-        said[line] = None
-    return "\n".join([*lines, *said])
-
-
 @data.command("create")
 def data_create(
     name: Annotated[str, typer.Argument(help="Name of the data asset.")],
@@ -62,6 +31,9 @@ def data_create(
     format_: Annotated[str, typer.Option("--format", help="csv, parquet or jsonl.")] = "",
     label: Annotated[str, typer.Option(help="Raise the label that is suggested.")] = "",
     description: Annotated[str, typer.Option(help="For people.")] = "",
+    purpose: Annotated[
+        list[str] | None, typer.Option("--for", help="What it may be read for; else anything.")
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Ingest a table as a new version. Example: vallum data create patients patients.csv."""
@@ -71,9 +43,10 @@ def data_create(
     ):
         given = sys.stdin.buffer if str(source) == "-" else source
         shown = client.data.create(
-            name, given, format=format_, label=label, description=description, dry_run=dry_run
-        )
-    show("data.create", shown, _version(shown))
+            name, given, format=format_, label=label, description=description,
+            tags={"purpose": ",".join(purpose)} if purpose else {}, dry_run=dry_run,
+        )  # fmt: skip
+    show("data.create", shown, version_text(shown))
 
 
 @data.command("list")
@@ -89,7 +62,7 @@ def data_show(name: Name, version: Version = None) -> None:
     """Show a version and the verdicts about it. Example: vallum data show patients."""
     with SESSION.client() as client:
         shown = client.data.show(name, version)
-    show("data.show", shown, _version(shown))
+    show("data.show", shown, version_text(shown))
 
 
 @data.command("download")
@@ -133,7 +106,7 @@ def data_protect(
             sensitive=sensitive or (), diversity=l or (), closeness=t or (), method=method,
             hierarchies=hierarchy_texts(hierarchies), into=into, dry_run=dry_run,
         )  # fmt: skip
-    show("data.protect", shown, _version(shown))
+    show("data.protect", shown, version_text(shown))
 
 
 @data.command("drift")
@@ -146,7 +119,7 @@ def data_drift(
     """Compare with a reference. Example: vallum data drift new --reference patients:1."""
     with progress("comparing"), SESSION.client() as client:
         shown = client.data.drift(name, reference=reference, version=version, dry_run=dry_run)
-    show("data.drift", shown, _version(shown))
+    show("data.drift", shown, version_text(shown))
 
 
 @data.command("delete")
@@ -175,7 +148,7 @@ def model_register(
             name, source, label=label, lineage=lineage or (), description=description,
             dry_run=dry_run,
         )  # fmt: skip
-    show("model.register", shown, _version(shown))
+    show("model.register", shown, version_text(shown))
 
 
 @model.command("list")
@@ -191,7 +164,7 @@ def model_show(name: Name, version: Version = None) -> None:
     """Show a version and the verdicts about it. Example: vallum model show risk."""
     with SESSION.client() as client:
         shown = client.models.show(name, version)
-    show("model.show", shown, _version(shown))
+    show("model.show", shown, version_text(shown))
 
 
 @model.command("download")
@@ -213,7 +186,7 @@ def model_sign(
     given = b"" if bundle is None else read_file(bundle)
     with SESSION.client() as client:
         shown = client.models.sign(name, version, bundle=given, dry_run=dry_run)
-    show("model.sign", shown, _version(shown))
+    show("model.sign", shown, version_text(shown))
 
 
 @model.command("verify")
@@ -241,7 +214,7 @@ def model_test(
             name, version, data=data_name, holdout=holdout, label_column=label_column,
             features=feature or (), budget_s=budget_s, dry_run=dry_run,
         )  # fmt: skip
-    show("model.test", shown, _version(shown))
+    show("model.test", shown, version_text(shown))
     gates = {"evasion", "membership"}
     if any(one.gate in gates and one.verdict.value != "pass" for one in shown.evidence):
         raise typer.Exit(1)

@@ -36,6 +36,7 @@ EXIT_CODES = {
 ENVIRONMENT = {
     "VALLUM_CA": "file with the server's certificate authority; `--ca`",
     "VALLUM_DEBUG": "`1` shows the trace of an internal error",
+    "VALLUM_PURPOSE": "what data is read for, where it asks for one; `--purpose`",
     "VALLUM_STATE_DIR": "folder of what clients saw of each log; `off` keeps nothing",
     "VALLUM_TOKEN": "an API key; prefer a file, which other processes cannot read",
     "VALLUM_TOKEN_FILE": "file with an API key, readable by you alone; `--token-file`",
@@ -50,6 +51,7 @@ class Session:
     url: str = ""
     token_file: Path | None = None
     ca_file: Path | None = None
+    purpose: str = ""
     as_json: bool = False
     dry_run: bool = False
 
@@ -70,8 +72,13 @@ class Session:
         ):
             say(f"using the owner's key of {beside}")
             token, authority = beside / "owner.key", beside / "ca.pem"
-        return connect(self.url or os.environ.get("VALLUM_URL", DEFAULT_URL), token_file=token,
-                       ca_file=authority, transferred=transferred)  # fmt: skip
+        return connect(
+            self.url or os.environ.get("VALLUM_URL", DEFAULT_URL),
+            token_file=token,
+            ca_file=authority,
+            purpose=self.purpose,
+            transferred=transferred,
+        )
 
 
 SESSION = Session()

@@ -7,8 +7,8 @@ import msgspec
 import typer
 
 from vallum.base import InputError
-from vallum.cli.assets import DryRun
 from vallum.cli.border import SESSION, read_file, say, show, table
+from vallum.cli.options import DryRun
 from vallum.schema import privacy
 
 dp = typer.Typer(name="dp", help="Differential privacy: ask about people, learn about nobody.",

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from vallum.base import InputError, UnavailableError
-from vallum.cli.assets import DryRun, Output
 from vallum.cli.border import SESSION, check_content, content_out, read_file, say, show, table
+from vallum.cli.options import DryRun, Output
 from vallum.cli.progress import progress
 from vallum.schema import api
 from vallum.sdk import read_key_file

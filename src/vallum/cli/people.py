@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from vallum.cli.assets import DryRun, Output, Version
 from vallum.cli.border import SESSION, check_output, show, table
+from vallum.cli.options import DryRun, Output, Version
 from vallum.cli.serving import secret_out
 from vallum.schema import api
 

@@ -8,8 +8,8 @@ import msgspec
 import typer
 
 from vallum.base import InputError
-from vallum.cli.assets import DryRun, Output, Version
 from vallum.cli.border import SESSION, read_file, show, table, write_out
+from vallum.cli.options import DryRun, Output, Version
 from vallum.cli.serving import secret_out
 from vallum.schema import api, rules
 

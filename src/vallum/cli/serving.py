@@ -9,7 +9,6 @@ import msgspec
 import typer
 
 from vallum.base import InputError
-from vallum.cli.assets import DryRun, Output
 from vallum.cli.border import (
     SESSION,
     check_content,
@@ -22,6 +21,7 @@ from vallum.cli.border import (
     table,
     write_out,
 )
+from vallum.cli.options import DryRun, Output
 from vallum.cli.progress import progress
 from vallum.schema import JobLimits, JobState, api
 from vallum.sdk import read_key_file

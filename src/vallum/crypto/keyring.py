@@ -3,8 +3,9 @@
     key provider → workspace key → purpose keys (HKDF, one a purpose)
                                  → wrapping key → data key of each version
 
-Data keys are wrapped under the provider's key-encryption key, each bound to workspace, subject and
-purpose: rotating re-wraps rows and touches no object; destroying a row destroys the data.
+Data keys are sealed with a secret of their subject's own, and wrapped under the provider's
+key-encryption key, each bound to workspace, subject and purpose: rotating re-wraps rows and
+touches no object; destroying the secret destroys the data, in every older copy of the row too.
 """
 
 import secrets
@@ -13,7 +14,7 @@ from vallum.base import Permit, SealedError, Secret
 from vallum.crypto import purposes
 from vallum.crypto.provider import KeyProvider, WrappedKey
 from vallum.crypto.purposes import Purpose
-from vallum.crypto.small import KEY_BYTES, derive
+from vallum.crypto.small import KEY_BYTES, derive, seal, unseal
 
 
 class DataKey:
@@ -71,8 +72,7 @@ class Keyring:
         """Draw a data key for `subject_id`; returns it and what to store."""
         self._open_key()
         key = Secret(secrets.token_bytes(KEY_BYTES))
-        wrapped = self._provider.wrap(key, context=self._context(subject_id, purpose))
-        return DataKey(key), wrapped
+        return DataKey(key), self._wrap(key, subject_id, purpose)
 
     def unwrap(
         self, permit: Permit, wrapped: WrappedKey, subject_id: str, purpose: str, *, on: str = ""
@@ -87,19 +87,17 @@ class Keyring:
             on: The resource that was decided on.
 
         Raises:
-            SealedError: The ring is closed, or that generation was destroyed.
+            SealedError: The ring is closed, that generation was destroyed, or the subject was
+                erased.
             IntegrityError: It was made for another subject, purpose or workspace.
         """
         permit.require_valid(on or subject_id)
         self._open_key()
-        key = self._provider.unwrap(wrapped, context=self._context(subject_id, purpose))
-        return DataKey(key)
+        return DataKey(self._unwrap(wrapped, subject_id, purpose))
 
     def rewrap(self, wrapped: WrappedKey, subject_id: str, purpose: str) -> WrappedKey:
         """Wrap the same data key under the provider's newest generation."""
-        context = self._context(subject_id, purpose)
-        key = self._provider.unwrap(wrapped, context=context)
-        return self._provider.wrap(key, context=context)
+        return self._wrap(self._unwrap(wrapped, subject_id, purpose), subject_id, purpose)
 
     def rewrap_workspace_key(self) -> WrappedKey:
         """Wrap the workspace key under the provider's newest generation."""
@@ -108,6 +106,20 @@ class Keyring:
     def close(self) -> None:
         """Forget the workspace key."""
         self._key = None
+
+    def _wrap(self, key: Secret, subject_id: str, purpose: str) -> WrappedKey:
+        """Seal with the subject's own secret, which erasing destroys, and then wrap."""
+        context = self._context(subject_id, purpose)
+        inner = seal(self._provider.shred_secret(subject_id), key.reveal(), context)
+        return self._provider.wrap(Secret(inner), context=context)
+
+    def _unwrap(self, wrapped: WrappedKey, subject_id: str, purpose: str) -> Secret:
+        context = self._context(subject_id, purpose)
+        inner = self._provider.unwrap(wrapped, context=context)
+        if len(inner.reveal()) == KEY_BYTES:  # wrapped before there were shred secrets
+            return inner
+        secret = self._provider.shred_secret(subject_id)
+        return Secret(unseal(secret, inner.reveal(), context))
 
     def _open_key(self) -> Secret:
         if self._key is None:

@@ -1,8 +1,8 @@
 """Where the key-encryption key lives: the port, and the provider that keeps it in a folder.
 
-The folder (0700) holds one file (0600) a generation; it lies outside the data folder and no
-backup includes it. With a passphrase each file is sealed under a key from Argon2id (RFC 9106,
-second recommended option: 64 MiB, 3 passes, 4 lanes).
+The folder (0700) holds one file (0600) a generation, and one with the secrets of what can be
+erased; it lies outside the data folder and no backup includes it. With a passphrase each file is
+sealed under a key from Argon2id (RFC 9106, second recommended option: 64 MiB, 3 passes, 4 lanes).
 """
 
 import base64
@@ -10,6 +10,8 @@ import binascii
 import os
 import re
 import secrets
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -20,10 +22,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vallum.base import InputError, IntegrityError, SealedError, Secret, new_id, write_atomic
 from vallum.crypto import purposes
+from vallum.crypto.shred import ShredSecrets
 from vallum.crypto.small import KEY_BYTES, derive, seal, unseal
 from vallum.schema import Record
 
 _FILE = re.compile(r"kek-([1-9][0-9]{0,8})\.json")
+SHREDS = "shreds"
 _MAX_FILE_BYTES = 4096
 _ARGON = {"time_cost": 3, "memory_cost": 65_536, "parallelism": 4}  # KiB; RFC 9106, section 4
 
@@ -70,6 +74,18 @@ class KeyProvider(Protocol):
         """Destroy every generation but the newest: what they still wrap is lost for ever."""
         ...
 
+    def shred_secret(self, subject_id: str) -> Secret:
+        """Return the secret that a subject's data key is sealed with besides.
+
+        Raises:
+            SealedError: It was erased.
+        """
+        ...
+
+    def erase(self, subject_ids: Iterable[str]) -> None:
+        """Destroy the secrets of subjects, durably: no older wrap of their keys opens any more."""
+        ...
+
 
 class _KeyFile(Record, frozen=True):
     version: int
@@ -82,12 +98,15 @@ class _KeyFile(Record, frozen=True):
 class FileKeyProvider:
     """Key-encryption keys in a folder; holds them in memory while open."""
 
-    def __init__(self, folder: Path, provider_id: str, keys: dict[int, Secret],
-                 passphrase: Secret | None) -> None:  # fmt: skip
+    def __init__(
+        self, folder: Path, provider_id: str, keys: dict[int, Secret], passphrase: Secret | None
+    ) -> None:
         self._folder = folder
         self._id = provider_id
         self._keys = keys
         self._passphrase = passphrase
+        self._shreds: ShredSecrets | None = None
+        self._lock = threading.Lock()
 
     @classmethod
     def create(cls, folder: Path, *, passphrase: Secret | None = None) -> "FileKeyProvider":
@@ -102,6 +121,7 @@ class FileKeyProvider:
             raise InputError(f"`{folder}` holds keys already", code="crypto.key-folder")
         provider = cls(folder, str(new_id("kek")), {}, passphrase)
         provider.rotate()
+        provider._write_shreds(ShredSecrets.draw())
         return provider
 
     @classmethod
@@ -125,7 +145,9 @@ class FileKeyProvider:
         if not files or len({file.provider_id for file in files}) != 1:
             raise SealedError(f"the key folder `{folder}` holds no usable key")
         keys = {file.generation: _open_key(file, passphrase) for file in files}
-        return cls(folder, files[0].provider_id, keys, passphrase)
+        provider = cls(folder, files[0].provider_id, keys, passphrase)
+        provider._shreds = provider._read_shreds()
+        return provider
 
     @property
     def id(self) -> str:
@@ -192,6 +214,8 @@ class FileKeyProvider:
         )
         write_atomic(self._folder / f"kek-{generation}.json", msgspec.json.encode(file))
         self._keys = {**self._keys, generation: key}
+        if self._shreds is not None:
+            self._write_shreds(self._shreds)
         return generation
 
     def destroy(self, generation: int) -> None:
@@ -202,6 +226,8 @@ class FileKeyProvider:
         """
         if generation not in self._keys or generation == self.generation:
             raise InputError(f"generation {generation} cannot be destroyed")
+        if self._shreds is not None:  # a crash may have left them under that one
+            self._write_shreds(self._shreds)
         (self._folder / f"kek-{generation}.json").unlink(missing_ok=True)
         self._keys = {one: key for one, key in self._keys.items() if one != generation}
 
@@ -210,6 +236,52 @@ class FileKeyProvider:
         for generation in sorted(self._keys):
             if generation != self.generation:
                 self.destroy(generation)
+
+    def shred_secret(self, subject_id: str) -> Secret:
+        """Return a subject's own secret; see the port."""
+        with self._lock:
+            if self._shreds is None:  # made before there were any
+                self._write_shreds(ShredSecrets.draw())
+            return self._left().secret(subject_id)
+
+    def erase(self, subject_ids: Iterable[str]) -> None:
+        """Destroy the secrets of subjects; see the port."""
+        with self._lock:
+            if self._shreds is None:
+                self._write_shreds(ShredSecrets.draw())
+            self._write_shreds(self._left().without(subject_ids))
+
+    def _left(self) -> ShredSecrets:
+        if self._shreds is None:
+            raise SealedError("there are no shred secrets")
+        return self._shreds
+
+    def _write_shreds(self, shreds: ShredSecrets) -> None:
+        """Replace the file, sealed under the newest generation, and then what is in memory."""
+        generation = self.generation
+        key = derive(self._keys[generation], purposes.SHRED)
+        body = seal(key, shreds.dump(), self._bound(generation, purposes.SHRED))
+        write_atomic(self._folder / SHREDS, generation.to_bytes(4, "big") + body)
+        self._shreds = shreds
+
+    def _read_shreds(self) -> ShredSecrets | None:
+        path = self._folder / SHREDS
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SealedError(f"the key file `{path}` cannot be read") from error
+        generation = int.from_bytes(data[:4], "big")
+        kek = self._keys.get(generation)
+        if kek is None:
+            raise SealedError(
+                f"generation {generation} of the key was destroyed", code="crypto.generation"
+            )
+        opened = unseal(
+            derive(kek, purposes.SHRED), data[4:], self._bound(generation, purposes.SHRED)
+        )
+        return ShredSecrets.load(opened)
 
     def _bound(self, generation: int, context: bytes) -> bytes:
         return self._id.encode() + b"\x00" + generation.to_bytes(4, "big") + context

@@ -21,6 +21,8 @@ class Purpose(StrEnum):
 
 
 DERIVE = b"vallum.derive/1\x00"
+SHRED = b"vallum.shred/1\x00"
+SHRED_CHILD = b"vallum.shred-child/1\x00"
 WRAP_KEY = b"vallum.wrap/1\x00"
 SEALED = b"vallum.sealed/1\x00"
 CREDENTIAL_HASH = b"vallum.credential/1\x00"

@@ -5,7 +5,7 @@ from vallum.policy.authority import Authority
 from vallum.policy.change import AccessChange, AccessDifference, apply_change, whatif
 from vallum.policy.conditions import Condition, effective_label, parse_condition
 from vallum.policy.data_actions import DATA_ACTIONS
-from vallum.policy.decision import decide, visible
+from vallum.policy.decision import PURPOSE_TAG, decide, purposes, visible
 from vallum.policy.evidence import unmet, unmet_results
 from vallum.policy.explanation import Explanation, Missing, explain
 from vallum.policy.facts import Approval, BreakGlass, EvidenceView, RequestFacts
@@ -26,6 +26,7 @@ from vallum.policy.scopes import part_of, split_scope
 __all__ = [
     "BUILT_IN_ROLES",
     "DATA_ACTIONS",
+    "PURPOSE_TAG",
     "STRICT",
     "AccessChange",
     "AccessDifference",
@@ -58,6 +59,7 @@ __all__ = [
     "parse_condition",
     "parse_requirements",
     "part_of",
+    "purposes",
     "required",
     "split_scope",
     "unmet",

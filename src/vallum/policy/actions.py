@@ -58,7 +58,19 @@ class Action(StrEnum):
         "data/versions/declare/action",
         "Declare the unit, bounds and groups of private queries.",
     )
+    DATA_VERSIONS_DECLASSIFY_ACTION = (
+        "data/versions/declassify/action",
+        "Lower a data version's label, with a reason.",
+    )
     DATA_VERSIONS_DELETE = "data/versions/delete", "Delete or erase a data version."
+    DATA_VERSIONS_FORGET_ACTION = (
+        "data/versions/forget/action",
+        "Find a person in data and erase them from it.",
+    )
+    DATA_VERSIONS_MASKED_READ = (
+        "data/versions/masked/read",
+        "Read data through the masked view of its asset.",
+    )
     DATA_VERSIONS_PROTECT_ACTION = (
         "data/versions/protect/action",
         "Make a protected version: mask, generalise, anonymise.",
@@ -68,7 +80,12 @@ class Action(StrEnum):
         "Ask questions under differential privacy, within the budgets.",
     )
     DATA_VERSIONS_READ = "data/versions/read", "Read the record of a data version."
+    DATA_VERSIONS_REIDENTIFY_ACTION = (
+        "data/versions/reidentify/action",
+        "Undo the reversible masking of a view.",
+    )
     DATA_VERSIONS_WRITE = "data/versions/write", "Add a data version."
+    DATA_VIEWS_WRITE = "data/views/write", "Say what the masked view of a data asset shows."
     DATA_WRITE = "data/write", "Create or change a data asset."
     DENY_ASSIGNMENTS_DELETE = "denyAssignments/delete", "Remove a deny assignment."
     DENY_ASSIGNMENTS_READ = "denyAssignments/read", "List deny assignments."

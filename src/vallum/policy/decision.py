@@ -1,6 +1,6 @@
 """The decision: deny unless a role grants, no deny hits, and every requirement holds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -16,6 +16,19 @@ MAX_BREAK_GLASS_S: Final = 3_600
 
 INTERACTIVE: Final = frozenset({Action.APPROVALS_WRITE, Action.BREAK_GLASS_ACTION})
 """What only a person at a console session does."""
+
+PURPOSE_TAG: Final = "purpose"
+"""Tag of data that names what it may be read for, separated by commas."""
+
+PURPOSED: Final = frozenset(
+    {
+        Action.DATA_VERSIONS_CONTENT_READ,
+        Action.DATA_VERSIONS_MASKED_READ,
+        Action.DATA_VERSIONS_QUERY_ACTION,
+        Action.DATA_VERSIONS_REIDENTIFY_ACTION,
+    }
+)
+"""What is refused on data with a purpose tag to whoever states no purpose of it."""
 
 
 def decide(
@@ -143,6 +156,12 @@ def _weigh(
         text = f"`{action.value}` needs an interactive session"
         return Reason(kind="session", id="", text=text), False
     right = authority.right(action, resource, caller, facts)
+    if right.held and not _purposeful(action, resource, facts):
+        meant = ", ".join(purposes(resource.tags))
+        text = f"`{resource.id}` may be read for {meant} only, and this is for "
+        return Reason(kind="purpose", id="", text=text + (facts.purpose or "no stated purpose")), (
+            False
+        )
     if right.grant is not None and right.deny is None:
         grant = right.grant.assignment
         text = f"role `{right.grant.role_name}` at `{grant.scope}` allows `{action.value}`"
@@ -171,7 +190,21 @@ def _allowed(ask: Ask, caller: Caller, authority: Authority, facts: RequestFacts
         return False
     if action in INTERACTIVE and not facts.interactive:
         return False
+    if not _purposeful(action, ask.resource, facts):
+        return False
     return authority.right(action, ask.resource, caller, facts).held
+
+
+def purposes(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what data with these tags may be read for; nothing: it has no purpose tag."""
+    return tuple(sorted({one.strip() for one in tags.get(PURPOSE_TAG, "").split(",")} - {""}))
+
+
+def _purposeful(action: Action, resource: Resource, facts: RequestFacts) -> bool:
+    """Tell whether the stated purpose is one of the resource's, where it has any."""
+    if action not in PURPOSED or PURPOSE_TAG not in resource.tags:
+        return True
+    return facts.purpose in purposes(resource.tags)
 
 
 def _anchored(resource: Resource) -> bool:

@@ -132,6 +132,13 @@ DATA_ANALYST = _built_in(
     actions=("workspaces/read", "data/*/read"),
     data_actions=("data/versions/query/action",),
 )
+MASKED_DATA_READER = _built_in(
+    "vallum-masked-data-reader",
+    "Vallum Masked Data Reader",
+    "Find data and read its masked views, never a value as it is.",
+    actions=("workspaces/read", "data/*/read"),
+    data_actions=("data/versions/masked/read",),
+)
 ENDPOINT_INVOKER = _built_in(
     "vallum-endpoint-invoker",
     "Vallum Endpoint Invoker",
@@ -190,6 +197,7 @@ BUILT_IN_ROLES: tuple[Role, ...] = (
     DATA_OWNER,
     DATA_READER,
     DATA_ANALYST,
+    MASKED_DATA_READER,
     ENDPOINT_INVOKER,
     RELEASER,
     AUDITOR,

@@ -1,12 +1,14 @@
 """The privacy room as gates call it in the sandbox: bytes in, one bounded record out."""
 
+import io
 from collections.abc import Mapping, Sequence
 
+import msgspec
 import polars as pl
 
 from vallum.base import InputError
 from vallum.crypto.prf import pseudonym
-from vallum.formats import read_table, write_csv_safe
+from vallum.formats import load_json, read_table, write_csv_safe
 from vallum.privacy.anonymize import (
     METHODS,
     Hierarchy,
@@ -16,7 +18,14 @@ from vallum.privacy.anonymize import (
     read_hierarchy,
 )
 from vallum.privacy.discover import ColumnFinding, discover_table
-from vallum.privacy.mask import mask_text, masked_column
+from vallum.privacy.mask import (
+    mask_table,
+    mask_text,
+    masked_column,
+    parse_recipe,
+    unmask_table,
+)
+from vallum.privacy.people import index_people, parse_identifiers, types_of, without
 from vallum.schema import Record
 
 _KEY_BYTES = 32
@@ -39,6 +48,16 @@ class TableInspection(Record, frozen=True):
     findings: tuple[ColumnFinding, ...]
     label: str
     risk: RiskReport
+    people: bytes | None = None  # keyed index of who is in it; None: nobody asked, or too many
+
+
+class Extract(Record, frozen=True):
+    """Part of a table, or a table with something done to it."""
+
+    table: bytes
+    rows: int
+    columns: tuple[str, ...]
+    removed: int = 0  # records that were left out
 
 
 class ProtectedTable(Record, frozen=True):
@@ -58,8 +77,13 @@ class ProtectedTable(Record, frozen=True):
     requirements: tuple[str, ...]
 
 
-def inspect_table(payload: bytes, *, kind: str) -> TableInspection:
+def inspect_table(payload: bytes, *, kind: str, people_key: str = "") -> TableInspection:
     """Parse and classify a table.
+
+    Args:
+        payload: The table.
+        kind: `csv`, `parquet` or `jsonl`.
+        people_key: Of the index of who is in it, in hexadecimal; without it none is made.
 
     Raises:
         InputError: It is malformed or empty.
@@ -85,7 +109,85 @@ def inspect_table(payload: bytes, *, kind: str) -> TableInspection:
             smallest_class=smallest if isinstance(smallest, int) else 0,
             prosecutor_mean=float((1.0 / sizes).mean() or 0.0),  # type: ignore[arg-type]  # floats
         ),
+        people=index_people(frame, found, key=bytes.fromhex(people_key)) if people_key else None,
     )
+
+
+def extract_table(
+    payload: bytes, *, kind: str, columns: Sequence[str], recipe: str, key_hex: str
+) -> Extract:
+    """Return some columns of a table, or its masked view.
+
+    A view shows nothing that its recipe does not name: a column that is added later is not in it.
+
+    Args:
+        payload: The table.
+        kind: `csv`, `parquet` or `jsonl`.
+        columns: What to return; all that may be seen if empty.
+        recipe: Of the view, as JSON; empty: the columns as they are.
+        key_hex: Of the view's pseudonyms.
+
+    Raises:
+        InputError: A column is not there, or not in the view.
+    """
+    frame = _read(payload, kind)
+    if recipe:
+        parsed = parse_recipe(load_json(recipe.encode()))
+        shown = tuple(one for one in parsed.columns if one.column in frame.columns)
+        parsed = msgspec.structs.replace(parsed, columns=shown)
+        frame = mask_table(
+            frame.select([one.column for one in shown]), parsed, key=bytes.fromhex(key_hex)
+        )
+    for name in columns:
+        if name not in frame.columns:
+            raise InputError(f"there is no column `{name}` to be read", code="privacy.column")
+    if columns:
+        # Sorted: the order of the records would join what was read at different times.
+        frame = frame.select(columns).sort(list(columns))
+    return _extracted(frame)
+
+
+def unmask_rows(payload: bytes, *, kind: str, recipe: str, key_hex: str) -> Extract:
+    """Undo the reversible operations of a view on some of its rows.
+
+    Raises:
+        InputError: Nothing of it can be undone, or a value is not the view's.
+    """
+    frame = _read(payload, kind)
+    texts = [name for name, type_ in frame.schema.items() if type_ == pl.String]
+    # What `write_csv_safe` put before what a spreadsheet would run.
+    frame = frame.with_columns(
+        pl.col(name).str.replace(r"^'([=+\-@\t\r\n＝＋－＠])", "${1}") for name in texts
+    )
+    parsed = parse_recipe(load_json(recipe.encode()))
+    return _extracted(unmask_table(frame, parsed, key=bytes.fromhex(key_hex)))
+
+
+def forget_people(payload: bytes, *, kind: str, identifiers: Sequence[str]) -> Extract:
+    """Return a table, in the format it had, without the records of a person.
+
+    Raises:
+        InputError: An identifier has not the form `NAME=VALUE`.
+    """
+    frame = _read(payload, kind)
+    left = without(frame, parse_identifiers(identifiers), types_of(frame))
+    buffer = io.BytesIO()
+    if kind == "parquet":
+        left.write_parquet(buffer)
+    elif kind == "csv":
+        left.write_csv(buffer)
+    else:
+        left.write_ndjson(buffer)
+    return Extract(
+        table=buffer.getvalue() if left.height < frame.height else b"",
+        rows=left.height,
+        columns=tuple(left.columns),
+        removed=frame.height - left.height,
+    )
+
+
+def _extracted(frame: pl.DataFrame) -> Extract:
+    return Extract(table=write_csv_safe(frame), rows=frame.height, columns=tuple(frame.columns))
 
 
 def protect_table(

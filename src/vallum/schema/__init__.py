@@ -22,6 +22,7 @@ from vallum.schema.asset import (
     DeploymentState,
     Endpoint,
     EndpointKeyKind,
+    Erasure,
     Job,
     JobLimits,
     JobState,
@@ -34,6 +35,7 @@ from vallum.schema.entry import Change, Entry, EntryKind
 from vallum.schema.evidence import Evidence, Finding, Label, Verdict
 from vallum.schema.privacy import PrivacyBudget, PrivacyCharge, PrivateData
 from vallum.schema.record import Measure, Record
+from vallum.schema.views import DataView
 from vallum.schema.work import Claim, Claimed, Finish
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "Claimed",
     "Connection",
     "Credential",
+    "DataView",
     "Decision",
     "DenyAssignment",
     "Deployment",
@@ -54,6 +57,7 @@ __all__ = [
     "EndpointKeyKind",
     "Entry",
     "EntryKind",
+    "Erasure",
     "Evidence",
     "Finding",
     "Finish",

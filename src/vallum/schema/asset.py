@@ -67,6 +67,18 @@ class WrappedDataKey(Record, frozen=True):
     wrapped: dict[str, object]  # crypto.WrappedKey as JSON
 
 
+class Erasure(Record, frozen=True):
+    """That a version was erased; what holds its key's secret is told of it until it knows."""
+
+    id: str  # of the version
+    name: str
+    version: int
+    kind: str  # `data` or `model`
+    erased_at: str
+    erased_by: str
+    reason: str = ""
+
+
 class Waiver(Record, frozen=True):
     """A second person's expiring leave to pass in spite of a failed gate."""
 
@@ -169,6 +181,7 @@ class Job(Record, frozen=True):
     enforced: tuple[str, ...] = ()  # sandbox limits that really held
     makers: tuple[str, ...] = ()
     claimed_by: str = ""
+    purpose: str = ""  # as its owner stated it; what its inputs are read for
 
 
 class Connection(Record, frozen=True):

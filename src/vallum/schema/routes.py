@@ -7,10 +7,12 @@ that the reply is. Every change also takes `?dry_run=true`.
 
 from dataclasses import dataclass
 
-from vallum.schema import api, privacy, rules
+from vallum.schema import api, privacy, rules, views
 from vallum.schema.record import Record
 
 PREFIX = "/api/v1"
+PURPOSE_HEADER = "vallum-purpose"
+"""Request header: what the caller reads data for, where the data asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,18 @@ ROUTES: tuple[Route, ...] = (
           "Download a data version", download=True),
     Route("POST", "/data/{name}/protect", "data.protect", api.DataProtect, api.VersionShown,
           "Make a protected version"),
+    Route("GET", "/data/{name}/read", "data.read", views.DataRead, api.Done,
+          "Read some columns of a data version, or its masked view", download=True),
+    Route("GET", "/data/{name}/view", "data.view", api.Named, views.DataViewShown,
+          "Show the masked view of a data asset"),
+    Route("PUT", "/data/{name}/view", "data.set-view", views.DataSetView, views.DataViewShown,
+          "Say what the masked view of a data asset shows"),
+    Route("PUT", "/data/{name}/unmask", "data.unmask", views.DataUnmask, api.Done,
+          "Undo the reversible masking of rows of a view", upload=True, download=True),
+    Route("POST", "/data/{name}/label", "data.relabel", views.DataRelabel, api.VersionShown,
+          "Raise or lower the label of a data version"),
+    Route("POST", "/erasures", "data.forget", views.DataForget, views.ErasureCertificate,
+          "Erase a person from all data"),
     Route("POST", "/data/{name}/drift", "data.drift", api.DataDrift, api.VersionShown,
           "Compare a data version with the one a model was trained on"),
     Route("DELETE", "/data/{name}", "data.delete", api.Named, api.Done,

@@ -26,8 +26,9 @@ from vallum.sdk.access import (
     Workspace,
 )
 from vallum.sdk.anchor import ServerAnchor
+from vallum.sdk.data import Data
 from vallum.sdk.dp import Dp
-from vallum.sdk.nouns import Data, Endpoints, Jobs, Models
+from vallum.sdk.nouns import Endpoints, Jobs, Models
 from vallum.sdk.rules import BreakGlass, Policy, Waivers
 from vallum.sdk.transport import Transport
 
@@ -92,6 +93,7 @@ def connect(
     token: Secret | None = None,
     token_file: Path | str | None = None,
     ca_file: Path | str | None = None,
+    purpose: str = "",
     transferred: Callable[[int], None] | None = None,
 ) -> Client:
     """Connect to a workspace.
@@ -101,6 +103,7 @@ def connect(
         token: An API key. Otherwise `token_file`, `VALLUM_TOKEN` or `VALLUM_TOKEN_FILE`.
         token_file: A file that holds the key, readable by you alone.
         ca_file: Certificate authority of the server; `VALLUM_CA` if empty.
+        purpose: What data is read for, where it asks for one; `VALLUM_PURPOSE` if empty.
         transferred: Called with the bytes of each chunk of content that was sent: for progress.
 
     Raises:
@@ -113,6 +116,7 @@ def connect(
             address,
             _token(token, token_file),
             ca_file=None if authority is None else Path(authority),
+            purpose=purpose or os.environ.get("VALLUM_PURPOSE", ""),
             transferred=transferred,
         )
     )

@@ -17,7 +17,6 @@ from vallum.base import InputError, Secret
 from vallum.schema import Asset, Endpoint, Job, JobLimits, api
 from vallum.sdk.transport import Transport
 
-_SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 Source = Path | str | bytes | BinaryIO
 
 
@@ -35,133 +34,6 @@ class Noun:
             if not page.after:
                 return
             after = page.after
-
-
-class Data(Noun):
-    """Data assets."""
-
-    def create(
-        self,
-        name: str,
-        source: Source,
-        *,
-        format: str = "",  # noqa: A002 - Azure ML's and everybody's word for it
-        label: str = "",
-        description: str = "",
-        tags: Mapping[str, str] | None = None,
-        dry_run: bool = False,
-    ) -> api.VersionShown:
-        """Ingest a table as a new version; the server classifies its columns.
-
-        Args:
-            name: Of the data asset.
-            source: Path of a CSV, Parquet or JSON lines file, its bytes, or an open binary file.
-            format: `csv`, `parquet` or `jsonl`; taken from the path if empty.
-            label: May only raise what the server suggests.
-            description: For people.
-            tags: For conditions and people.
-            dry_run: Check only.
-        """
-        kind = format
-        if not kind and isinstance(source, Path | str):
-            kind = _SUFFIXES.get(Path(source).suffix.lower(), "")
-        if not kind:
-            raise InputError(
-                "the name of the source does not tell its format",
-                code="sdk.format",
-                hint="say --format csv, parquet or jsonl (in Python: format=…)",
-            )
-        arguments = api.DataCreate(
-            name=name, format=kind, label=label, description=description, tags=dict(tags or {})
-        )
-        with _opened(source) as content:
-            return self._transport.call(
-                "data.create", arguments, api.VersionShown, content=content, dry_run=dry_run
-            )
-
-    def list(self) -> list[Asset]:
-        """Return every data asset that you may read."""
-        return by_name(asset for page in self._pages("data.list") for asset in page.assets)
-
-    def show(self, name: str, version: int | None = None) -> api.VersionShown:
-        """Return a version and the verdicts about it."""
-        return self._transport.call(
-            "data.show", api.Named(name=name, version=version), api.VersionShown
-        )
-
-    def download(self, name: str, version: int | None = None) -> bytes:
-        """Return the content of a version."""
-        return b"".join(self.stream(name, version))
-
-    def stream(self, name: str, version: int | None = None) -> Iterator[bytes]:
-        """Yield the content of a version chunk by chunk."""
-        return self._transport.download("data.download", api.Named(name=name, version=version))
-
-    def protect(
-        self,
-        name: str,
-        *,
-        version: int | None = None,
-        k: int = 5,
-        max_suppression: str = "0.04",
-        drop: Sequence[str] = (),
-        pseudonymise: Sequence[str] = (),
-        quasi_identifiers: Sequence[str] = (),
-        sensitive: Sequence[str] = (),
-        diversity: Sequence[str] = (),
-        closeness: Sequence[str] = (),
-        method: str = "auto",
-        hierarchies: Mapping[str, str] | None = None,
-        into: str = "",
-        dry_run: bool = False,
-    ) -> api.VersionShown:
-        """Make a protected version: identifiers dropped or pseudonymised, the rest k-anonymous.
-
-        Args:
-            name: The data asset.
-            version: Its version; the newest if None.
-            k: Least records of a class.
-            max_suppression: Share of records that may be left out, as a text.
-            drop: Columns to drop.
-            pseudonymise: Columns to replace by keyed pseudonyms.
-            quasi_identifiers: Columns to generalise; what was found if none is named.
-            sensitive: Columns that `diversity` and `closeness` are about.
-            diversity: `distinct:3`, `entropy:3`, `recursive:C:3`, or `COLUMN=…` for one column.
-            closeness: `0.2`, `0.2:ordered`, `0.2:hierarchical`, or `COLUMN=…`.
-            method: `auto`, `global` (one level a column), `local` or `mondrian`.
-            hierarchies: Column to CSV text, a line a value, from the value to the top.
-            into: Name of the protected asset; `<name>-protected` if empty.
-            dry_run: Check everything, change nothing.
-        """
-        arguments = api.DataProtect(
-            name=name,
-            version=version,
-            k=k,
-            max_suppression=max_suppression,
-            drop=tuple(drop),
-            pseudonymise=tuple(pseudonymise),
-            quasi_identifiers=tuple(quasi_identifiers),
-            sensitive=tuple(sensitive),
-            diversity=tuple(diversity),
-            closeness=tuple(closeness),
-            method=method,
-            hierarchies=dict(hierarchies or {}),
-            into=into,
-        )
-        return self._transport.call("data.protect", arguments, api.VersionShown, dry_run=dry_run)
-
-    def delete(self, name: str, version: int | None = None, *, dry_run: bool = False) -> api.Done:
-        """Delete a data asset, or one version, by destroying its keys."""
-        return self._transport.call(
-            "data.delete", api.Named(name=name, version=version), api.Done, dry_run=dry_run
-        )
-
-    def drift(
-        self, name: str, *, reference: str, version: int | None = None, dry_run: bool = False
-    ) -> api.VersionShown:
-        """Compare a version with `reference` (`name:version`); the verdict is evidence."""
-        arguments = api.DataDrift(name=name, reference=reference, version=version)
-        return self._transport.call("data.drift", arguments, api.VersionShown, dry_run=dry_run)
 
 
 class Models(Noun):
@@ -192,7 +64,7 @@ class Models(Noun):
             tags=dict(tags or {}),
         )
         given = pack(path) if folder and path is not None else source
-        with _opened(given) as content:
+        with opened(given) as content:
             return self._transport.call(
                 "model.register", arguments, api.VersionShown, content=content, dry_run=dry_run
             )
@@ -424,7 +296,8 @@ def pack(path: Path) -> bytes:
     return out.getvalue()
 
 
-def _opened(source: Source) -> BinaryIO:
+def opened(source: Source) -> BinaryIO:
+    """Return what is uploaded, open for reading."""
     if isinstance(source, bytes):
         return io.BytesIO(source)
     if not isinstance(source, Path | str):

@@ -23,11 +23,12 @@ from vallum.base import (
     UnauthenticatedError,
     UnavailableError,
     VallumError,
+    check_name,
 )
 from vallum.base.hosts import is_loopback
 from vallum.schema import Record
 from vallum.schema.api import Consistency, ConsistencyProof, Problem
-from vallum.schema.routes import PREFIX, ROUTES, Route
+from vallum.schema.routes import PREFIX, PURPOSE_HEADER, ROUTES, Route
 from vallum.sdk.anchor import ServerAnchor
 
 R = TypeVar("R", bound=Record)
@@ -58,6 +59,7 @@ class Transport:
         *,
         ca_file: Path | None = None,
         timeout_s: float = 300.0,
+        purpose: str = "",
         transferred: Callable[[int], None] | None = None,
     ) -> None:
         """Check the address.
@@ -81,6 +83,7 @@ class Transport:
             )
         self.url = f"{parts.scheme}://{parts.netloc}"
         self._token = token
+        self._purpose = check_name(purpose, what="purpose") if purpose else ""
         self._transferred = transferred
         # Never `verify=False`: a self-signed certificate is trusted by its own authority's file.
         try:
@@ -162,10 +165,12 @@ class Transport:
                 "the server's answer is not one of this version", code="sdk.reply"
             ) from error
 
-    def download(self, step: str, arguments: Record) -> Iterator[bytes]:
+    def download(
+        self, step: str, arguments: Record, *, content: BinaryIO | bytes | None = None
+    ) -> Iterator[bytes]:
         """Run a step that answers with content, chunk by chunk."""
         self._check_log()
-        request = self._request(_ROUTES[step], arguments, None, False)  # noqa: FBT003 - private
+        request = self._request(_ROUTES[step], arguments, content, False)  # noqa: FBT003 - private
         try:
             response = self._client.send(request, stream=True)
             try:
@@ -211,6 +216,8 @@ class Transport:
         headers = {}
         if self._token is not None:
             headers["authorization"] = f"Bearer {self._token.reveal().decode()}"
+        if self._purpose:
+            headers[PURPOSE_HEADER] = self._purpose
         query: list[tuple[str, str]] = []
         body: bytes | Iterator[bytes] | None = None
         if route.upload:
@@ -245,9 +252,9 @@ def _query(values: Mapping[str, object], arguments: type[Record]) -> list[tuple[
     defaults = {field.name: field.default for field in msgspec.structs.fields(arguments)}
     out: list[tuple[str, str]] = []
     for name, value in values.items():
-        if value is None or value == defaults[name] or value in ({}, []):
+        if value is None or value == defaults[name] or value in ({}, [], ()):
             continue
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             out.extend((name, str(item)) for item in value)
         elif isinstance(value, dict):
             out.append((name, msgspec.json.encode(value).decode()))

@@ -19,11 +19,12 @@ from vallum.base import (
     NotFoundError,
     Secret,
     VallumError,
+    check_name,
 )
 from vallum.formats import load_json
 from vallum.identity import WrongCredentialError
 from vallum.schema import Caller, Record
-from vallum.schema.routes import PREFIX, ROUTES, Route
+from vallum.schema.routes import PREFIX, PURPOSE_HEADER, ROUTES, Route
 from vallum.server.border import ASGIApp, Border, BorderBounds
 from vallum.server.openapi import body_type, document, path_parameters, query_fields
 from vallum.server.pages import Console
@@ -106,6 +107,9 @@ def _handler(
         _refuse_unknown(query, allowed)
         values |= _from_query(query, in_query, row.arguments)
         dry_run = query.get("dry_run", "false").lower() == "true"
+        purpose = request.headers.get(PURPOSE_HEADER, "")
+        if purpose:
+            check_name(purpose, what="purpose")
         upload: Upload | None = None
         if body is not None:
             values |= _from_body(await request.body(), body)
@@ -124,6 +128,7 @@ def _handler(
                 content=None if upload is None else upload.reader(),
                 request_id=str(request.state.request_id),
                 dry_run=dry_run,
+                purpose=purpose,
             )
 
         try:

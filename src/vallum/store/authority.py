@@ -34,6 +34,7 @@ AUTHORITY_KINDS = frozenset(
         "break-glass",
         "budget",
         "credential",
+        "data-view",
         "deny-assignment",
         "deployment",
         "group",

@@ -13,6 +13,7 @@ from vallum.base import digest
 from vallum.schema import AssetVersion, EntryKind, Evidence, Job, JobState, Part, Record
 from vallum.workspace.context import Context
 from vallum.workspace.house import House
+from vallum.workspace.versions import settle_erasures
 
 SYSTEM_SETTLEMENT = "system-settlement"
 
@@ -83,6 +84,7 @@ def settle_all(house: House) -> int:
         settle(house, intent, code="settled.crash", kind=EntryKind.SETTLEMENT)
     for job in jobs:
         _requeue(house, job)
+    settle_erasures(house)
     _sweep(house)
     return len(intents) + len(jobs)
 

@@ -157,7 +157,7 @@ class Kernel:
             content: Uploaded content, seekable.
             request_id: Leads from the answer to the log.
             dry_run: Decide and check everything, change nothing.
-            purpose: Why, for conditions.
+            purpose: Why, as the caller states it: for conditions and purpose tags.
 
         Raises:
             VallumError: One of its kinds; a refusal is in the log.
@@ -342,6 +342,7 @@ class Kernel:
             rules=rules,
             asks=asks,
             dry_run=call.dry_run,
+            purpose=call.purpose,
         )
         return act, decision
 

@@ -54,6 +54,7 @@ class Act:
     rules: Rules
     asks: tuple[Ask, ...]
     dry_run: bool = False  # everything is rolled back: no effect outside the transaction
+    purpose: str = ""  # what the caller says it is for
     changes: list[Change] = field(default_factory=list)
     evidence: list[Evidence] = field(default_factory=list)
     details: dict[str, object] = field(default_factory=dict)

@@ -11,10 +11,12 @@ from typing import BinaryIO
 
 import msgspec
 
-from vallum.base import Digest, canonical_json
+from vallum.base import Digest, canonical_json, timestamp
 from vallum.crypto import WrappedKey
-from vallum.schema import Asset, AssetVersion, Evidence, Part, WrappedDataKey, api
+from vallum.schema import Asset, AssetVersion, Erasure, Evidence, Part, WrappedDataKey, api
 from vallum.store import chunks
+from vallum.workspace.context import Context
+from vallum.workspace.house import House
 from vallum.workspace.step import Act, Work
 
 CONTENT = "content"  # purpose that a version's data key is wrapped for
@@ -166,27 +168,53 @@ def listing(act: Act, kind: str, action: str, page: api.Page) -> api.Listing:
     return api.Listing(assets=tuple(assets), versions=tuple(versions), after=more)
 
 
-def delete_version(act: Act, kind: str, args: api.Named) -> api.Done:
-    """Remove one version, or the asset with all of them, and destroy their keys.
+def erase_versions(act: Act, doomed: Sequence[AssetVersion], *, reason: str) -> None:
+    """Remove versions; once that is committed, destroy their secrets and their objects.
 
-    The wrapped key is what makes the objects readable: with its row gone they are noise, and the
-    objects themselves are removed after the commit.
+    The row that stays says what was erased: should the process die before the secrets are
+    destroyed, the next start does it (`settle_erasures`).
     """
+    for version in doomed:
+        act.remove("wrapped-key", version.id, on=version.id)
+        act.remove(f"{version.kind}-version", version.id, on=version.id)
+        told = Erasure(
+            id=version.id, name=version.name, version=version.version, kind=version.kind,
+            erased_at=timestamp(act.now), erased_by=act.caller.id, reason=reason,
+        )  # fmt: skip
+        act.put("erasure", told, on=version.id, parent_id=version.asset_id)
+        for part in version.parts:
+            act.after_commit.append(lambda part=part: act.house.objects.discard(part))  # type: ignore[misc]  # default binds the loop variable
+    erased = [version.id for version in doomed]
+    act.after_commit.append(lambda: shred(act.house, erased))
+
+
+def shred(house: House, version_ids: Sequence[str]) -> None:
+    """Destroy the secrets that the keys of versions need, and note it beside the keys."""
+    house.provider.erase(version_ids)
+    house.erasures.add(version_ids)
+
+
+def settle_erasures(house: House) -> None:
+    """Destroy what a crash kept: everything that is erased by the rows and not beside the keys."""
+    known = house.erasures.read()
+    with house.database.snapshot() as snapshot:
+        context = Context(records=house.records, snapshot=snapshot, workspace_id=house.workspace_id)
+        rows = [one.id for one in context.all("erasure", Erasure) if one.id not in known]
+    if rows:
+        shred(house, rows)
+
+
+def delete_version(act: Act, kind: str, args: api.Named) -> api.Done:
+    """Remove one version, or the asset with all of them, and destroy their keys."""
     if args.version is not None or ":" in args.name:
         doomed = [act.context.version(kind, args.name, args.version)]
         asset = None
     else:
         asset = act.context.asset(kind, args.name)
         doomed = act.context.versions(asset)
-    for version in doomed:
-        act.remove("wrapped-key", version.id, on=version.id)
-        act.remove(f"{kind}-version", version.id, on=version.id)
-        for part in version.parts:
-            act.after_commit.append(lambda part=part: act.house.objects.discard(part))  # type: ignore[misc]  # default binds the loop variable
+    erase_versions(act, doomed, reason="deleted")
     if asset is not None:
         act.remove(kind, asset.id, on=asset.id)
-    erased = [version.id for version in doomed]
-    act.after_commit.append(lambda: act.house.erasures.add(erased))
     return api.Done(
         id=doomed[0].id if asset is None else asset.id,
         text=f"deleted {len(doomed)} version(s); their keys are destroyed",

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -539,3 +540,27 @@ def test_a_disabled_group_gives_nothing() -> None:
         Authority.compile([], roles, (), [*_directory()[:2], off]), "data/read", DATA, caller
     )
     assert allows(Authority.compile([], roles, (), _directory()), "data/read", DATA, caller)
+
+
+@pytest.mark.parametrize(
+    ("tag", "stated", "allowed"),
+    [
+        (None, "", True),
+        ("research", "research", True),
+        ("billing, research", "research", True),
+        ("research", "", False),
+        ("research", "resear", False),
+        ("", "", False),  # a tag that names nothing allows nothing
+        (" , ", ",", False),
+    ],
+)
+def test_data_with_a_purpose_is_read_for_it_only(
+    tag: str | None, stated: str, *, allowed: bool
+) -> None:
+    authority = Authority.compile(roles=(), assignments=[give(DATA_OWNER, "ws-1")], denies=())
+    tagged = msgspec.structs.replace(VERSION, tags={} if tag is None else {"purpose": tag})
+    facts = RequestFacts(now=NOW, purpose=stated)
+    for action in ("data/versions/content/read", "data/versions/masked/read"):
+        assert allows(authority, action, tagged, facts=facts) is allowed
+    # What reads nothing of it asks for no purpose.
+    assert allows(authority, "data/versions/declassify/action", tagged, facts=facts)

@@ -10,7 +10,7 @@ from conftest_workspace import Place
 from running import small_model
 
 from vallum.policy import BUILT_IN_ROLES, RequestFacts, decide
-from vallum.schema import Caller, Record, Session, api, privacy, rules
+from vallum.schema import Caller, Record, Session, api, privacy, rules, views
 from vallum.schema.routes import ROUTES
 from vallum.sdk.nouns import pack
 from vallum.workspace.context import Context
@@ -50,7 +50,12 @@ def requests(ids: dict[str, str]) -> dict[str, Record]:
         "connection.delete": api.Named(name="c"),
         "data.create": api.DataCreate(name="d", format="csv"),
         "data.drift": api.DataDrift(name="d", reference="d:1"),
+        "data.forget": views.DataForget(identifiers=("a=b",), reason="r"),
         "data.protect": api.DataProtect(name="d"),
+        "data.read": views.DataRead(name="d", masked=True),
+        "data.relabel": views.DataRelabel(name="d", label="highly-confidential"),
+        "data.set-view": views.DataSetView(name="d", recipe="{}"),
+        "data.unmask": views.DataUnmask(name="d"),
         "dp.budget": privacy.DpBudget(name="d", epsilon="1"),
         "dp.declare": privacy.DpDeclare(name="d", declaration="{}"),
         "dp.query": privacy.DpQuery(name="d", sql="SELECT COUNT(*) FROM t", epsilon="1"),

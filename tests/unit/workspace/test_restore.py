@@ -58,7 +58,7 @@ def test_a_backup_of_the_newest_state_comes_back_whole(archive: Path, places: Pl
     # Closing the workspace logged nothing after the backup but its own outcome.
     lose(places)
     told = restore(archive, places, acceptance=leave(places))
-    assert told.objects == 1
+    assert told.objects == 2  # the table, and who is in it
     with opened(places) as kernel:
         place = sign_in_owner(kernel, places)
         assert place.verify().findings == ()

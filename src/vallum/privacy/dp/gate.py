@@ -11,6 +11,7 @@ from vallum.privacy.dp.declaration import Declaration, parse_declaration
 from vallum.privacy.dp.engine import Answer, PrivateTable
 from vallum.privacy.dp.plan import make_plan
 from vallum.privacy.dp.sql import parse_sql
+from vallum.privacy.people import same
 from vallum.schema import Record
 
 SKETCH = 1024
@@ -42,16 +43,13 @@ def sketch_table(payload: bytes, *, kind: str, declaration: str, key_hex: str) -
             pl.struct(pl.col(sorted(declared.columns)).cast(pl.String)).struct.json_encode()
         ).to_series()
     key = bytes.fromhex(key_hex)
-    digests = {
-        hmac.digest(key, _same(person).encode(), "sha256")[:_DIGEST_BYTES].hex()
-        for person in persons.drop_nulls().unique().to_list()
-    }
+    digests = {sketched(key, person) for person in persons.drop_nulls().unique().to_list()}
     return Sketch(digests=tuple(sorted(digests)[:SKETCH]))
 
 
-def _same(person: str) -> str:
-    """Return what is left of an identifier when its writing is not: case, spaces, dashes."""
-    return "".join(char for char in person.casefold() if char.isalnum()) or person
+def sketched(key: bytes, person: str) -> str:
+    """Return the digest that a sketch holds of a person, in hexadecimal."""
+    return hmac.digest(key, same(person).encode(), "sha256")[:_DIGEST_BYTES].hex()
 
 
 def answer_query(

@@ -54,8 +54,12 @@ DRIFT = Gate("drift", "1", "data-drift", ("monitor", "formats"), "vallum.monitor
 GATES = (ANONYMITY, DRIFT, EVASION, INTEGRITY, MEMBERSHIP, PII, RISK, SCAN, SIGNATURE)
 DP_ANSWER = "vallum.privacy.dp.gate:answer_query"
 DP_SKETCH = "vallum.privacy.dp.gate:sketch_table"
-# Not gates: they parse content for private queries, and give no verdict on it.
-ALLOWED = frozenset({DP_ANSWER, DP_SKETCH, *(gate.function for gate in GATES if gate.function)})
+EXTRACT = "vallum.privacy.gate:extract_table"
+FORGET = "vallum.privacy.gate:forget_people"
+UNMASK = "vallum.privacy.gate:unmask_rows"
+# Not gates: they parse content for reading it, and give no verdict on it.
+_READERS = (DP_ANSWER, DP_SKETCH, EXTRACT, FORGET, UNMASK)
+ALLOWED = frozenset({*_READERS, *(gate.function for gate in GATES if gate.function)})
 
 
 @functools.cache

@@ -9,12 +9,24 @@ import msgspec
 
 from vallum.crypto import Purpose
 from vallum.monitor import DriftReport
-from vallum.privacy.gate import ProtectedTable, TableInspection
+from vallum.privacy.gate import Extract, ProtectedTable, TableInspection
 from vallum.sandbox import BubblewrapRunner, Limits, run_check
 from vallum.schema import AssetVersion, Evidence, Verdict, api
-from vallum.workspace.gates.table import ALLOWED, ANONYMITY, DRIFT, PII, RISK, About, evidence
+from vallum.workspace.gates.table import (
+    ALLOWED,
+    ANONYMITY,
+    DRIFT,
+    EXTRACT,
+    FORGET,
+    PII,
+    RISK,
+    UNMASK,
+    About,
+    evidence,
+)
 from vallum.workspace.house import House
 
+PEOPLE_PART = "_people.index"
 _LIMITS = Limits(wall_s=300.0, cpu_s=600, output_bytes=1024 * 1024 * 1024)
 
 
@@ -38,6 +50,10 @@ class Inspection:
     def columns(self) -> tuple[str, ...]:
         """Return the names of the columns."""
         return tuple(self.report.columns)
+
+    def index(self) -> list[tuple[str, bytes]]:
+        """Return the part that tells who is in it, if there is one."""
+        return [] if self.report.people is None else [(PEOPLE_PART, self.report.people)]
 
     def details(self) -> list[object]:
         """Return the findings for the encrypted details of the log entry."""
@@ -76,8 +92,13 @@ class Inspection:
         )
 
 
-def inspect_table(runner: BubblewrapRunner, content: BinaryIO, kind: str) -> Inspection:
-    """Parse and classify a table in a fresh sandbox.
+def people_key(house: House) -> bytes:
+    """Return the key of the indexes of who is in which table."""
+    return house.keyring.derive(Purpose.COMMITMENT, info=b"people").reveal()
+
+
+def inspect_table(house: House, content: BinaryIO | bytes, kind: str) -> Inspection:
+    """Parse, classify and index a table in a fresh sandbox.
 
     Raises:
         InputError: The table is malformed.
@@ -85,15 +106,81 @@ def inspect_table(runner: BubblewrapRunner, content: BinaryIO, kind: str) -> Ins
         GateError: The sandbox was killed, late or silent.
     """
     report = run_check(
-        runner,
+        house.runner,
         PII.function,
-        content.read(),
+        content if isinstance(content, bytes) else content.read(),
         report_type=TableInspection,
         allowed=ALLOWED,
-        arguments={"kind": kind},
+        arguments={"kind": kind, "people_key": people_key(house).hex()},
         limits=_LIMITS,
     )
     return Inspection(report)
+
+
+def extract_table(
+    house: House, table: bytes, kind: str, *, columns: Sequence[str], recipe: str, asset_id: str
+) -> Extract:
+    """Return some columns of a table, or its masked view, from a fresh sandbox.
+
+    Raises:
+        InputError: A column is not there.
+        GateError: The sandbox was killed, late or silent.
+    """
+    return run_check(
+        house.runner,
+        EXTRACT,
+        table,
+        report_type=Extract,
+        allowed=ALLOWED,
+        arguments={
+            "kind": kind,
+            "columns": _names(columns),
+            "recipe": recipe,
+            "key_hex": _view_key(house, asset_id),
+        },
+        limits=_LIMITS,
+    )
+
+
+def unmask_rows(house: House, table: bytes, kind: str, *, recipe: str, asset_id: str) -> Extract:
+    """Undo the reversible masking of rows that came from a view, in a fresh sandbox.
+
+    Raises:
+        InputError: Nothing of it can be undone.
+        GateError: The sandbox was killed, late or silent.
+    """
+    return run_check(
+        house.runner,
+        UNMASK,
+        table,
+        report_type=Extract,
+        allowed=ALLOWED,
+        arguments={"kind": kind, "recipe": recipe, "key_hex": _view_key(house, asset_id)},
+        limits=_LIMITS,
+    )
+
+
+def forget_people(house: House, table: bytes, kind: str, identifiers: Sequence[str]) -> Extract:
+    """Return a table without the records of a person, from a fresh sandbox.
+
+    Raises:
+        GateError: The sandbox was killed, late or silent.
+    """
+    return run_check(
+        house.runner,
+        FORGET,
+        table,
+        report_type=Extract,
+        allowed=ALLOWED,
+        arguments={"kind": kind, "identifiers": _names(identifiers)},
+        limits=_LIMITS,
+    )
+
+
+def _view_key(house: House, asset_id: str) -> str:
+    """A key for each asset: what two views show of one person cannot be joined."""
+    derived = house.keyring.derive(Purpose.COMMITMENT, info=b"view:" + asset_id.encode())
+    return derived.reveal().hex()
 
 
 @dataclass(frozen=True, slots=True)

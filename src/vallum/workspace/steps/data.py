@@ -1,6 +1,6 @@
 """Steps on data: ingest, list, show, download, protect, delete."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vallum.base import (
@@ -11,6 +11,7 @@ from vallum.base import (
     new_id,
     timestamp,
 )
+from vallum.policy import PURPOSE_TAG, purposes
 from vallum.schema import (
     Ask,
     Asset,
@@ -58,7 +59,7 @@ def _create_asks(context: Context, args: api.DataCreate, caller: Caller) -> Sequ
 class _Ingested:
     version_id: str
     wrapped: WrappedDataKey
-    part: Part
+    parts: tuple[Part, ...]
     inspection: Inspection
 
 
@@ -75,14 +76,29 @@ def _prepare_create(work: Work, args: api.DataCreate) -> _Ingested:
             code="data.label",
             hint=f"use one of {', '.join(label.value for label in _LABELS)}",
         )
+    check_purposes(args.tags)
     content = work.require_content()
-    inspection = inspect_table(work.house.runner, content, args.format)
+    inspection = inspect_table(work.house, content, args.format)
     version_id = str(new_id("dver"))
     content.seek(0)
     wrapped, parts = stage(
-        work, version_id, [(f"{args.name}.{args.format}", content)], personal=True
+        work,
+        version_id,
+        [(f"{args.name}.{args.format}", content), *inspection.index()],
+        personal=True,
     )
-    return _Ingested(version_id, wrapped, parts[0], inspection)
+    return _Ingested(version_id, wrapped, parts, inspection)
+
+
+def check_purposes(tags: Mapping[str, str]) -> None:
+    """Refuse a purpose tag that nobody could state.
+
+    Raises:
+        InputError: It is empty, or a name in it is none.
+    """
+    if PURPOSE_TAG in tags:
+        for one in purposes(tags) or ("",):
+            check_name(one, what="purpose")
 
 
 def _act_create(act: Act, args: api.DataCreate, made: _Ingested) -> api.VersionShown:
@@ -101,7 +117,7 @@ def _act_create(act: Act, args: api.DataCreate, made: _Ingested) -> api.VersionS
         )
         act.put("data", asset, on=on, parent_id=workspace_id, name=asset.name)
     number = 1 + max((one.version for one in act.context.versions(asset)), default=0)
-    digest = manifest_digest((made.part,))
+    digest = manifest_digest(made.parts)
     version = AssetVersion(
         id=made.version_id,
         asset_id=asset.id,
@@ -109,7 +125,7 @@ def _act_create(act: Act, args: api.DataCreate, made: _Ingested) -> api.VersionS
         name=asset.name,
         version=number,
         digest=digest,
-        parts=(made.part,),
+        parts=made.parts,
         created_at=timestamp(act.now),
         created_by=act.caller.id,
         format=args.format,
@@ -117,12 +133,31 @@ def _act_create(act: Act, args: api.DataCreate, made: _Ingested) -> api.VersionS
         rows=made.inspection.rows,
         columns=made.inspection.columns,
         makers=(act.caller.id,) if act.caller.kind is PrincipalKind.USER else (),
-        tags=args.tags,
+        tags=_purposed(args.tags, asset.tags),
     )
     evidence = made.inspection.evidence(subject_id=version.id, subject_digest=digest, now=act.now)
     publish(act, version, made.wrapped, evidence, on=on)
     act.details["columns"] = made.inspection.details()
     return api.VersionShown(version=version, evidence=evidence)
+
+
+def _purposed(given: dict[str, str], inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags of a new version: it may be read for no more than its asset or source may.
+
+    Raises:
+        InputError: The tags name a purpose that these do not.
+    """
+    if PURPOSE_TAG not in inherited:
+        return given
+    wider = set(purposes(given)) - set(purposes(inherited))
+    if wider:
+        raise InputError(
+            f"`{min(wider)}` is none of the purposes of this data: "
+            + ", ".join(purposes(inherited)),
+            code="data.purpose",
+            hint="a purpose cannot be added to data that was collected for others",
+        )
+    return {PURPOSE_TAG: inherited[PURPOSE_TAG], **given}
 
 
 def _higher(one: str, other: str) -> str:
@@ -242,6 +277,7 @@ def _act_protect(act: Act, args: api.DataProtect, made: _Protected) -> api.Versi
         columns=made.protection.columns,
         lineage=(made.source.id,),
         makers=tuple(sorted({*made.source.makers, act.caller.id})),
+        tags=_purposed(_purposed({}, made.source.tags), asset.tags),
     )
     evidence = made.protection.evidence(subject_id=version.id, subject_digest=digest, now=act.now)
     publish(act, version, made.wrapped, evidence, on=on)

@@ -135,6 +135,7 @@ def _act_submit(act: Act, args: api.JobSubmit, made: _Submitted) -> api.JobShown
         parameters=args.parameters,
         limits=args.limits,
         makers=tuple(sorted(makers)),
+        purpose=act.purpose,
     )
     put_key(act, made.wrapped, on=workspace_id)
     act.put("job", job, on=workspace_id, parent_id=workspace_id, name=job.name)
@@ -149,7 +150,12 @@ def _own(action: str) -> Asks:
 
 
 def _resource(context: Context, job: Job) -> Resource:
-    labels = [context.version_by_id(one).label for one in job.inputs.values()]
+    labels = []
+    for one in job.inputs.values():
+        try:
+            labels.append(context.version_by_id(one).label)
+        except NotFoundError:  # erased since: unclassified counts as the highest label
+            labels.append("")
     return context.plain("job", job.id, label=_join(labels))
 
 
@@ -239,7 +245,7 @@ def _refuse_lost_right(act: Act, job: Job, version: AssetVersion) -> None:
     resource = act.context.version_resource(version)
     action = f"{_plural(version.kind)}/versions/content/read"
     owner = authority.caller_of(job.owner_id)
-    facts = RequestFacts(now=act.now)
+    facts = RequestFacts(now=act.now, purpose=job.purpose)
     if not visible(action, owner, resource, authority=authority, facts=facts):
         raise RefusedError(
             f"job `{job.name}` may no longer read its input `{version.name}`", code="job.lost-right"

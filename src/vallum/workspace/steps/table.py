@@ -10,11 +10,13 @@ from vallum.workspace.steps import (
     directory,
     dp,
     endpoints,
+    forget,
     jobs,
     log,
     models,
     rollback,
     rules,
+    views,
 )
 
 STEPS: tuple[Step, ...] = (
@@ -26,9 +28,11 @@ STEPS: tuple[Step, ...] = (
     *directory.STEPS,
     *dp.STEPS,
     *endpoints.STEPS,
+    *forget.STEPS,
     *jobs.STEPS,
     *log.STEPS,
     *models.STEPS,
     *rollback.STEPS,
     *rules.STEPS,
+    *views.STEPS,
 )
