@@ -6,6 +6,7 @@ from vallum.sandbox.doctor import Problem, doctor
 from vallum.sandbox.job import Input, Job, Limits, Outcome, Runner, Status
 from vallum.sandbox.memory import is_sealed, memory_file
 from vallum.sandbox.process import Process, spawn
+from vallum.sandbox.resident import Resident
 
 __all__ = [
     "CHECK_LIMITS",
@@ -17,6 +18,7 @@ __all__ = [
     "Outcome",
     "Problem",
     "Process",
+    "Resident",
     "Runner",
     "Status",
     "doctor",

@@ -46,8 +46,8 @@ _CLASSES: Mapping[str, type[VallumError]] = {
     "LimitExceededError": LimitExceededError,
     "GateError": GateError,
 }
-_THREADS = dict.fromkeys(  # few: a check is small, and every thread counts as a process
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"), "2"
+THREADS = dict.fromkeys(  # few: a check is small, and every thread counts as a process
+    ("OMP_NUMTHREADS", "OPENBLAS_NUMTHREADS", "POLARS_MAXTHREADS", "RAYON_NUMTHREADS"), "2"
 )
 
 
@@ -90,11 +90,7 @@ class Check:
             InputError: `function` is not in `allowed`, or not one of ours.
             UnavailableError: no process can be started.
         """
-        module, _, name = function.partition(":")
-        if function not in allowed or not module.startswith("vallum.") or not name.isidentifier():
-            raise InputError(
-                f"`{function}` is not in the table of checks", code="sandbox.unknown-check"
-            )
+        module, name, path = look_up(function, allowed)
         ours, theirs = socket.socketpair()
         with theirs:
             spec = {
@@ -102,14 +98,14 @@ class Check:
                 "limits": msgspec.to_builtins(limits),
                 "module": module,
                 "name": name,
-                "path": import_path(),
+                "path": path,
             }
             try:
                 process = runner.start(
                     inside("check", spec),
                     limits=limits,
                     fds=(theirs.fileno(),),
-                    env=_THREADS,
+                    env=THREADS,
                     stderr=subprocess.PIPE,
                 )
             except BaseException:
@@ -194,6 +190,20 @@ def run_check(
         return check.serve(payload, report_type, arguments)
 
 
+def look_up(function: str, allowed: Collection[str]) -> tuple[str, str, list[str]]:
+    """Return module, name and import path of a function in the table of checks.
+
+    Raises:
+        InputError: It is not there, or not one of ours.
+    """
+    module, _, name = function.partition(":")
+    if function not in allowed or not module.startswith("vallum.") or not name.isidentifier():
+        raise InputError(
+            f"`{function}` is not in the table of checks", code="sandbox.unknown-check"
+        )
+    return module, name, import_path()
+
+
 def import_path() -> list[str]:
     """Return the folders that packages and vallum are imported from, for an isolated start."""
     source = str(Path(__file__).parents[2])
@@ -224,8 +234,18 @@ def _decode(ending: Ending, raw: bytes, said: bytearray, report_type: type[R]) -
     if ending.exit_code != 0:
         # Not what it said on stderr: that may quote the payload.
         raise GateError(f"the check ended with code {ending.exit_code}", code="sandbox.killed")
+    return decode_answer(raw[len(STARTED) :], report_type)
+
+
+def decode_answer(raw: bytes, report_type: type[R]) -> R:
+    """Return the report in an answer.
+
+    Raises:
+        InputError: It is a refusal, or a bound was exceeded (`LimitExceededError`).
+        GateError: It is neither a report nor a refusal of ours.
+    """
     try:
-        answer = msgspec.msgpack.decode(raw[len(STARTED) :], type=_Answer)
+        answer = msgspec.msgpack.decode(raw, type=_Answer)
         if answer.refusal is not None:
             raise _refusal(*answer.refusal)
         if isinstance(answer.report, msgspec.UnsetType):

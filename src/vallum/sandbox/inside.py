@@ -1,7 +1,8 @@
-"""The first program inside a sandbox: sets the bounds, then does one of three things.
+"""The first program inside a sandbox: sets the bounds, then does one of four things.
 
 `run` runs a command and hands its files out; `serve` becomes a command that keeps its
-descriptors; `check` calls one pure function of ours over one payload.
+descriptors; `check` calls one pure function of ours over one payload; `attend` has such a function
+open one payload and answers questions about it until the channel is closed.
 
 Standard library only until the bounds are set; it is started with `-I -S`. It runs in the sandbox
 and is trusted with nothing: whoever takes it over can only say what the command could have written
@@ -130,30 +131,49 @@ def check(spec: dict[str, Any]) -> int:
     message, fds, _, _ = socket.recv_fds(channel, 1 << 16, 1)
     if not fds:
         return 1
-    while more := channel.recv(1 << 16):
+    questions = spec.get("attend", False)
+    while not questions and (more := channel.recv(1 << 16)):
         message += more
     arguments = msgspec.msgpack.decode(message)
     with open(fds[0], "rb") as file:
-        payload = file.read()
-    try:
-        answer = {"report": function(payload, **arguments)}
-    except VallumError as error:
-        kind = next(
-            (base.__name__ for base in type(error).__mro__ if base.__name__ in REFUSALS), ""
-        )
-        if not kind:
-            raise
-        answer = {"refusal": (kind, error.code, error.message, error.hint)}
-    channel.sendall(msgspec.msgpack.encode(answer))
-    return 0
+        payload = [file.read()]
+
+    def answer_with(ask: Any) -> tuple[bytes, Any]:  # noqa: ANN401 - whatever it returns
+        try:
+            report = ask()
+        except VallumError as error:
+            kind = next(
+                (base.__name__ for base in type(error).__mro__ if base.__name__ in REFUSALS), ""
+            )
+            if not kind:
+                raise
+            refusal = (kind, error.code, error.message, error.hint)
+            return msgspec.msgpack.encode({"refusal": refusal}), None
+        return (b"" if questions else msgspec.msgpack.encode({"report": report})), report
+
+    body, opened = answer_with(lambda: function(payload.pop(), **arguments))
+    if not questions:
+        channel.sendall(body)
+        return 0
+    body = body or msgspec.msgpack.encode({"report": None})
+    with channel.makefile("rwb") as frames:
+        while True:
+            frames.write(len(body).to_bytes(4, "big") + body)
+            frames.flush()
+            head = frames.read(4)
+            if len(head) < 4 or opened is None:  # noqa: PLR2004 - the channel is closed
+                return 0
+            arguments = msgspec.msgpack.decode(frames.read(int.from_bytes(head, "big")))
+            body, report = answer_with(lambda: opened(**arguments))  # noqa: B023 - called at once
+            body = body or msgspec.msgpack.encode({"report": report})
 
 
 def main(mode: str, spec: dict[str, Any]) -> int:
     """Do what `mode` says; return the exit code."""
     if mode == "run":
         return run(spec)
-    if mode == "check":
-        return check(spec)
+    if mode in {"check", "attend"}:
+        return check({**spec, "attend": mode == "attend"})
     become(spec)
 
 

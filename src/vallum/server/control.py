@@ -222,6 +222,7 @@ class Control:
                 house.publisher.checkpoint()
                 house.refusals.flush_due()
                 serving.charge_unclosed()
+                house.residents.expire()
             except VallumError as error:
                 _LOG.error("no checkpoint", code=error.code)
 

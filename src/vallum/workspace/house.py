@@ -11,6 +11,7 @@ from vallum.identity import Authenticator
 from vallum.sandbox import BubblewrapRunner
 from vallum.store import Database, Objects, Records
 from vallum.workspace.erasures import Erasures
+from vallum.workspace.residents import Residents
 
 
 @dataclass(slots=True)
@@ -49,6 +50,11 @@ class House:
     scoring_base: str = ""
     courier: Courier | None = None
     _runner: list[BubblewrapRunner] = field(default_factory=list)
+    residents: Residents = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Prepare to keep tables open; none is yet."""
+        self.residents = Residents(lambda: self.runner, self.clock.monotonic)
 
     @property
     def runner(self) -> BubblewrapRunner:
@@ -79,6 +85,7 @@ class House:
 
     def close(self) -> None:
         """Publish a last checkpoint and close everything."""
+        self.residents.close()
         self.refusals.flush()
         self.publisher.checkpoint()
         self.keyring.close()

@@ -190,6 +190,8 @@ def erase_versions(act: Act, doomed: Sequence[AssetVersion], *, reason: str) -> 
 
 def shred(house: House, version_ids: Sequence[str]) -> None:
     """Destroy the secrets that the keys of versions need, and note it beside the keys."""
+    for version_id in version_ids:
+        house.residents.drop(version_id)
     house.provider.erase(version_ids)
     house.erasures.add(version_ids)
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import threading
 from decimal import Decimal
 
@@ -151,7 +152,7 @@ def test_a_lost_answer_stays_charged(ready: Place, monkeypatch: pytest.MonkeyPat
     def broken(*_: object, **__: object) -> object:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vallum.workspace.steps.dp.run_check", broken)
+    monkeypatch.setattr(ready.kernel.house.residents, "ask", broken)
     with pytest.raises(KeyboardInterrupt):
         ask(ready, retry_id="q-1")
     monkeypatch.undo()
@@ -166,7 +167,7 @@ def test_a_restart_settles_the_intent_and_keeps_the_charge(
     def killed(*_: object, **__: object) -> object:
         raise SystemExit
 
-    monkeypatch.setattr("vallum.workspace.steps.dp.run_check", killed)
+    monkeypatch.setattr(ready.kernel.house.residents, "ask", killed)
     with contextlib.suppress(SystemExit):
         ask(ready)
     house = ready.kernel.house
@@ -177,15 +178,7 @@ def test_a_restart_settles_the_intent_and_keeps_the_charge(
 
 
 @pytest.mark.guarantee("G8")
-def test_concurrent_queries_never_overspend(ready: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vallum.privacy.dp.gate import answer_query
-
-    def inline(
-        _: object, __: str, payload: bytes, *, arguments: dict[str, object], **___: object
-    ) -> object:
-        return answer_query(payload, **arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("vallum.workspace.steps.dp.run_check", inline)
+def test_concurrent_queries_never_overspend(ready: Place) -> None:
     done: list[wire.DpAnswer] = []
 
     def work() -> None:
@@ -200,6 +193,28 @@ def test_concurrent_queries_never_overspend(ready: Place, monkeypatch: pytest.Mo
         thread.join()
     assert len(done) == 33
     assert next(iter(held(ready).values())).spent_epsilon == "0.99"
+
+
+def test_a_table_that_dies_or_makes_room_is_opened_anew(
+    ready: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    residents = ready.kernel.house.residents
+    monkeypatch.setattr("vallum.workspace.residents.MAX_RESIDENTS", 1)
+    ingest(ready, "other", table(5000, 100))
+    declare(ready, "other")
+    budget(ready, "other", epsilon="5")
+    for name in ("people", "other", "people"):
+        assert ask(ready, name=name, epsilon="0.1").groups
+        assert len(residents._held) == 1
+    (held,) = residents._held.values()
+    os.kill(held.resident._process.pid, 9)
+    assert ask(ready, epsilon="0.1").groups
+    monkeypatch.setattr("vallum.workspace.residents.IDLE_S", -1.0)
+    residents.expire()
+    assert not residents._held
+    assert ask(ready, epsilon="0.1").groups
+    ready.do("data.delete", api.Named(name="people"))
+    assert not residents._held
 
 
 @pytest.mark.guarantee("G8")

@@ -1,7 +1,7 @@
 """Private queries as the hall calls them in the sandbox: bytes in, one bounded record out."""
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import polars as pl
 
@@ -52,18 +52,22 @@ def sketched(key: bytes, person: str) -> str:
     return hmac.digest(key, same(person).encode(), "sha256")[:_DIGEST_BYTES].hex()
 
 
-def answer_query(
-    payload: bytes, *, kind: str, declaration: str, sql: str, cost: Mapping[str, str]
-) -> Answer:
-    """Answer a query whose cost has been charged.
+def open_table(
+    payload: bytes, *, kind: str, declaration: str
+) -> Callable[[str, Mapping[str, str]], Answer]:
+    """Open a table for queries; what is returned answers one whose cost has been charged.
 
     Raises:
-        InputError: The query is not one that can be answered.
+        InputError: The table is malformed, or lacks what is declared.
     """
     declared = _declared(declaration)
-    query = parse_sql(sql, person=declared.unit.column)
-    plan = make_plan(query, declared, Cost(**cost))
-    return PrivateTable.open(read_table(payload, kind=kind), declared).answer(plan)
+    table = PrivateTable.open(read_table(payload, kind=kind), declared)
+
+    def answer(sql: str, cost: Mapping[str, str]) -> Answer:
+        query = parse_sql(sql, person=declared.unit.column)
+        return table.answer(make_plan(query, declared, Cost(**cost)))
+
+    return answer
 
 
 def _declared(text: str) -> Declaration:

@@ -52,13 +52,13 @@ MEMBERSHIP = Gate("membership", "1", "membership-inference", ("attack", "formats
 DRIFT = Gate("drift", "1", "data-drift", ("monitor", "formats"), "vallum.monitor.gate:compare")
 
 GATES = (ANONYMITY, DRIFT, EVASION, INTEGRITY, MEMBERSHIP, PII, RISK, SCAN, SIGNATURE)
-DP_ANSWER = "vallum.privacy.dp.gate:answer_query"
+DP_OPEN = "vallum.privacy.dp.gate:open_table"
 DP_SKETCH = "vallum.privacy.dp.gate:sketch_table"
 EXTRACT = "vallum.privacy.gate:extract_table"
 FORGET = "vallum.privacy.gate:forget_people"
 UNMASK = "vallum.privacy.gate:unmask_rows"
 # Not gates: they parse content for reading it, and give no verdict on it.
-_READERS = (DP_ANSWER, DP_SKETCH, EXTRACT, FORGET, UNMASK)
+_READERS = (DP_OPEN, DP_SKETCH, EXTRACT, FORGET, UNMASK)
 ALLOWED = frozenset({*_READERS, *(gate.function for gate in GATES if gate.function)})
 
 

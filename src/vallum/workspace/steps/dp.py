@@ -32,7 +32,7 @@ from vallum.schema import (
 )
 from vallum.schema import privacy as wire
 from vallum.workspace.context import Context, ask
-from vallum.workspace.gates.table import ALLOWED, DP_ANSWER, DP_SKETCH
+from vallum.workspace.gates.table import ALLOWED, DP_OPEN, DP_SKETCH
 from vallum.workspace.ledger import budgets_for, charged, overlapping, populations, roots
 from vallum.workspace.step import Act, Effect, Length, Step, Work
 from vallum.workspace.versions import content_chunks
@@ -278,18 +278,17 @@ def _prepare_query(work: Work, args: wire.DpQuery) -> _Answered:
         return _Answered(held, replayed=True)
     version = work.read(lambda context: _version(context, args))
     private = work.read(lambda context: _private(context, version))
-    answer = run_check(
-        work.house.runner,
-        DP_ANSWER,
-        _content(work, version),
-        report_type=Answer,
-        allowed=ALLOWED,
-        arguments={
-            "kind": version.format,
-            "declaration": private.declaration,
+    answer = work.house.residents.ask(
+        version.id,
+        hashlib.sha256(private.declaration.encode()).hexdigest(),
+        function=DP_OPEN,
+        payload=lambda: _content(work, version),
+        arguments={"kind": version.format, "declaration": private.declaration},
+        question={
             "sql": args.sql,
             "cost": {"epsilon": held.epsilon, "rho": held.rho, "delta": held.delta},
         },
+        report_type=Answer,
     )
     text = msgspec.json.encode(answer).decode()
     return _Answered(msgspec.structs.replace(held, answer=text), replayed=False)
