@@ -9,6 +9,7 @@ import typer
 from vallum.base import InputError
 from vallum.cli.border import SESSION, read_file, say, show, table
 from vallum.cli.options import DryRun
+from vallum.cli.progress import progress
 from vallum.schema import privacy
 
 dp = typer.Typer(name="dp", help="Differential privacy: ask about people, learn about nobody.",
@@ -154,6 +155,33 @@ def dp_budget(
             reason=reason, dry_run=dry_run,
         )  # fmt: skip
     show("dp.budget", shown, _shown(shown))
+
+
+@dp.command("release")
+def dp_release(
+    name: Name,
+    into: Annotated[str, typer.Option(help="Name of the asset that holds the release.")],
+    marginal: Annotated[list[str], typer.Option(help="Columns, separated by commas.")],
+    epsilon: Epsilon = "0",
+    rho: Rho = "0",
+    delta: Delta = "0",
+    synthetic: Annotated[
+        bool, typer.Option("--synthetic", help="Records made up from it.")
+    ] = False,
+    rows: Annotated[int, typer.Option(help="Of them; as many as counted if 0.")] = 0,
+    dry_run: DryRun = False,
+) -> None:
+    """Release marginals. Example: vallum dp release d --into open --marginal age,ill --rho 0.1."""
+    with progress("releasing"), SESSION.client() as client:
+        made = client.dp.release(
+            name, into, marginal, epsilon=epsilon, rho=rho, delta=delta, synthetic=synthetic,
+            rows=rows, dry_run=dry_run,
+        )  # fmt: skip
+    price = _loss(made.epsilon, made.rho, made.delta)
+    lines = [f"would cost {price}"]
+    if made.version is not None:
+        lines = [f"data {made.name}:{made.version}: {made.rows} records; cost {price}"]
+    show("dp.release", made, "\n".join([*lines, *map(_budget, made.budgets)]))
 
 
 @dp.command("show")

@@ -149,3 +149,30 @@ class DpAnswer(Record, frozen=True):
     unit: str = ""
     replayed: bool = False  # the stored answer to the same question; nothing was charged
     budgets: tuple[PrivacyBudget, ...] = ()
+
+
+class DpRelease(Record, frozen=True):
+    """Release noisy marginals of a data version, or records made up from them, as a data asset."""
+
+    name: str
+    into: str
+    marginals: tuple[str, ...]  # columns of each, separated by commas
+    epsilon: str = "0"  # for all together
+    rho: str = "0"
+    delta: str = "0"
+    version: int | None = None
+    synthetic: bool = False
+    rows: int = 0  # of a synthetic table; 0: as many as the marginals count
+
+
+class DpReleased(Record, frozen=True):
+    """What was released, what it cost, and what is left; without a version where it would be."""
+
+    name: str
+    epsilon: str
+    rho: str
+    delta: str
+    version: int | None = None
+    rows: int = 0
+    columns: tuple[str, ...] = ()
+    budgets: tuple[PrivacyBudget, ...] = ()

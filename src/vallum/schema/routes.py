@@ -65,6 +65,8 @@ ROUTES: tuple[Route, ...] = (
           "Set or renew a privacy budget"),
     Route("POST", "/data/{name}/privacy/query", "dp.query", privacy.DpQuery, privacy.DpAnswer,
           "Ask a question under differential privacy"),
+    Route("POST", "/data/{name}/privacy/release", "dp.release", privacy.DpRelease,
+          privacy.DpReleased, "Release noisy marginals or synthetic records as a data asset"),
     # models
     Route("GET", "/models", "model.list", api.Page, api.Listing, "List models"),
     Route("PUT", "/models/{name}/versions", "model.register", api.ModelRegister,

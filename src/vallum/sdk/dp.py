@@ -1,7 +1,7 @@
 """Private queries as an attribute of a client: `ws.dp`."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -88,3 +88,37 @@ class Dp(Noun):
             retry_id=retry_id or secrets.token_hex(8),
         )  # fmt: skip
         return self._transport.call("dp.query", arguments, privacy.DpAnswer, dry_run=dry_run)
+
+    def release(
+        self,
+        name: str,
+        into: str,
+        marginals: Sequence[str],
+        *,
+        epsilon: str = "0",
+        rho: str = "0",
+        delta: str = "0",
+        version: int | None = None,
+        synthetic: bool = False,
+        rows: int = 0,
+        dry_run: bool = False,
+    ) -> privacy.DpReleased:
+        """Release noisy marginals, or records made up from them, as a data asset.
+
+        Args:
+            name: Of the data asset, or `name:version`.
+            into: Name of the asset that holds the release.
+            marginals: Columns of each, separated by commas.
+            epsilon: For all of them together, as decimal text.
+            rho: Zero-concentrated loss instead.
+            delta: For groups that are not declared.
+            version: The newest if not given.
+            synthetic: Draw records from a model that is fitted to the marginals.
+            rows: How many; as many as the marginals count if 0.
+            dry_run: Say what it would cost, and ask nothing.
+        """
+        arguments = privacy.DpRelease(
+            name=name, into=into, marginals=tuple(marginals), epsilon=epsilon, rho=rho,
+            delta=delta, version=version, synthetic=synthetic, rows=rows,
+        )  # fmt: skip
+        return self._transport.call("dp.release", arguments, privacy.DpReleased, dry_run=dry_run)

@@ -59,6 +59,7 @@ def requests(ids: dict[str, str]) -> dict[str, Record]:
         "dp.budget": privacy.DpBudget(name="d", epsilon="1"),
         "dp.declare": privacy.DpDeclare(name="d", declaration="{}"),
         "dp.query": privacy.DpQuery(name="d", sql="SELECT COUNT(*) FROM t", epsilon="1"),
+        "dp.release": privacy.DpRelease(name="d", into="o", marginals=("a",), epsilon="1"),
         "dp.show": api.Named(name="d"),
         "endpoint.create": api.EndpointCreate(name="new"),
         "endpoint.deploy": api.EndpointDeploy(endpoint="e", deployment="blue", model="m"),

@@ -103,6 +103,64 @@ def test_an_analyst_asks_without_reading_and_pays(ready: Place) -> None:
     assert ready.verify().findings == ()
 
 
+@pytest.mark.parametrize("synthetic", [False, True])
+def test_a_release_is_charged_and_becomes_an_asset(ready: Place, *, synthetic: bool) -> None:
+    if synthetic:
+        pytest.importorskip("mbi", reason="synthetic data need the extra `synthetic`")
+    wanted = wire.DpRelease(
+        name="people", into="open", marginals=("ward",), epsilon="0.6", synthetic=synthetic
+    )
+    told = ready.do("dp.release", wanted, dry_run=True).value
+    assert isinstance(told, wire.DpReleased)
+    assert told.version is None
+    assert not charges(ready)
+    made = ready.do("dp.release", wanted).value
+    assert isinstance(made, wire.DpReleased)
+    assert made.version == 1
+    assert next(iter(held(ready).values())).spent_epsilon == "0.6"
+    chunks = ready.do("data.download", api.Named(name="open")).chunks
+    assert chunks is not None
+    text = b"".join(chunks).decode()
+    assert b"@" not in text.encode()
+    if synthetic:
+        assert set(text.split()) == {'"ward"', '"a"', '"b"'}
+        assert 150 < len(text.split()) < 250
+    else:
+        assert text.splitlines()[0] == '"ward","count","low","high"'
+        assert len(text.splitlines()) == 3
+    shown = ready.do("data.show", api.Named(name="open")).value
+    assert isinstance(shown, api.VersionShown)
+    assert shown.version.protected
+    (evidence,) = shown.evidence
+    assert evidence.gate == "private-release"
+    assert evidence.measures["epsilon"] == "0.6"
+    with pytest.raises(LimitExceededError):
+        ready.do("dp.release", wanted)
+    assert ready.verify().findings == ()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"marginals": ()}, "marginals"),
+        ({"marginals": ("nothing",)}, "nothing"),
+        ({"marginals": ("value",)}, "tells who"),
+        ({"marginals": ("value",), "delta": "0.000001", "synthetic": True}, "declared"),
+        ({"into": "people"}, "own"),
+        ({"rows": 5}, "synthetic"),
+        ({"rows": -1, "synthetic": True}, "at most"),
+        ({"epsilon": "0"}, "more than 0"),
+    ],
+)
+def test_a_release_that_cannot_be_costs_nothing(
+    ready: Place, wrong: dict[str, object], text: str
+) -> None:
+    given = {"name": "people", "into": "open", "marginals": ("ward",), "epsilon": "0.1", **wrong}
+    with pytest.raises(VallumError, match=text):
+        ready.do("dp.release", wire.DpRelease(**given))  # type: ignore[arg-type]
+    assert not charges(ready)
+
+
 def test_a_reader_of_records_may_not_ask(ready: Place) -> None:
     ben = ready.person("ben", "Reader")
     with pytest.raises(RefusedError):

@@ -51,14 +51,17 @@ EVASION = Gate(
 MEMBERSHIP = Gate("membership", "1", "membership-inference", ("attack", "formats"))
 DRIFT = Gate("drift", "1", "data-drift", ("monitor", "formats"), "vallum.monitor.gate:compare")
 
-GATES = (ANONYMITY, DRIFT, EVASION, INTEGRITY, MEMBERSHIP, PII, RISK, SCAN, SIGNATURE)
+RELEASE = Gate("private-release", "1", "re-identification", ("formats", "privacy"))
+
+GATES = (ANONYMITY, DRIFT, EVASION, INTEGRITY, MEMBERSHIP, PII, RELEASE, RISK, SCAN, SIGNATURE)
 DP_OPEN = "vallum.privacy.dp.gate:open_table"
 DP_SKETCH = "vallum.privacy.dp.gate:sketch_table"
 EXTRACT = "vallum.privacy.gate:extract_table"
 FORGET = "vallum.privacy.gate:forget_people"
+SYNTHESIZE = "vallum.privacy.dp.synthetic:synthesize"
 UNMASK = "vallum.privacy.gate:unmask_rows"
 # Not gates: they parse content for reading it, and give no verdict on it.
-_READERS = (DP_OPEN, DP_SKETCH, EXTRACT, FORGET, UNMASK)
+_READERS = (DP_OPEN, DP_SKETCH, EXTRACT, FORGET, SYNTHESIZE, UNMASK)
 ALLOWED = frozenset({*_READERS, *(gate.function for gate in GATES if gate.function)})
 
 

@@ -44,7 +44,12 @@ def _version(context: Context, args: wire.DpQuery | wire.DpDeclare | api.Named) 
     return context.version("data", args.name, args.version)
 
 
-def _private(context: Context, version: AssetVersion) -> PrivateData:
+def private_data(context: Context, version: AssetVersion) -> PrivateData:
+    """Return what is declared about a version.
+
+    Raises:
+        NotFoundError: Nothing is.
+    """
     try:
         return context.records.get(context.snapshot, "private-data", version.id, PrivateData)
     except NotFoundError as error:
@@ -55,7 +60,8 @@ def _private(context: Context, version: AssetVersion) -> PrivateData:
         ) from error
 
 
-def _declaration(text: str) -> Declaration:
+def declaration_of(text: str) -> Declaration:
+    """Return a stored or sent declaration, checked."""
     return parse_declaration(load_json(text.encode()))
 
 
@@ -71,7 +77,7 @@ def _declare_asks(context: Context, args: wire.DpDeclare, caller: Caller) -> Seq
 
 
 def _prepare_declare(work: Work, args: wire.DpDeclare) -> Sketch:
-    _declaration(args.declaration)
+    declaration_of(args.declaration)
     version = work.read(lambda context: _version(context, args))
     key = work.house.keyring.derive(Purpose.COMMITMENT, info=b"dp-sketch")
     return run_check(
@@ -90,7 +96,7 @@ def _prepare_declare(work: Work, args: wire.DpDeclare) -> Sketch:
 
 def _act_declare(act: Act, args: wire.DpDeclare, sketch: Sketch) -> wire.DpShown:
     version = _version(act.context, args)
-    declaration = _declaration(args.declaration)
+    declaration = declaration_of(args.declaration)
     unit = declaration.unit.column or "record"
     declared = act.context.all("private-data", PrivateData)
     own = set(roots(act.context, version))
@@ -131,7 +137,7 @@ def _show_asks(context: Context, args: api.Named, caller: Caller) -> Sequence[As
 
 def _act_show(act: Act, args: api.Named) -> wire.DpShown:
     version = _version(act.context, args)
-    return _shown(act, version, _private(act.context, version))
+    return _shown(act, version, private_data(act.context, version))
 
 
 def _shown(act: Act, version: AssetVersion, private: PrivateData) -> wire.DpShown:
@@ -156,7 +162,7 @@ def _budget_asks(context: Context, args: wire.DpBudget, caller: Caller) -> Seque
 def _act_budget(act: Act, args: wire.DpBudget) -> wire.DpShown:
     limit = spend(epsilon=args.epsilon, rho=args.rho, delta=args.delta)
     version = act.context.version("data", args.name)
-    private = _private(act.context, version)
+    private = private_data(act.context, version)
     holder = act.context.principal(args.holder).id if args.holder else ""
     if args.renew and not args.reason.strip():
         raise InputError(
@@ -213,14 +219,15 @@ def _charge(context: Context, caller: Caller, retry_id: str) -> PrivacyCharge | 
     )
 
 
-def _charge_id(intent_id: str) -> str:
+def charge_id(intent_id: str) -> str:
+    """Return the id of the charge that a step made."""
     return "chg-" + intent_id.partition("-")[2]
 
 
 def _reserve_query(act: Act, args: wire.DpQuery, intent_id: str) -> wire.DpAnswer:
     """Charge every budget, in the transaction that admits the query, before it is answered."""
     version = _version(act.context, args)
-    private = _private(act.context, version)
+    private = private_data(act.context, version)
     cost = _cost(args)
     if len(args.retry_id) > _RETRY_CHARS:
         raise InputError(f"a retry id has at most {_RETRY_CHARS} characters", code="dp.retry")
@@ -236,16 +243,37 @@ def _reserve_query(act: Act, args: wire.DpQuery, intent_id: str) -> wire.DpAnswe
                 hint="ask anew, with another retry id, and pay again",
             )
         return _told(held, (), replayed=True)
-    declaration = _declaration(private.declaration)
+    declaration = declaration_of(private.declaration)
     make_plan(parse_sql(args.sql, person=declaration.unit.column), declaration, cost)
+    charge, budgets = charge_for(
+        act, private, cost, question=question, retry_id=args.retry_id, intent_id=intent_id
+    )
+    act.details["sql"] = args.sql
+    return _told(charge, budgets, replayed=False)
+
+
+def charge_for(
+    act: Act,
+    private: PrivateData,
+    cost: Cost,
+    *,
+    question: str,
+    retry_id: str,
+    intent_id: str,
+) -> tuple[PrivacyCharge, list[PrivacyBudget]]:
+    """Charge every budget that a question of the caller about a version touches.
+
+    Raises:
+        LimitExceededError: One would be overspent, or there is none.
+    """
     budgets = [charged(one, cost) for one in budgets_for(act.context, act.caller, private)]
     for one in budgets:
-        act.put("budget", one, on=version.id, parent_id=one.population, name=one.holder)
+        act.put("budget", one, on=private.id, parent_id=one.population, name=one.holder)
     charge = PrivacyCharge(
-        id=_charge_id(intent_id),
-        version_id=version.id,
+        id=charge_id(intent_id),
+        version_id=private.id,
         caller_id=act.caller.id,
-        retry_id=args.retry_id,
+        retry_id=retry_id,
         question=question,
         intent_id=intent_id,
         budgets=tuple(one.id for one in budgets),
@@ -254,10 +282,9 @@ def _reserve_query(act: Act, args: wire.DpQuery, intent_id: str) -> wire.DpAnswe
         delta=cost.delta,
         charged_at=timestamp(act.now),
     )
-    act.put("privacy-charge", charge, on=version.id, parent_id=act.caller.id, name=args.retry_id)
-    act.details["sql"] = args.sql
+    act.put("privacy-charge", charge, on=private.id, parent_id=act.caller.id, name=retry_id)
     act.details["cost"] = msgspec.to_builtins(cost)
-    return _told(charge, budgets, replayed=False)
+    return charge, budgets
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,27 +298,32 @@ def _prepare_query(work: Work, args: wire.DpQuery) -> _Answered:
     if held is None:
         held = work.read(
             lambda context: context.records.get(
-                context.snapshot, "privacy-charge", _charge_id(work.intent_id), PrivacyCharge
+                context.snapshot, "privacy-charge", charge_id(work.intent_id), PrivacyCharge
             )
         )
     if held.intent_id != work.intent_id:
         return _Answered(held, replayed=True)
     version = work.read(lambda context: _version(context, args))
-    private = work.read(lambda context: _private(context, version))
-    answer = work.house.residents.ask(
+    private = work.read(lambda context: private_data(context, version))
+    price = Cost(epsilon=held.epsilon, rho=held.rho, delta=held.delta)
+    answer = answer_of(work, version, private, args.sql, price)
+    text = msgspec.json.encode(answer).decode()
+    return _Answered(msgspec.structs.replace(held, answer=text), replayed=False)
+
+
+def answer_of(
+    work: Work, version: AssetVersion, private: PrivateData, sql: str, cost: Cost
+) -> Answer:
+    """Have the open table of a version answer what was charged."""
+    return work.house.residents.ask(
         version.id,
         hashlib.sha256(private.declaration.encode()).hexdigest(),
         function=DP_OPEN,
         payload=lambda: _content(work, version),
         arguments={"kind": version.format, "declaration": private.declaration},
-        question={
-            "sql": args.sql,
-            "cost": {"epsilon": held.epsilon, "rho": held.rho, "delta": held.delta},
-        },
+        question={"sql": sql, "cost": msgspec.to_builtins(cost)},
         report_type=Answer,
     )
-    text = msgspec.json.encode(answer).decode()
-    return _Answered(msgspec.structs.replace(held, answer=text), replayed=False)
 
 
 def _act_query(act: Act, args: wire.DpQuery, made: _Answered) -> wire.DpAnswer:

@@ -21,6 +21,7 @@ from vallum.schema import (
 )
 from vallum.schema import views as wire
 from vallum.workspace.context import Context, ask
+from vallum.workspace.gates.table import RELEASE
 from vallum.workspace.gates.tables import (
     PEOPLE_PART,
     Inspection,
@@ -41,7 +42,7 @@ _READING = frozenset({"data.download", "data.read", "data.unmask", "job.submit"}
 _SURVIVES = (
     "models that were trained on the erased versions: they are listed, and can be retrained",
     "what was downloaded before: those who did are listed",
-    "answers under differential privacy, which bound what they tell of any one person",
+    "answers and releases under differential privacy, which bound what they tell of any one person",
     "copies of the key folder that were made before: make new ones and destroy those",
 )
 
@@ -122,7 +123,8 @@ def _may_hold(work: Work, version: AssetVersion, digests: Sequence[bytes], named
 
 def _derived(context: Context, holders: Iterable[str]) -> list[AssetVersion]:
     """Return every version that was made from a holder, in the end."""
-    every = _every(context) + context.all("model-version", AssetVersion)
+    every = [one for one in _every(context) if not _released(context, one)]
+    every += context.all("model-version", AssetVersion)
     seen = set(holders)
     found: list[AssetVersion] = []
     waiting = list(seen)
@@ -134,6 +136,11 @@ def _derived(context: Context, holders: Iterable[str]) -> list[AssetVersion]:
                 found.append(one)
                 waiting.append(one.id)
     return found
+
+
+def _released(context: Context, version: AssetVersion) -> bool:
+    """Tell whether a version holds noisy figures, or records made up from them, only."""
+    return any(one.gate == RELEASE.name for one in context.evidence(version.digest))
 
 
 def _act(act: Act, args: wire.DataForget, found: _Found) -> wire.ErasureCertificate:
