@@ -24,7 +24,7 @@ from vallum.privacy import (
     suggest_recipe,
     unmask_table,
 )
-from vallum.privacy.mask import Masking, Recipe
+from vallum.privacy.recipe import Masking, Recipe
 from vallum.privacy.surrogate import surrogate
 
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
