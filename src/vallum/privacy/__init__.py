@@ -1,6 +1,12 @@
 """Room `privacy`: find personal data, mask it, generalise it, count how anonymous a table is."""
 
-from vallum.privacy.anonymity import AnonymityCheck, Diversity, check_anonymity
+from vallum.privacy.anonymity import (
+    AnonymityCheck,
+    Diversity,
+    PresenceCheck,
+    check_anonymity,
+    check_presence,
+)
 from vallum.privacy.discover import ColumnFinding, Discovery, discover_table
 from vallum.privacy.mask import mask_table, mask_text, unmask_table
 from vallum.privacy.nested import discover_nested
@@ -28,11 +34,13 @@ __all__ = [
     "Discovery",
     "Diversity",
     "Masking",
+    "PresenceCheck",
     "Recipe",
     "Risk",
     "Span",
     "Suggestion",
     "check_anonymity",
+    "check_presence",
     "discover_nested",
     "discover_table",
     "discover_text",
