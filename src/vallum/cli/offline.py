@@ -218,10 +218,11 @@ def mask(
             for one in used.columns
         ),
     )
-    local = {} if reverse else _local(local_costs(used))
+    costs = {} if reverse else local_costs(used)
     with progress("masking"):
         run = unmask_table if reverse else mask_table
         made = run(frame, used, key=key.reveal())
+    local = _local(costs)
     if dry_run:
         rows = [
             (one.column, one.operation, frame[one.column].n_unique(),

@@ -73,10 +73,14 @@ def parse_recipe(document: object) -> Recipe:
     try:
         return msgspec.convert(document, Recipe)
     except msgspec.ValidationError as error:
+        told = str(error)[:200]
+        hint = "`vallum mask FILE --suggest` writes one"
+        if "got `str`" in told:
+            hint = "a number without quotes; YAML reads 1.0e-6 as one, and 1e-6 as text"
+        elif "Expected `str`" in told:
+            hint = 'text in quotes, as in categories: ["0", "1"]'
         raise InputError(
-            f"the recipe does not fit: {str(error)[:200]}",
-            code="mask.recipe",
-            hint="`vallum mask FILE --suggest` writes one",
+            f"the recipe does not fit: {told}", code="mask.recipe", hint=hint
         ) from error
 
 

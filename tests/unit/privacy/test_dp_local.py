@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vallum.base import InputError
-from vallum.privacy import local_costs, local_mechanism, mask_table, unmask_table
+from vallum.privacy import local_costs, local_mechanism, mask_table, parse_recipe, unmask_table
 from vallum.privacy.dp import BoundedNoise, RandomizedResponse, bounded_noise, randomized_response
 from vallum.privacy.dp.noise import coins
 from vallum.privacy.recipe import Masking, Recipe
@@ -153,10 +153,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"categories": ("a",), "epsilon": 1.0}, "2 to 10000 different"),
     ({"categories": ("a", "a"), "epsilon": 1.0}, "different texts"),
     ({"categories": ("a", ""), "epsilon": 1.0}, "different texts"),
-    ({"categories": ("a", "b")}, "epsilon must be positive"),
-    ({"categories": ("a", "b"), "epsilon": -1.0}, "epsilon must be from 0"),
-    ({"categories": ("a", "b"), "epsilon": float("nan")}, "epsilon must be from 0"),
-    ({"categories": ("a", "b"), "epsilon": 25.0}, "above 20 is no protection"),
+    ({"categories": ("a", "b")}, "epsilon must be above 0"),
+    ({"categories": ("a", "b"), "epsilon": -1.0}, "epsilon must be above 0"),
+    ({"categories": ("a", "b"), "epsilon": float("nan")}, "epsilon must be above 0"),
+    ({"categories": ("a", "b"), "epsilon": 25.0}, "at most 20, got"),
     ({"categories": ("a", "b"), "epsilon": 1e-7}, "nothing but noise"),
     ({"categories": ("a", "b"), "epsilon": 1.0, "rho": 1.0}, "`epsilon` alone"),
     ({"categories": ("a", "b"), "epsilon": 1.0, "other": "c"}, "`other` must be one"),
@@ -169,19 +169,19 @@ BAD_NUMBERS: list[tuple[dict[str, Any], str]] = [
     ({"lower": 2.0, "upper": 1.0, "epsilon": 1.0}, "below `upper`"),
     ({"lower": float("nan"), "upper": 1.0, "epsilon": 1.0}, "numbers within"),
     ({"lower": 0.0, "upper": float("inf"), "epsilon": 1.0}, "numbers within"),
-    ({"lower": 0.0, "upper": 1.0, "epsilon": 21.0}, "above 20 is no protection"),
-    ({"lower": 0.0, "upper": 1.0, "epsilon": -1.0}, "epsilon must be from 0"),
+    ({"lower": 0.0, "upper": 1.0, "epsilon": 21.0}, "at most 20, got"),
+    ({"lower": 0.0, "upper": 1.0, "epsilon": -1.0}, "epsilon must be above 0"),
     ({"lower": 0.0, "upper": 1.0, "epsilon": 1.0, "delta": 0.1}, "alone"),
     ({"lower": 0.0, "upper": 1.0, "epsilon": 1.0, "missing": 2.0}, "within the bounds"),
     ({"lower": 0.0, "upper": 1.0, "epsilon": 1.0, "missing": "x"}, "within the bounds"),
 ]
 BAD_GAUSSIAN: list[tuple[dict[str, Any], str]] = [
     ({"epsilon": 1.0}, "`rho`, or `epsilon` and `delta`"),
-    ({"epsilon": 1.0, "delta": 0.1}, "delta above 0.001"),
-    ({"epsilon": 1.0, "delta": -0.1}, "delta must be from 0"),
+    ({"epsilon": 1.0, "delta": 0.1}, "delta must be above 0 and at most 0.001"),
+    ({"epsilon": 1.0, "delta": -0.1}, "delta must be above 0"),
     ({"epsilon": 1.0, "delta": 1e-6, "rho": 1.0}, "nothing else"),
-    ({"rho": 300.0}, "above 200 is no protection"),
-    ({"rho": -1.0}, "rho must be from 0"),
+    ({"rho": 300.0}, "at most 200, got"),
+    ({"rho": -1.0}, "rho must be above 0"),
 ]
 
 
@@ -229,6 +229,17 @@ def test_values_that_would_stay_as_they_are_are_refused(
         mask_table(pl.DataFrame({"c": values}), made, key=KEY)
     assert caught.value.code == "mask.local"
     assert "777" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "hint"),
+    [({"categories": [0, 1]}, "in quotes"), ({"delta": "1e-6"}, "reads 1.0e-6 as one")],
+)
+def test_what_yaml_reads_otherwise_is_told(field: dict[str, object], hint: str) -> None:
+    column = {"column": "c", "operation": "gaussian", **field}
+    with pytest.raises(InputError, match="does not fit") as caught:
+        parse_recipe({"version": "vallum.mask/1", "columns": [column]})
+    assert hint in caught.value.hint
 
 
 def test_nulls_and_strangers_become_what_is_declared_and_are_randomised_too() -> None:

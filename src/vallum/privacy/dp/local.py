@@ -321,14 +321,10 @@ def bounded_noise(
         noise = additive(_STEPS, epsilon=loss, rho=ZERO)
         return BoundedNoise(lower, upper, noise, Cost(epsilon=_text(loss)), missing)
     if rho and not (epsilon or delta):
-        spent = parameter(repr(float(rho)), "rho", positive=True)
-        if spent > MAX_EPSILON**2 / 2:
-            raise _too_much("rho", MAX_EPSILON**2 / 2)
+        spent = _parameter(rho, "rho", MAX_EPSILON**2 / 2)
         cost = Cost(rho=_text(spent))
     elif epsilon and delta and not rho:
-        slack = parameter(repr(float(delta)), "delta", positive=True)
-        if slack > MAX_DELTA:
-            raise _too_much("delta", MAX_DELTA)
+        slack = _parameter(delta, "delta", MAX_DELTA)
         loss = _loss(epsilon)
         spent = Decimal(rho_of_epsilon(float(loss), float(slack)))
         cost = Cost(epsilon=_text(loss), delta=_text(slack))
@@ -344,20 +340,20 @@ def bounded_noise(
 
 
 def _loss(epsilon: float) -> Decimal:
-    loss = parameter(repr(float(epsilon)), "epsilon", positive=True)
-    if loss > MAX_EPSILON:
-        raise _too_much("epsilon", MAX_EPSILON)
+    loss = _parameter(epsilon, "epsilon", MAX_EPSILON)
     if loss < MIN_EPSILON:
         raise InputError("so small a loss leaves nothing but noise", code="mask.local")
     return loss
 
 
-def _too_much(what: str, most: Decimal) -> InputError:
-    return InputError(
-        f"a local {what} above {most:f} is no protection",
-        code="mask.local",
-        hint="1 is strong, 4 is weak; whoever wants the values should be allowed to read them",
-    )
+def _parameter(number: float, what: str, most: Decimal) -> Decimal:
+    if not 0 < number <= most:
+        raise InputError(
+            f"a local {what} must be above 0 and at most {most:f}, got `{number:g}`",
+            code="mask.local",
+            hint="an epsilon of 1 is strong and one of 4 weak; beyond, there is no protection",
+        )
+    return parameter(repr(float(number)), what, positive=True)
 
 
 def _text(number: Decimal) -> str:
