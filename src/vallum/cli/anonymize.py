@@ -16,6 +16,7 @@ from vallum.cli.progress import progress
 if TYPE_CHECKING:
     import polars as pl
 
+    from vallum.privacy import PresenceCheck
     from vallum.privacy.anonymize import Anonymized, Hierarchy, Requirements
 
 _HIERARCHY = "_hierarchy_"
@@ -47,8 +48,14 @@ def anonymize(
     ] = "auto",
     time_budget: Annotated[float, typer.Option(help="Seconds for the search.")] = 60.0,
     population: Annotated[
-        int, typer.Option(help="Records of the population; 0: the table is all.")
-    ] = 0,
+        str, typer.Option(help="Everybody it could be about: a file, or how many; 0: the table.")
+    ] = "0",
+    presence: Annotated[
+        str, typer.Option(help="Share of each class of the population FILE: 0.1:0.8.")
+    ] = "",
+    population_output: Annotated[
+        Path | None, typer.Option(help="Write the population, generalised alike, here.")
+    ] = None,
     keep: Annotated[
         str, typer.Option(help="Columns to keep although they identify, by commas.")
     ] = "",
@@ -80,6 +87,8 @@ def anonymize(
     if not (check or suggest or dry_run):
         check_content(output)
     check_output(report)
+    check_output(population_output)
+    size, everybody = _population(population, presence, population_output)
     frame = read_input(file)
     named = _names(sensitive)
     if suggest:
@@ -96,9 +105,11 @@ def anonymize(
         if name not in frame.columns:
             raise InputError(f"the table has no column `{name}`", code="privacy.column")
     given = _hierarchies(hierarchies, (*columns, *named))
-    wanted = Requirements(k=k, l=tuple(l or ()), t=tuple(t or ()), max_suppression=max_suppression)
+    wanted = Requirements(
+        k=k, l=tuple(l or ()), t=tuple(t or ()), max_suppression=max_suppression, presence=presence
+    )
     if check:
-        raise typer.Exit(_check(frame, columns, named, wanted, given))
+        raise typer.Exit(_check(frame, columns, named, wanted, given, everybody))
     kinds = {}
     rest = [one for one in frame.columns if one not in {*columns, *named}]
     for one in discover_table(frame.select([*columns, *rest])).columns:
@@ -118,11 +129,14 @@ def anonymize(
         made = run(
             frame, columns, wanted, sensitive=named, hierarchies=given, kinds=kinds,
             method=method, seconds=time_budget, keep_order=keep_order, progress=told,
+            population=everybody if presence else None,
         )  # fmt: skip
-    record = _report(frame, columns, named, made, population, report)
+    record = _report(frame, columns, named, made, size, report)
     if write_hierarchies is not None:
         _write_hierarchies(write_hierarchies, file.stem, made.hierarchies)
     if not dry_run:
+        if population_output is not None and made.population is not None:
+            write(encoded(made.population, population_output), population_output)
         write(encoded(made.table, output), output)
     if SESSION.as_json or output is not None or dry_run:
         _show(record, made, output)
@@ -135,6 +149,22 @@ def register(app: typer.Typer) -> None:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(one.strip() for one in text.split(",") if one.strip())
+
+
+def _population(text: str, presence: str, output: Path | None) -> "tuple[int, pl.DataFrame | None]":
+    """Return the records of the population, and who they are if a file lists them."""
+    try:
+        size, everybody = int(text), None
+    except ValueError:
+        everybody = read_input(Path(text))
+        size = everybody.height
+    if presence and everybody is None:
+        raise InputError(
+            "--presence needs --population FILE, which lists everybody", code="cli.usage"
+        )
+    if output is not None and not presence:
+        raise InputError("--population-output needs --presence", code="cli.usage")
+    return size, everybody
 
 
 def hierarchy_files(folder: Path) -> dict[str, Path]:
@@ -208,16 +238,24 @@ def _check(
     sensitive: tuple[str, ...],
     wanted: "Requirements",
     given: "dict[str, Hierarchy]",
+    everybody: "pl.DataFrame | None",
 ) -> int:
     from dataclasses import asdict
 
     from vallum.privacy import check_anonymity
-    from vallum.privacy.anonymize import unmet
+    from vallum.privacy.anonymize import measure_presence, unmet
 
     lines = {name: given[name].rows() for name in sensitive if name in given}
     found = check_anonymity(frame, columns, sensitive, lines)
-    missed = unmet(found, wanted, sensitive)
+    there = (
+        measure_presence(frame, everybody, columns, given)
+        if everybody is not None and wanted.presence
+        else None
+    )
+    missed = unmet(found, wanted, sensitive, there)
     record = {**asdict(found), "met": not missed, "unmet": missed}
+    if there is not None:
+        record["presence"] = asdict(there)
     text = [
         f"k = {found.k} over {found.classes} classes of {found.records} records",
         *(
@@ -225,10 +263,18 @@ def _check(
             f"t = {one.t_equal:.4f} (equal), {one.t_ordered:.4f} (ordered)"
             for one in found.diversity
         ),
+        *([] if there is None else [_presence(there)]),
         f"not met: {', '.join(missed)}" if missed else "met",
     ]
     show("anonymize", json.loads(json.dumps(record).replace("Infinity", "null")), "\n".join(text))
     return 1 if missed else 0
+
+
+def _presence(found: "PresenceCheck") -> str:
+    return (
+        f"presence {found.low:.4f} to {found.high:.4f} in {found.classes} classes of the "
+        f"population, {found.absent} of them without a record"
+    )
 
 
 def _report(
@@ -279,6 +325,7 @@ def _show(record: dict[str, object], made: "Anonymized", output: Path | None) ->
         ),
         f"checked: k = {made.check.k}"
         + (f", l = {made.check.l}, t = {made.check.t:.4f}" if made.check.diversity else ""),
+        *([] if made.presence is None else [f"checked: {_presence(made.presence)}"]),
     ]
     if isinstance(risk, dict):
         lines.append(

@@ -26,6 +26,8 @@ from vallum.sdk import read_key_file
 if TYPE_CHECKING:
     import polars as pl
 
+    from vallum.privacy.dp import Cost
+
 TABLES = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _NO_TABLE = {  # but documents
     "format.jsonl.nested", "format.jsonl.ragged", "format.jsonl.types", "format.jsonl.row",
@@ -165,12 +167,16 @@ def mask(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would happen.")] = False,
 ) -> None:
-    """Mask personal data by recipe. Example: vallum mask patients.csv -o masked.csv."""
+    """Mask personal data by recipe, or randomise it before it leaves this device.
+
+    Example: vallum mask patients.csv -o masked.csv
+    """
     import msgspec
 
     from vallum.formats import load_yaml
     from vallum.privacy import (
         discover_table,
+        local_costs,
         mask_table,
         mask_text,
         parse_recipe,
@@ -212,9 +218,11 @@ def mask(
             for one in used.columns
         ),
     )
+    costs = {} if reverse else local_costs(used)
     with progress("masking"):
         run = unmask_table if reverse else mask_table
         made = run(frame, used, key=key.reveal())
+    local = _local(costs)
     if dry_run:
         rows = [
             (one.column, one.operation, frame[one.column].n_unique(),
@@ -226,9 +234,9 @@ def mask(
             for name, how, before, after in rows
         ]
         header = ("column", "operation", "distinct before", "after")
-        show("mask", {"columns": record}, table(header, rows))
+        show("mask", {"columns": record, **local}, table(header, rows))
         return
-    _written(encoded(made, output), output)
+    _written(encoded(made, output), output, **local)
 
 
 def read_input(path: Path) -> "pl.DataFrame":
@@ -300,10 +308,26 @@ def register(app: typer.Typer) -> None:
     app.command("version")(version)
 
 
-def _written(data: bytes, output: Path | None) -> None:
+def _local(costs: "dict[str, Cost]") -> dict[str, object]:
+    """Say what one row spends on local randomisation, and return it for the JSON."""
+    import msgspec
+
+    if not costs:
+        return {}
+    built: dict[str, dict[str, str]] = msgspec.to_builtins(costs)
+    total = built.pop("")
+    spent = ", ".join(f"{name} {number}" for name, number in total.items() if number != "0")
+    say(
+        f"local randomisation of {len(built)} column(s) costs each row {spent}; "
+        "rows of the same person add up, and so does each further run"
+    )
+    return {"local": {**total, "columns": built}}
+
+
+def _written(data: bytes, output: Path | None, **more: object) -> None:
     write_out(data, output)
     if SESSION.as_json:
-        show("mask", {"file": str(output), "bytes": len(data)}, "")
+        show("mask", {"file": str(output), "bytes": len(data), **more}, "")
 
 
 def _lines(path: Path) -> list[str]:

@@ -1,18 +1,24 @@
 """Room `privacy`: find personal data, mask it, generalise it, count how anonymous a table is."""
 
-from vallum.privacy.anonymity import AnonymityCheck, Diversity, check_anonymity
+from vallum.privacy.anonymity import (
+    AnonymityCheck,
+    Diversity,
+    PresenceCheck,
+    check_anonymity,
+    check_presence,
+)
 from vallum.privacy.discover import ColumnFinding, Discovery, discover_table
-from vallum.privacy.mask import (
+from vallum.privacy.mask import mask_table, mask_text, unmask_table
+from vallum.privacy.nested import discover_nested
+from vallum.privacy.recipe import (
     Masking,
     Recipe,
-    mask_table,
-    mask_text,
+    local_costs,
+    local_mechanism,
     parse_recipe,
     recipe_schema,
     suggest_recipe,
-    unmask_table,
 )
-from vallum.privacy.nested import discover_nested
 from vallum.privacy.report import pii_report
 from vallum.privacy.risk import (
     Risk,
@@ -28,15 +34,19 @@ __all__ = [
     "Discovery",
     "Diversity",
     "Masking",
+    "PresenceCheck",
     "Recipe",
     "Risk",
     "Span",
     "Suggestion",
     "check_anonymity",
+    "check_presence",
     "discover_nested",
     "discover_table",
     "discover_text",
     "discover_texts",
+    "local_costs",
+    "local_mechanism",
     "mask_table",
     "mask_text",
     "measure_risk",

@@ -3,7 +3,8 @@
 Independent of how the table was made: it knows no hierarchy, method or record of the anonymizer.
 Nulls and suppressed cells are values like any other.
 
-Source: Sweeney 2002 (k); Machanavajjhala et al. 2007 (l); Li, Li, Venkatasubramanian 2007 (t).
+Source: Sweeney 2002 (k); Machanavajjhala et al. 2007 (l); Li, Li, Venkatasubramanian 2007 (t);
+Nergiz, Atzori, Clifton 2007 (presence).
 """
 
 import math
@@ -98,6 +99,81 @@ def check_anonymity(
         records=frame.height,
         diversity=found,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceCheck:
+    """How sure one can be that a person of the population is in the table, class by class.
+
+    Attributes:
+        low: Least share of a class of the population that is in the table.
+        high: Greatest share.
+        classes: Classes of the population.
+        absent: Those of which nobody is in the table; each has the share 0.
+    """
+
+    low: float
+    high: float
+    classes: int
+    absent: int
+
+
+def check_presence(
+    frame: pl.DataFrame, population: pl.DataFrame, quasi_identifiers: Sequence[str]
+) -> PresenceCheck:
+    """Count what share of each class of a population is in a table.
+
+    Args:
+        frame: The table as it would be published.
+        population: Everybody that it could be about, generalised in the same way.
+        quasi_identifiers: Columns by which a person could be recognised.
+
+    Raises:
+        InputError: A column is missing, a table is empty, or a class has more records in the
+            table than in the population.
+    """
+    for what, one in (("table", frame), ("population", population)):
+        for name in quasi_identifiers:
+            if name not in one.columns:
+                raise InputError(f"the {what} has no column `{name}`", code="privacy.population")
+        if not one.height:
+            raise InputError(f"the {what} has no records", code="privacy.empty")
+    keys = [f"key {at}" for at in range(len(quasi_identifiers))]
+    mine, theirs = (
+        pl.DataFrame(
+            [
+                _plain(one[name]).alias(key)
+                for name, key in zip(quasi_identifiers, keys, strict=True)
+            ]
+        )
+        .group_by(keys)
+        .agg(pl.len().alias(count))
+        for one, count in ((frame, "t"), (population, "p"))
+    )
+    both = mine.join(theirs, on=keys, how="full", coalesce=True).select(
+        pl.col("t").fill_null(0), pl.col("p").fill_null(0)
+    )
+    lacking = both.select((pl.col("t").cast(pl.Int64) - pl.col("p")).clip(0).sum()).item()
+    if lacking:
+        raise InputError(
+            f"{lacking} record(s) of the table have no counterpart in the population",
+            code="privacy.population",
+            hint="it must hold everybody in the table, generalised in the same way",
+        )
+    share = both["t"] / both["p"]
+    return PresenceCheck(
+        low=float(share.min()),  # type: ignore[arg-type]
+        high=float(share.max()),  # type: ignore[arg-type]
+        classes=both.height,
+        absent=int((both["t"] == 0).sum()),
+    )
+
+
+def _plain(column: pl.Series) -> pl.Series:
+    """Return texts that are equal where values are, however a file was read; no nulls."""
+    if column.dtype.is_float():
+        column = column.cast(pl.String).str.replace(r"\.0$", "")
+    return column.cast(pl.String).fill_null("")
 
 
 def class_counts(

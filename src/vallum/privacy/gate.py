@@ -22,10 +22,10 @@ from vallum.privacy.mask import (
     mask_table,
     mask_text,
     masked_column,
-    parse_recipe,
     unmask_table,
 )
 from vallum.privacy.people import index_people, parse_identifiers, types_of, without
+from vallum.privacy.recipe import parse_recipe
 from vallum.schema import Record
 
 _KEY_BYTES = 32

@@ -1,15 +1,14 @@
 """Masking by recipe: per column, and for spans inside free text.
 
 Two operations are reversible by the holder of the key: `ff1` and `date_shift`. Masked tables are
-sorted by what they show, since the order of the originals would tell theirs.
+sorted by what they show, since the order of the originals would tell theirs. Three draw at random
+instead of using the key: the local ones (`vallum.privacy.dp.local`), which cost a privacy loss.
 """
 
 import datetime as dt
 import itertools
 from collections.abc import Callable
-from typing import Literal
 
-import msgspec
 import numpy as np
 import polars as pl
 
@@ -17,17 +16,10 @@ from vallum.base import InputError
 from vallum.crypto import ff1
 from vallum.crypto.prf import prf, pseudonym
 from vallum.privacy.anonymize.automatic import as_texts, automatic_hierarchy
-from vallum.privacy.discover import Discovery
+from vallum.privacy.recipe import LOCAL, REVERSIBLE, Masking, Recipe, Replacement, local_mechanism
 from vallum.privacy.surrogate import surrogate
 from vallum.privacy.text import discover_text
-from vallum.schema import Record
 
-Operation = Literal[
-    "bucket", "date_shift", "drop", "ff1", "generalise", "keep", "partial", "pseudonym", "redact",
-    "spans", "surrogate", "truncate",
-]  # fmt: skip
-Replacement = Literal["type", "pseudonym", "surrogate"]
-REVERSIBLE = ("ff1", "date_shift")
 REDACTED = "[redacted]"
 _SHOWN = 4
 _MIN_KEY = 32
@@ -36,80 +28,7 @@ _ALPHABETS = {
     "alphanumeric": "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
 }
 _MAX_DAYS = 36_500
-
-
-class Masking(Record, frozen=True, omit_defaults=True):
-    """What happens to one column; each operation reads its own fields."""
-
-    column: str
-    operation: Operation
-    length: int = 4  # `truncate`: characters that stay
-    type: str = ""  # `surrogate`: the form, as discovered
-    alphabet: Literal["digits", "alphanumeric"] = "digits"  # `ff1`: what is encrypted
-    subject: str = ""  # `date_shift`: column of the person, all of whose dates move alike
-    days: int = 365  # `date_shift`: at most so many, to either side
-    width: float = 0.0  # `bucket`: of each, from 0
-    bounds: tuple[float, ...] = ()  # `bucket`: rising, instead of `width`
-    level: int = 1  # `generalise`: of the automatic hierarchy
-    replacement: Replacement = "type"  # `spans`: what stands for a span
-
-
-class Recipe(Record, frozen=True):
-    """A masking recipe: `vallum.mask/1`. A column that it does not name is kept."""
-
-    version: Literal["vallum.mask/1"]
-    columns: tuple[Masking, ...] = ()
-    order: Literal["sorted", "keep"] = "sorted"
-
-
-# What HIPAA's Safe Harbor leaves of them (45 CFR 164.514(b)(2)); ages by decade.
-_SUGGESTED = {
-    "personal.age": Masking(column="", operation="bucket", width=10.0),
-    "personal.birth_date": Masking(column="", operation="truncate", length=4),
-    "personal.postcode": Masking(column="", operation="truncate", length=3),
-}
-
-
-def parse_recipe(document: object) -> Recipe:
-    """Check a recipe that a bounded reader has turned into plain values.
-
-    Raises:
-        InputError: A field is missing, unknown or of another form.
-    """
-    try:
-        return msgspec.convert(document, Recipe)
-    except msgspec.ValidationError as error:
-        raise InputError(
-            f"the recipe does not fit: {str(error)[:200]}",
-            code="mask.recipe",
-            hint="`vallum mask FILE --suggest` writes one",
-        ) from error
-
-
-def recipe_schema() -> str:
-    """Return docs/reference/mask-recipe.schema.json."""
-    schema = msgspec.json.schema(Recipe)
-    return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"
-
-
-def suggest_recipe(discovery: Discovery) -> Recipe:
-    """Return a recipe that leaves no discovered value: pseudonyms for what identifies."""
-    columns = []
-    for found in discovery.columns:
-        if not found.type:
-            continue
-        mostly = found.share >= 0.5  # noqa: PLR2004 - more than half of it is that type
-        one = Masking(column=found.name, operation="redact")
-        if found.type.startswith("security."):
-            pass
-        elif mostly and found.type in _SUGGESTED:
-            one = msgspec.structs.replace(_SUGGESTED[found.type], column=found.name)
-        elif mostly and found.direct:
-            one = Masking(column=found.name, operation="pseudonym")
-        elif not mostly and not found.quasi:
-            one = Masking(column=found.name, operation="spans")
-        columns.append(one)
-    return Recipe(version="vallum.mask/1", columns=tuple(columns))
+_BLUR = {"redact", "partial", "truncate", "bucket", "generalise", *LOCAL}
 
 
 def mask_table(frame: pl.DataFrame, recipe: Recipe, *, key: bytes) -> pl.DataFrame:
@@ -154,7 +73,7 @@ def unmask_table(frame: pl.DataFrame, recipe: Recipe, *, key: bytes) -> pl.DataF
         raise InputError(
             "the recipe has no operation that can be undone here",
             code="mask.reverse",
-            hint=f"{' and '.join(REVERSIBLE)} can; of what was redacted nothing is left",
+            hint=f"{' and '.join(REVERSIBLE)} can; what was redacted or randomised is gone",
         )
     out = frame
     for one in chosen:
@@ -233,8 +152,7 @@ def _check(frame: pl.DataFrame, recipe: Recipe, key: bytes, *, present: bool = T
             if not 1 <= one.days <= _MAX_DAYS:
                 raise InputError(f"`days` is between 1 and {_MAX_DAYS}", code="mask.days")
             subject = by_name.get(one.subject)
-            if subject is not None and subject.operation in {"redact", "partial", "truncate",
-                                                             "bucket", "generalise"}:  # fmt: skip
+            if subject is not None and subject.operation in _BLUR:
                 raise InputError(
                     f"`{subject.operation}` of `{one.subject}` leaves no subject to shift by",
                     code="mask.subject",
@@ -258,6 +176,8 @@ def _check_key(key: bytes) -> None:
 def _masked(column: pl.Series, one: Masking, key: bytes) -> pl.Series:
     if one.operation == "ff1":
         return _encrypted(column, one, key, forward=True)
+    if one.operation in LOCAL:
+        return local_mechanism(one).randomise(column)
     if one.operation == "bucket":
         return _bucketed(column, one)
     if one.operation == "generalise":

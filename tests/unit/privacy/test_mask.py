@@ -24,7 +24,7 @@ from vallum.privacy import (
     suggest_recipe,
     unmask_table,
 )
-from vallum.privacy.mask import Masking, Recipe
+from vallum.privacy.recipe import Masking, Recipe
 from vallum.privacy.surrogate import surrogate
 
 KEY, OTHER = bytes(range(32)), bytes(range(1, 33))
@@ -178,7 +178,8 @@ def test_what_cannot_be_undone_says_so() -> None:
     rows=st.lists(
         st.tuples(
             st.from_regex(r"[a-z]{4,9}@[a-z]{4,7}\.com", fullmatch=True),
-            st.integers(10**8, 10**9),
+            # Four bytes without a zero, which small numbers and lengths beside it are full of.
+            st.integers(10**8, 10**9).filter(lambda one: 0 not in one.to_bytes(4, "little")),
             st.dates(dt.date(1930, 1, 1), dt.date(2020, 1, 1)),
         ),
         min_size=1,

@@ -10,6 +10,7 @@ from vallum.privacy.anonymize.anonymize import (
 )
 from vallum.privacy.anonymize.automatic import automatic_hierarchy
 from vallum.privacy.anonymize.hierarchy import Hierarchy, read_hierarchy
+from vallum.privacy.anonymize.presence import measure_presence
 from vallum.privacy.anonymize.report import report_page, report_record
 from vallum.privacy.anonymize.utility import Utility, measure_utility
 
@@ -22,6 +23,7 @@ __all__ = [
     "Utility",
     "anonymize",
     "automatic_hierarchy",
+    "measure_presence",
     "measure_utility",
     "read_hierarchy",
     "report_page",

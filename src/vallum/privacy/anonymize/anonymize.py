@@ -10,7 +10,12 @@ import numpy as np
 import polars as pl
 
 from vallum.base import GateError, InputError
-from vallum.privacy.anonymity import AnonymityCheck, check_anonymity
+from vallum.privacy.anonymity import (
+    AnonymityCheck,
+    PresenceCheck,
+    check_anonymity,
+    check_presence,
+)
 from vallum.privacy.anonymize.automatic import automatic_hierarchy
 from vallum.privacy.anonymize.encode import Encoded, encode
 from vallum.privacy.anonymize.hierarchy import NULL, TOP, Hierarchy, IntArray
@@ -23,6 +28,7 @@ from vallum.privacy.anonymize.models import (
     RecursiveDiversity,
 )
 from vallum.privacy.anonymize.mondrian import mondrian
+from vallum.privacy.anonymize.presence import Presence, generalised, parse_bounds
 from vallum.privacy.anonymize.recoding import SUPPRESSED, Recoding, loss_of, rows_of_pieces
 from vallum.privacy.anonymize.search import Progress, best_global, silent
 
@@ -41,12 +47,15 @@ class Requirements:
             sensitive column, the others are for each.
         t: One or more of `0.2`, `0.2:ordered`, `0.2:hierarchical`, alike.
         max_suppression: Share of records that may be left out, 0 to 1.
+        presence: `0.1:0.8`, the share of each class of a population that the table may be; empty
+            asks for none.
     """
 
     k: int = 5
     l: Sequence[str] = ()  # noqa: E741 - the model's name
     t: Sequence[str] = ()
     max_suppression: float = 0.04
+    presence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,8 @@ class Anonymized:
         optimal: Whether no global recoding within the limit loses less.
         thinned: Whether the lattice was too large to be looked at whole.
         check: What an independent count says of `table`.
+        presence: The same, of its share in the population; None without one.
+        population: The population's quasi-identifiers, generalised like `table`; or None.
         requirements: The models' names.
         seconds: Time of the search and the recoding.
     """
@@ -79,6 +90,8 @@ class Anonymized:
     requirements: tuple[str, ...]
     hierarchies: dict[str, Hierarchy] = field(repr=False)
     seconds: float = 0.0
+    presence: PresenceCheck | None = None
+    population: pl.DataFrame | None = field(default=None, repr=False)
 
 
 def anonymize(
@@ -93,6 +106,7 @@ def anonymize(
     seconds: float = 60.0,
     keep_order: bool = False,
     progress: Progress = silent,
+    population: pl.DataFrame | None = None,
 ) -> Anonymized:
     """Generalise quasi-identifiers until every class meets the requirements.
 
@@ -108,6 +122,7 @@ def anonymize(
         seconds: Time budget; past it the search is coarser, never wrong.
         keep_order: Leave records in the order of the input, which may tell who is who.
         progress: Told the share that is done.
+        population: Everybody that `frame` could be about, those in it too; with a presence.
 
     Raises:
         InputError: A column or hierarchy does not fit, or a parameter is out of range.
@@ -118,28 +133,37 @@ def anonymize(
         frame, quasi_identifiers=quasi_identifiers, requirements=requirements,
         sensitive=sensitive, method=method, seconds=seconds,
     )  # fmt: skip
+    method, everybody = _check_presence(
+        frame, population, quasi_identifiers, presence=requirements.presence, method=method
+    )
     given = dict(hierarchies or {})
     used = {
         name: given[name]
         if name in given
-        else automatic_hierarchy(frame[name], (kinds or {}).get(name, ""))
+        else automatic_hierarchy(everybody[name], (kinds or {}).get(name, ""))
         for name in quasi_identifiers
     }
     table = encode(frame, used, sensitive)
     models = parse_models(requirements, table, given)
+    bounds = parse_bounds(requirements.presence) if requirements.presence else None
+    presence = None if bounds is None else Presence.of(table, everybody, used, bounds)
     chosen, made = _recode(
         table, requirements=requirements, models=models, method=method, deadline=begin + seconds,
-        progress=progress,
+        progress=progress, presence=presence,
     )  # fmt: skip
     out, kept = _recoded(frame, table, made, keep_order=keep_order)
     spent = time.monotonic() - begin
+    alike = None
+    if bounds is not None:
+        alike = generalised(everybody, used, made.nodes[0].tolist()).sort(quasi_identifiers)
+    present = None if alike is None else check_presence(out, alike, quasi_identifiers)
     check = check_anonymity(
         out,
         quasi_identifiers,
         sensitive,
         {name: given[name].rows() for name in sensitive if name in given},
     )
-    missed = unmet(check, requirements, sensitive)
+    missed = unmet(check, requirements, sensitive, present)
     if missed:
         raise GateError(
             f"an independent count found that these are not met: {', '.join(missed)}",
@@ -155,9 +179,15 @@ def anonymize(
         optimal=made.optimal,
         thinned=made.thinned,
         check=check,
-        requirements=(f"{requirements.k}-anonymity", *(f"{m.name} of {m.column}" for m in models)),
+        requirements=(
+            f"{requirements.k}-anonymity",
+            *(f"{m.name} of {m.column}" for m in models),
+            *([] if bounds is None else [bounds.name]),
+        ),
         hierarchies=used,
         seconds=spent,
+        presence=present,
+        population=alike,
     )
 
 
@@ -173,8 +203,15 @@ def parse_models(
     return _models(requirements, names, hierarchies)
 
 
-def unmet(found: AnonymityCheck, requirements: Requirements, sensitive: Sequence[str]) -> list[str]:
+def unmet(
+    found: AnonymityCheck,
+    requirements: Requirements,
+    sensitive: Sequence[str],
+    presence: PresenceCheck | None = None,
+) -> list[str]:
     """Return the names of the requirements that a count does not meet.
+
+    A presence that was asked for and not counted is not met.
 
     Raises:
         InputError: As `parse_models`.
@@ -184,6 +221,10 @@ def unmet(found: AnonymityCheck, requirements: Requirements, sensitive: Sequence
     models = _models(requirements, dict.fromkeys(sensitive, ("",)), dict.fromkeys(sensitive, stand))
     counted = {one.column: one for one in found.diversity}
     missed = [f"{m.name} of {m.column}" for m in models if not m.met_by(counted[m.column])]
+    if requirements.presence:
+        bounds = parse_bounds(requirements.presence)
+        if presence is None or not bounds.met_by(presence):
+            missed.append(bounds.name)
     return missed if found.k >= requirements.k else [f"{requirements.k}-anonymity", *missed]
 
 
@@ -244,14 +285,19 @@ def _recode(
     method: Method,
     deadline: float,
     progress: Progress,
+    presence: Presence | None,
 ) -> tuple[str, Recoding]:
     k, limit = requirements.k, requirements.max_suppression
 
     def run(name: str, until: float = deadline) -> Recoding:
         if name == "mondrian":
             return mondrian(table, k=k, models=models, deadline=until, progress=progress)
-        search = best_global if name == "global" else best_local
-        return search(
+        if name == "global":
+            return best_global(
+                table, k=k, models=models, max_suppression=limit, deadline=until,
+                progress=progress, presence=presence,
+            )  # fmt: skip
+        return best_local(
             table, k=k, models=models, max_suppression=limit, deadline=until, progress=progress
         )
 
@@ -304,6 +350,39 @@ def _recoded(
     others = [name for name in frame.columns if name not in replaced]
     kept = [*frame.select(others)[rows].get_columns(), *columns] if others else columns
     return pl.DataFrame(kept).select(frame.columns), rows
+
+
+def _check_presence(
+    frame: pl.DataFrame,
+    population: pl.DataFrame | None,
+    quasi_identifiers: Sequence[str],
+    *,
+    presence: str,
+    method: Method,
+) -> tuple[Method, pl.DataFrame]:
+    """Return the method that keeps to the presence, and whom hierarchies must cover."""
+    if population is None and not presence:
+        return method, frame
+    if population is None or not presence:
+        raise InputError(
+            "a presence needs a population, and a population a presence", code="privacy.presence"
+        )
+    if method not in {"auto", "global"}:
+        raise InputError(
+            f"the method `{method}` does not generalise a population alike",
+            code="privacy.method",
+            hint="use global, or auto, which is global then",
+        )
+    if population.height == 0:
+        raise InputError("the population has no records", code="privacy.empty")
+    for name in quasi_identifiers:
+        if name not in population.columns:
+            raise InputError(f"the population has no column `{name}`", code="privacy.population")
+        if population[name].dtype.is_nested() or population[name].dtype in (pl.Object, pl.Binary):
+            raise InputError(
+                f"column `{name}` of the population has no plain values", code="privacy.population"
+            )
+    return "global", population
 
 
 def _check_arguments(

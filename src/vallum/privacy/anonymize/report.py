@@ -44,6 +44,7 @@ def report_record(
             "l": made.check.l,
             "t": made.check.t,
             "classes": made.check.classes,
+            "presence": None if made.presence is None else asdict(made.presence),
             "sensitive": [
                 {
                     "column": one.column,

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from vallum.base import GateError
-from vallum.privacy.anonymize.classes import classes, close_without_rest, protected
+from vallum.privacy.anonymize.classes import Classes, classes, close_without_rest, protected
 from vallum.privacy.anonymize.encode import Encoded, KeyArray
 from vallum.privacy.anonymize.hierarchy import IntArray
 from vallum.privacy.anonymize.lattice import Lattice, cell_loss, lattice
 from vallum.privacy.anonymize.models import BoolArray, Model
+from vallum.privacy.anonymize.presence import Presence
 from vallum.privacy.anonymize.recoding import SUPPRESSED, Recoding
 
 Progress = Callable[[float], None]
@@ -35,6 +36,7 @@ def best_global(
     max_suppression: float,
     deadline: float = float("inf"),
     progress: Progress = silent,
+    presence: Presence | None = None,
 ) -> Recoding:
     """Return the full-domain recoding that loses least.
 
@@ -45,11 +47,15 @@ def best_global(
         max_suppression: Share of rows that may be left out, 0 to 1.
         deadline: Of `time.monotonic`; past it the best so far is returned, not called optimal.
         progress: Told the share of the lattice that is decided.
+        presence: Bounds on the share of a population that each class is.
 
     Raises:
         GateError: No node meets the requirements within the limit, or none was found in time.
     """
-    found = _Search(table, lattice(table), k, models, int(max_suppression * table.rows + 1e-9))
+    limit = int(max_suppression * table.rows + 1e-9)
+    if presence is not None and presence.bounds.low:
+        limit = 0  # a class that is not shown would be below the lower bound
+    found = _Search(table, lattice(table), k, models, limit, presence=presence)
     found.run(deadline, progress)
     if found.best < 0 and not found.optimal:
         raise GateError(
@@ -62,20 +68,29 @@ def best_global(
             f"no generalisation reaches the requirements with at most {found.limit} of "
             f"{table.rows} records suppressed",
             code="gate.anonymity",
-            hint="lower k, l or raise t or the suppression limit",
+            hint="lower k, l or raise t or the suppression limit"
+            + (", or widen the presence" if presence is not None else ""),
         )
     return found.recoding()
 
 
 class _Search:
     def __init__(
-        self, table: Encoded, nodes: Lattice, k: int, models: Sequence[Model], limit: int
+        self,
+        table: Encoded,
+        nodes: Lattice,
+        k: int,
+        models: Sequence[Model],
+        limit: int,
+        *,
+        presence: Presence | None,
     ) -> None:
         self.table = table
         self.nodes = nodes
         self.k = k
         self.models = models
         self.limit = limit
+        self.presence = presence
         self.best = -1
         self.loss = float("inf")
         self.optimal = True
@@ -85,7 +100,11 @@ class _Search:
         self._packed = _packed(table) if not models else None
 
     def run(self, deadline: float, progress: Progress) -> None:
-        monotone = all(model.monotone for model in self.models)
+        # A class that joins one above the bound may go above it too; if none may be left out,
+        # all classes keep to the bounds, and so do those that they join to.
+        monotone = all(model.monotone for model in self.models) and (
+            self.presence is None or self.limit == 0
+        )
         bound = self.nodes.bound
         for at in range(len(bound)):
             if bound[at] >= self.loss:
@@ -136,10 +155,11 @@ class _Search:
             suppressed = int(sizes[sizes < self.k].sum())
             if suppressed > self.limit:
                 return False
-        found = classes(table.keys, table.counts, self.nodes.masks[at])
-        held = protected(table, found, self._all, self.k, self.models)
+        found, held, shown = self._held(at)
         suppressed = table.rows - int(found.sizes[held].sum())
         if suppressed > self.limit or suppressed == table.rows:
+            return False
+        if self.presence is not None and not self.presence.allows(suppressed, shown):
             return False
         if not close_without_rest(table, found, self._all, held, self.models):
             return False
@@ -151,10 +171,20 @@ class _Search:
             self.best, self.loss = at, loss
         return True
 
+    def _held(self, at: int) -> tuple[Classes, BoolArray, int]:
+        """Return a node's classes, which are kept, and the people of the population in those."""
+        table, mask = self.table, self.nodes.masks[at]
+        found = classes(table.keys, table.counts, mask)
+        held = protected(table, found, self._all, self.k, self.models)
+        if self.presence is None:
+            return found, held, 0
+        sizes = self.presence.sizes(found, mask)
+        held &= self.presence.holds(found, sizes)
+        return found, held, int(sizes[held].sum())
+
     def recoding(self) -> Recoding:
         table = self.table
-        found = classes(table.keys, table.counts, self.nodes.masks[self.best])
-        held = protected(table, found, self._all, self.k, self.models)
+        found, held, _ = self._held(self.best)
         node = np.full(len(table.counts), SUPPRESSED, np.int64)
         node[found.order[held[found.owner]]] = 0
         return Recoding(

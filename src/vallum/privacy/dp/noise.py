@@ -1,8 +1,9 @@
 """Noise from OpenDP's measurements, whose samplers are exact; the only importer of `opendp`.
 
-Every value is an integer (see `engine`), so no floating-point rounding reaches a release
-(Mironov 2012; Casacuberta et al. 2022). Each measurement is built first, from the declaration
-alone, and its own privacy map must prove the loss that it is charged for.
+Every value is an integer or a bit (see `engine` and `local`), so no floating-point rounding reaches
+a release (Mironov 2012; Casacuberta et al. 2022). Each measurement is built first, from the
+declaration alone, and its own privacy map must prove the loss that it is charged for; what is made
+of fair and biased coins instead proves its own, in exact arithmetic (`local`).
 
 Sources: Ghosh, Roughgarden and Sundararajan 2012 (discrete Laplace); Canonne, Kamath and Steinke
 2020 (discrete Gaussian); McKenna and Sheldon 2020 (noisy maximum); Rogers 2023 (thresholds).
@@ -16,10 +17,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vallum.base import InputError, UnavailableError
 
 _GROWTH = 1 + 1e-9
 _TRIES = 200
+_BYTES = 2**16  # of one call, between which an interrupt is heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +164,30 @@ def _calibrated(
                 return Noise(name, scale, made)
         scale *= _GROWTH
     raise InputError("no noise can be proved to keep to this loss", code="dp.parameter")
+
+
+def coins(count: int, chance: float) -> NDArray[np.bool_]:
+    """Return independent draws, each true with exactly this chance.
+
+    OpenDP's randomised response flips each bit of a vector with a chance of half its `f`, so that
+    of a vector of zeros it leaves the flips: 2.5 million a second, where its response for single
+    values answers 20,000 times. Beyond one half the flips say where a draw is false.
+
+    Args:
+        count: How many.
+        chance: 0 < chance < 1; 1 - chance is exact above one half (Sterbenz).
+    """
+    library = _library()
+    rare = min(chance, 1 - chance)
+    # Zeros have no weight; the measurement's own map speaks of data, and there is none.
+    space = library.bitvector_domain(max_weight=1), library.discrete_distance()
+    flips = library.m.make_randomized_response_bitvec(*space, f=2 * rare)
+    found = [
+        np.unpackbits(np.frombuffer(flips(bytes(min(_BYTES, left))), dtype=np.uint8))
+        for left in range((count + 7) // 8, 0, -_BYTES)
+    ]
+    drawn = np.concatenate([np.zeros(0, dtype=np.uint8), *found])[:count].astype(np.bool_)
+    return drawn if chance == rare else ~drawn
 
 
 def noisy(noise: Noise, values: Sequence[int]) -> list[int]:
