@@ -8,9 +8,8 @@ import typer
 
 from vallum.cli.anonymize import hierarchy_texts
 from vallum.cli.border import SESSION, check_content, content_out, read_file, show, table
-from vallum.cli.options import DryRun, Name, Output, Version, version_text
+from vallum.cli.options import DryRun, Name, Output, Version, data, version_text
 from vallum.cli.progress import progress
-from vallum.cli.views import data
 from vallum.schema import Asset, api
 
 model = typer.Typer(name="model", help="Models: register, test, sign, verify, delete.",

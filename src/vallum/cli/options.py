@@ -8,6 +8,9 @@ import typer
 from vallum.cli.border import SESSION
 from vallum.schema import api
 
+data = typer.Typer(name="data", help="Data assets: ingest, protect, read, erase.",
+                   no_args_is_help=True)  # fmt: skip
+
 Name = Annotated[str, typer.Argument(help="Name, or NAME:VERSION.")]
 Version = Annotated[int | None, typer.Option("--version", help="Version; the newest if not given.")]
 

@@ -17,13 +17,12 @@ from vallum.cli.border import (
     table,
     write_out,
 )
-from vallum.cli.options import DryRun, Name, Output, Version, version_text
+from vallum.cli.options import DryRun, Name, Output, Version, data, version_text
 from vallum.cli.progress import progress
 from vallum.formats import load_json, load_yaml
 from vallum.schema import views
 
-data = typer.Typer(name="data", help="Data assets: ingest, protect, read, erase.",
-                   no_args_is_help=True)  # fmt: skip
+__all__ = ["data"]
 
 
 @data.command("view")
