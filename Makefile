@@ -28,7 +28,7 @@ bench:
 	.venv/bin/python benchmarks/run.py
 
 lock:
-	.venv/bin/pip-compile -q --extra server --extra demo --extra dev --generate-hashes \
+	.venv/bin/pip-compile -q --extra server --extra demo --extra synthetic --extra dev --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras \
 	    --allow-unsafe --no-header -o requirements.lock pyproject.toml
 	sed -i '/^# WARNING: pip install/,/^    # via vallum/d' requirements.lock

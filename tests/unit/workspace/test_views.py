@@ -179,3 +179,28 @@ def test_labels_rise_with_their_source_and_fall_with_a_reason_and_a_right(place:
     assert label("people-protected") == before  # a protecting step stands between
     with pytest.raises(InputError, match="not a label"):
         relabel("secret", "x")
+
+
+def test_details_of_an_entry_carry_the_labels_of_what_it_is_about(place: Place) -> None:
+    ingest(place)
+    place.do("group.create", api.IdentityCreate(name="auditors"))
+    place.do("identity.create", api.IdentityCreate(name="ann"))
+    for role, condition in (
+        ("Reader", ""),
+        ("Vallum Data Owner", "NOT @Resource[label] StringEquals 'highly-confidential'"),
+    ):
+        place.do("role.assign", api.RoleAssign(role=role, principal="ann", condition=condition))
+    ann = place.sign_in("ann")
+    listed = place.do("audit.list", api.AuditList(limit=1000)).value
+    assert isinstance(listed, api.Listing)
+
+    def details(step: str, who: Caller) -> str:
+        entry = [one for one in listed.entries if one.entry.step == step and one.entry.details][-1]
+        shown = place.do("audit.show", api.Named(name=entry.entry.id), who=who).value
+        assert isinstance(shown, api.AuditShown)
+        return shown.details
+
+    assert "personal.email" in details("data.create", place.owner)
+    assert details("data.create", ann) == ""
+    place.do("data.relabel", views.DataRelabel(name="people", label="general", reason="made up"))
+    assert "personal.email" in details("data.create", ann)

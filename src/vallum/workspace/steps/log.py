@@ -13,8 +13,10 @@ from vallum.policy import Approval
 from vallum.schema import (
     Ask,
     Caller,
+    Entry,
     EntryKind,
     PrincipalKind,
+    Resource,
     Session,
     WrappedDataKey,
     api,
@@ -69,10 +71,25 @@ def _prepare_show(work: Work, args: api.Named) -> tuple[tuple[bytes, ...], str]:
     return work.house.publisher.inclusion(logged.index)
 
 
+def _subjects(context: Context, entry: Entry) -> Iterator[Resource]:
+    """Yield what an entry is about: its details carry the labels of all of it."""
+    made = (one.id for one in entry.changes if one.kind in {"data-version", "model-version"})
+    for identity in dict.fromkeys((context.workspace_id, *entry.resources, *made)):
+        found = (
+            context.workspace()
+            if identity == context.workspace_id
+            else context.resource_of(identity.partition("/")[0])
+        )
+        # What is gone has no label, which counts as the highest.
+        yield found or Resource(
+            id=identity, kind="", chain=(identity, context.workspace_id), label=""
+        )
+
+
 def _act_show(act: Act, args: api.Named, made: tuple[tuple[bytes, ...], str]) -> api.AuditShown:
     logged = act.house.log.entry(act.tx, args.name)
     details = ""
-    if act.may("audit/payload/read", act.context.workspace()):
+    if all(act.may("audit/payload/read", one) for one in _subjects(act.context, logged.entry)):
         body = act.house.log.details(act.tx, logged)
         details = "" if body is None else body.decode()
     path, note = made
