@@ -10,6 +10,8 @@ from typing import Any
 import re2
 
 from vallum.privacy.kind import Kind
+from vallum.privacy.lexicon import candidates
+from vallum.privacy.names import find_names
 from vallum.privacy.patterns import KINDS
 from vallum.privacy.plain import Plain, odd_places, plain_text
 from vallum.privacy.regions import regions
@@ -103,6 +105,14 @@ def discover_texts(texts: Sequence[str]) -> list[tuple[Span, ...]]:
                 spans = _in_region(plain, max(low, first) - first, min(high, last) - first)
                 found.setdefault(which, []).extend(spans)
             which += 1
+    offsets = _Offsets(joined, data)
+    for name in find_names(joined, map(offsets.of, candidates(data))):
+        which = bisect.bisect_right(begins, name.start) - 1
+        one = plains[which]
+        first, last = name.start - begins[which], name.end - begins[which]
+        if not isinstance(one, str):
+            first, last = one.place(first, last)
+        found.setdefault(which, []).append(Span(first, last, name.type, name.score))
     return [tuple(_apart(found[at])) if at in found else () for at in range(len(texts))]
 
 
