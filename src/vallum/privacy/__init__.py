@@ -12,6 +12,7 @@ from vallum.privacy.mask import (
     suggest_recipe,
     unmask_table,
 )
+from vallum.privacy.ner import ENTITIES, Recognizer, WithEngine, read_spacy
 from vallum.privacy.nested import discover_nested
 from vallum.privacy.report import pii_report
 from vallum.privacy.risk import (
@@ -23,15 +24,18 @@ from vallum.privacy.risk import (
 from vallum.privacy.text import Span, discover_text, discover_texts
 
 __all__ = [
+    "ENTITIES",
     "AnonymityCheck",
     "ColumnFinding",
     "Discovery",
     "Diversity",
     "Masking",
     "Recipe",
+    "Recognizer",
     "Risk",
     "Span",
     "Suggestion",
+    "WithEngine",
     "check_anonymity",
     "discover_nested",
     "discover_table",
@@ -42,6 +46,7 @@ __all__ = [
     "measure_risk",
     "parse_recipe",
     "pii_report",
+    "read_spacy",
     "recipe_schema",
     "suggest_quasi_identifiers",
     "suggest_recipe",

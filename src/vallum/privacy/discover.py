@@ -9,6 +9,7 @@ Source of the interval: Wilson 1927, score interval for a proportion.
 import functools
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ import polars as pl
 import re2
 
 from vallum.privacy.names import LIKELY, value_types
+from vallum.privacy.ner import Recognizer
 from vallum.privacy.patterns import KINDS
 from vallum.privacy.text import discover_texts, options
 from vallum.schema import Label
@@ -74,14 +76,23 @@ def _names() -> tuple[Any, ...]:
     return tuple(re2.compile(f"(?i:{kind.names})") if kind.names else None for kind in KINDS)
 
 
-def discover_table(frame: pl.DataFrame) -> Discovery:
-    """Classify every column."""
+def discover_table(frame: pl.DataFrame, *, recognizers: Sequence[Recognizer] = ()) -> Discovery:
+    """Classify every column.
+
+    Args:
+        frame: Any table.
+        recognizers: Asked about the values of columns of text, as by `discover_texts`.
+
+    Raises:
+        InputError: A recognizer returned what lies outside its text.
+    """
     return Discovery(
-        rows=frame.height, columns=tuple(_column(frame[name]) for name in frame.columns)
+        rows=frame.height,
+        columns=tuple(_column(frame[name], recognizers) for name in frame.columns),
     )
 
 
-def _column(column: pl.Series) -> ColumnFinding:
+def _column(column: pl.Series, recognizers: Sequence[Recognizer]) -> ColumnFinding:
     nothing = ColumnFinding(column.name, "", 0, 0.0, (0.0, 0.0), Label.GENERAL)
     texts = _texts(column)
     if texts is None:
@@ -114,7 +125,7 @@ def _column(column: pl.Series) -> ColumnFinding:
             best = (score, index)
     if best is None:
         return _by_value(column.name, filled, supported, nothing) or _in_text(
-            column.name, filled, nothing
+            column.name, filled, nothing, recognizers
         )
     kind = KINDS[best[1]]
     share = matched[best[1]] / len(filled)
@@ -168,12 +179,17 @@ def _by_value(
     )
 
 
-def _in_text(name: str, filled: list[tuple[str, int]], nothing: ColumnFinding) -> ColumnFinding:
+def _in_text(
+    name: str,
+    filled: list[tuple[str, int]],
+    nothing: ColumnFinding,
+    recognizers: Sequence[Recognizer],
+) -> ColumnFinding:
     """Look inside longer values: free text is not what its whole value matches."""
     found: Counter[str] = Counter()
     records = 0
     longer = [one for one in filled if len(one[0]) >= _SHORTEST]
-    texts = discover_texts([value for value, _ in longer])
+    texts = discover_texts([value for value, _ in longer], recognizers=recognizers)
     for (_, weight), spans in zip(longer, texts, strict=True):
         # One word that may be a name says nothing about a column.
         kinds = {span.type for span in spans if span.score >= LIKELY}

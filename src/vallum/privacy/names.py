@@ -113,9 +113,9 @@ def find_names(text: str, places: Iterable[int]) -> Iterator[Found]:
 
 
 def _found(text: str, first: _Word, words: Lexicon) -> Found | None:
-    at = first.start
-    before = text[max(0, at - _BEFORE) : at]
-    if before and before[-1] in _CODE_BEFORE and not before.endswith((" -", "\n-")):
+    before = _line_before(text, first.start)
+    listed = before == "-" or before.endswith(" -")
+    if before and before[-1] in _CODE_BEFORE and not listed:
         return None
     if first.flags & FIRST:
         place = _several(text, first, words)
@@ -135,6 +135,12 @@ def _found(text: str, first: _Word, words: Lexicon) -> Found | None:
     return found
 
 
+def _line_before(text: str, at: int) -> str:
+    """Return what stands before on the same line: what is on another says nothing."""
+    before = text[max(0, at - _BEFORE) : at]
+    return before[before.rfind("\n") + 1 :]
+
+
 def _initials(text: str, run: list[_Word]) -> tuple[_Word, list[_Word], str]:
     """Take the initials before a name into it."""
     at = run[0].start
@@ -143,7 +149,7 @@ def _initials(text: str, run: list[_Word]) -> tuple[_Word, list[_Word], str]:
         one = match.start(1)
         run = [_Word(one, one + 1, text[one], 0), *run]
         at = one
-    return run[0], run, text[max(0, at - _BEFORE) : at]
+    return run[0], run, _line_before(text, at)
 
 
 def _word(text: str, at: int, words: Lexicon) -> _Word | None:

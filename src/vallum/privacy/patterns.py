@@ -93,6 +93,8 @@ _OWN: tuple[Kind, ...] = (
          weak=True),
     Kind("location.country", r"\p{L}[\p{L}'’.,&() -]{1,60}", names=r"(?:^|_|\b)(?:country|nation|land|"
          r"pays|pa[ií]s|paese|nationality)(?:$|_|\b)", direct=False, quasi=True, weak=True),
+    Kind("location.place", r"\p{L}[\p{L}'’.,&() -]{1,60}", names=r"^(?:place|location|county|province|"
+         r"region)$", direct=False, quasi=True, weak=True),
     Kind("health.us.mbi", r"[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]"
          r"[AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]{2}\d{2}", names=r"\bmbi\b|medicare", label=_HIGH),
     Kind("health.us.dea", r"[A-Z]{2}\d{7}", check.dea, r"\bdea\b", _HIGH, weak=True,
