@@ -58,11 +58,27 @@ LIVED: Final = word_set("""
     vit vivait situé située originaire ville pays vive vivió nacido nacida reside abita nato
     nata location nationality capital ciudad país città paese
 """)
+_LIVED_OR_HERE: Final = LIVED | {"here"}  # `moved here from`
 _AT: Final = word_set("""
     at to of
 """)
 
+# Of those above, what only a person does: a word in no list that follows is a place, a name.
+_SETTLED: Final = word_set("""
+    lives lived living born grew up originally wohnt wohnte wohnhaft lebt lebte geboren stammt
+    habite habitait né née vive vivió nacido nacida abita nato nata here
+""")
+_CALLED: Final = frozenset({"heiße", "appelle", "llamo", "chiamo", "is", "ist", "est", "es"})
+TIMES: Final = word_set("""
+    january february march april may june july august september october november december monday
+    tuesday wednesday thursday friday saturday sunday spring summer autumn winter januar februar
+    märz mai juni juli oktober dezember janvier février mars avril juin juillet août septembre
+    octobre novembre décembre enero febrero marzo abril mayo junio julio agosto septiembre octubre
+    noviembre diciembre
+""")
+
 # The last word of everything above: a word of the lexicon that is weak is looked at only after one.
+ALONE: Final = INSIDE | _CALLED  # after these a word that is in no list is looked at
 LAST: Final = GREETINGS | NAMED | frozenset(_NAMED_BY) | PERSONS | INSIDE | LIVED | _AT
 _QUOTES = "\"'“”‘’ \t("
 
@@ -77,6 +93,7 @@ class Cues(NamedTuple):
         street: It is the name of a street or a company.
         inside: It may be a place.
         lived: It is a place.
+        certain: Even if it is in no list.
     """
 
     titled: bool = False
@@ -85,6 +102,7 @@ class Cues(NamedTuple):
     street: bool = False
     inside: bool = False
     lived: bool = False
+    certain: bool = False
 
 
 _NONE = Cues()
@@ -101,6 +119,8 @@ def read_cues(before: str) -> Cues:
     last = words[-1].strip("\"'“”(){[")
     ended = last.endswith((".", "!", "?", ";"))
     last = last.rstrip(".:,=!?;").strip("\"'")
+    if last not in PERSONS:  # `i'm`
+        last = last.replace("’", "'").rpartition("'")[2]  # `m'appelle`
     if last in TITLES:
         return Cues(titled=True, named=True, person=True)
     if ended and last not in STREETS:
@@ -109,10 +129,10 @@ def read_cues(before: str) -> Cues:
     if last in STREETS or (last in _PARTICLES and earlier in STREETS):
         return Cues(street=True)
     if last in GREETINGS or last in NAMED or earlier in _NAMED_BY.get(last, ()):
-        return Cues(named=True, person=True)
+        return Cues(named=True, person=True, certain=last in _CALLED)
     if last in PERSONS:
         return Cues(person=True)
     inside = last in INSIDE
-    if last in LIVED or ((inside or last in _AT) and earlier in LIVED):
-        return Cues(lived=True, inside=True)
+    if last in LIVED or ((inside or last in _AT) and earlier in _LIVED_OR_HERE):
+        return Cues(lived=True, inside=True, certain=inside and earlier in _SETTLED)
     return Cues(inside=True) if inside else _NONE

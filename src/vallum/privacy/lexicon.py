@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from vallum.privacy.cues import LAST, TITLES
+from vallum.privacy.cues import ALONE, LAST, TITLES
 
 GIVEN: Final = 1
 FAMILY: Final = 2
@@ -25,6 +25,7 @@ BIG: Final = 32  # a city of 100,000 people and more
 TITLE: Final = 64
 FIRST: Final = 128  # the first word of a place of several
 _CUE: Final = 256  # before a name or place
+_ALONE: Final = 512  # before one that need not be in the lexicon
 
 BLOCK_BYTES = 1 << 20
 _NEAR = 2  # bytes between two words of one name
@@ -80,6 +81,7 @@ class Lexicon:
         self.table = np.zeros(1 << _TABLE_BITS, dtype=np.uint16)
         self._enter(list(self.words), np.fromiter(self.words.values(), np.uint16))
         self._enter(list(LAST), np.full(len(LAST), _CUE, np.uint16))
+        self._enter(list(ALONE), np.full(len(ALONE), _ALONE, np.uint16))
 
     def _enter(self, words: list[str], flags: np.ndarray[tuple[int], np.dtype[np.uint16]]) -> None:
         data = "\n".join(words).encode()
@@ -132,23 +134,24 @@ def _in_block(data: bytes) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     ends = stops[which]
     table = lexicon().table
     flags = table[_hashes(data, starts, ends)]
-    known = np.flatnonzero(flags)
-    strong = (flags[known] & (GIVEN | COUNTRY | BIG) != 0) & (flags[known] & COMMON == 0)
+    strong = (flags & (GIVEN | COUNTRY | BIG) != 0) & (flags & COMMON == 0)
     # A weak one needs a capital after it, or before it an initial or a word that says something.
-    following = np.concatenate((starts[1:], [len(block) + 9]))[known] - ends[known] <= _NEAR
-    at = which[known] - 1
+    following = np.concatenate((starts[1:], [len(block) + 9])) - ends <= _NEAR
+    asked = np.flatnonzero(~strong & ((flags == 0) | ~following))
+    at = which[asked] - 1
     for _ in range(_BETWEEN - 1):
         at -= (at > 0) & (stops[at] - stops[np.maximum(at - 1, 0)] == 1)
     before = stops[np.maximum(at - 1, 0)] + 1
     length = np.maximum(stops[np.maximum(at, 0)] - before, 0)
-    asked = np.flatnonzero(~strong & ~following & (length > 0))
-    said = np.zeros(len(known), dtype=np.bool_)
-    earlier = _hashes(data, before[asked], before[asked] + length[asked])
-    said[asked] = (table[earlier] & _CUE != 0) | (
-        (length[asked] == 1) & capitals[np.minimum(before[asked], len(block) - 1)]
+    said = table[_hashes(data, before, before + length)]
+    initial = (length == 1) & capitals[np.minimum(before, len(block) - 1)]
+    chosen = (flags != 0) & (strong | following)
+    known = flags[asked] != 0
+    chosen[asked] |= (length > 0) & np.where(
+        known, (said & _CUE != 0) | initial, said & _ALONE != 0
     )
-    chosen: np.ndarray[tuple[int], np.dtype[np.int64]] = starts[known[strong | following | said]]
-    return chosen
+    found: np.ndarray[tuple[int], np.dtype[np.int64]] = starts[chosen]
+    return found
 
 
 def _hashes(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from vallum.privacy.cues import Cues, read_cues
+from vallum.privacy.cues import TIMES, Cues, read_cues
 from vallum.privacy.lexicon import (
     BIG,
     CITY,
@@ -104,9 +104,10 @@ def find_names(text: str, places: Iterable[int]) -> Iterator[Found]:
         first = _word(text, at, words) if at >= done else None
         if first is not None and first.flags & TITLE and not first.flags & (GIVEN | FAMILY):
             first = _titled(text, first, words)
-        if first is None or (not first.flags and not first.titled):
+        if first is None:
             continue
-        found = _found(text, first, words)
+        known = first.flags or first.titled
+        found = _found(text, first, words) if known else _unknown(text, first, words)
         if found is not None and found.start >= done:
             done = found.end
             yield found
@@ -133,6 +134,18 @@ def _found(text: str, first: _Word, words: Lexicon) -> Found | None:
     if found is None and not cues.titled and first.flags & (CITY | COUNTRY):
         return _place(text, first, cues, alone=len(run) == 1)
     return found
+
+
+def _unknown(text: str, first: _Word, words: Lexicon) -> Found | None:
+    """Return a word that is in no list, after what can only be followed by a place or a name."""
+    cues = read_cues(_line_before(text, first.start))
+    if not cues.certain or len(first.text) <= _ACRONYM or first.text.lower() in TIMES:
+        return None
+    if cues.lived:
+        return _place(text, first._replace(flags=CITY), cues, alone=True)
+    if not first.text[1:].islower():
+        return None
+    return Found(first.start, _extent(_run(text, first, words), titled=True)[-1].end, NAME, FAIR)
 
 
 def _line_before(text: str, at: int) -> str:
@@ -317,7 +330,7 @@ def _place(text: str, word: _Word, cues: Cues, *, alone: bool) -> Found | None:
     person = word.is_a(GIVEN | FAMILY)
     several = " " in word.text or "-" in word.text
     if lived:
-        score = SURE if not word.common else FAIR
+        score = SURE if not word.common and word.flags != CITY else FAIR
     elif word.common:
         score = 0.0
     elif kind == COUNTRY:

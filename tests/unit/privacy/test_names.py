@@ -42,6 +42,8 @@ def found(text: str) -> list[tuple[str, str]]:
         ("подписал Иван Петров", "Иван Петров"),
         ('{"name": "Rose"}', "Rose"),
         ("ANNA SCHMIDT", "ANNA SCHMIDT"),
+        ("her maiden name is Sqorbeyev", "Sqorbeyev"),
+        ("je m'appelle Zxoubrand", "Zxoubrand"),
     ],
 )
 def test_a_name_is_found_by_the_company_it_keeps(text: str, name: str) -> None:
@@ -60,6 +62,8 @@ def test_a_name_is_found_by_the_company_it_keeps(text: str, name: str) -> None:
         ("exports of the United States", "United States", COUNTRY_TYPE),
         ("aus Österreich", "Österreich", COUNTRY_TYPE),
         ("born in Georgia", "Georgia", COUNTRY_TYPE),
+        ("my friend lives in FOSNAVÅG", "FOSNAVÅG", CITY_TYPE),
+        ("we moved here from Dohmaheim", "Dohmaheim", CITY_TYPE),
     ],
 )
 def test_a_place_is_found_by_the_words_before_it(text: str, place: str, kind: str) -> None:
@@ -72,6 +76,7 @@ ORDINARY = {
         "Grace and Hope are virtues. The Rose in the garden. A Frank answer.",
         "The Washington Post, Morgan & Co and Franklin Street are no people.",
         "In March the Company shall pay the Lender on Sunday. Section Three applies.",
+        "She was born in December and works in Marketing. Here is Everything you need.",
         "Our Python and Java code runs on Windows. Ask the Oracle.",
         "Bath water is hot. Mobile phones and Split peas. Turkey is for Christmas.",
         "THIS LICENSE WILL GRANT ANY HOLDER THE RIGHT TO MAY USE",
