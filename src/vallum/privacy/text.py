@@ -100,12 +100,20 @@ def discover_texts(
     Raises:
         InputError: A recognizer returned what lies outside its text.
     """
-    plains = _plains(texts)
-    shown = [one if isinstance(one, str) else one.text for one in plains]
-    joined = _BETWEEN.join(shown)
-    begins = _begins(shown)
-    found: dict[int, list[Span]] = {}
+    joined = _BETWEEN.join(texts)
     data = joined.encode("utf-8", "surrogatepass")
+    begins = _begins(texts)
+    plains: list[str | Plain] = list(texts)
+    shown = texts
+    odd = _odd_texts(joined, data, begins)
+    if odd:
+        for which in odd:
+            plains[which] = plain_text(texts[which])
+        shown = [one if isinstance(one, str) else one.text for one in plains]
+        joined = _BETWEEN.join(shown)
+        data = joined.encode("utf-8", "surrogatepass")
+        begins = _begins(shown)
+    found: dict[int, list[Span]] = {}
     offsets = _Offsets(joined, data)
     for start, end in regions(data):
         low, high = offsets.of(start), offsets.of(end)
@@ -139,19 +147,14 @@ def _begins(texts: Sequence[str]) -> list[int]:
     return list(accumulate((len(one) + len(_BETWEEN) for one in texts[:-1]), initial=0))
 
 
-def _plains(texts: Sequence[str]) -> list[str | Plain]:
-    """Return each text as it reads: itself, where nothing in it is odd."""
-    made: list[str | Plain] = list(texts)
-    joined = _BETWEEN.join(texts)
-    data = joined.encode("utf-8", "surrogatepass")
-    begins = _begins(texts)
+def _odd_texts(joined: str, data: bytes, begins: Sequence[int]) -> list[int]:
+    """Return the texts that may not read as they are written."""
+    made: list[int] = []
     offsets = _Offsets(joined, data)
-    done = -1
     for byte in odd_places(data):
         which = bisect.bisect_right(begins, offsets.of(byte)) - 1
-        if which != done:
-            done = which
-            made[which] = plain_text(texts[which])
+        if not made or which != made[-1]:
+            made.append(which)
     return made
 
 
