@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vallum.privacy import discover_table, discover_text, discover_texts
+from vallum.privacy import discover_nested, discover_table, discover_text, discover_texts
+from vallum.privacy.hipaa import safe_harbor
 from vallum.privacy.lexicon import CITY, COMMON, FAMILY, GIVEN, candidates, lexicon
 
 NAME, CITY_TYPE, COUNTRY_TYPE = "personal.name", "location.city", "location.country"
@@ -220,3 +221,18 @@ def test_a_word_is_a_candidate_however_its_capitals_are_written(
     text = f"ask {written(word)} today"
     if lexicon().words[word] & GIVEN:
         assert list(candidates(text.encode())) == [4]
+
+
+def test_the_key_of_a_json_value_says_what_it_is() -> None:
+    documents = [{"firstName": "Rose", "city": "Reading", "product": "Rose", "state": "Reading"}]
+    (spans,) = discover_nested(documents)
+    assert [(field, span.type) for field, span in spans] == [
+        ("firstName", NAME),
+        ("city", CITY_TYPE),
+    ]
+
+
+def test_a_country_alone_is_nothing_that_safe_harbor_removes() -> None:
+    statuses = {one.letter: status for one, status in safe_harbor({COUNTRY_TYPE})}
+    assert statuses["B"] == "not found"
+    assert {one.letter: status for one, status in safe_harbor({CITY_TYPE, NAME})}["B"] == "found"
