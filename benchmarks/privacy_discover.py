@@ -9,6 +9,7 @@ prediction counts as right if it overlaps a label of its type; every prediction 
 counts, and so do those in texts without labels. Names and places are counted by themselves:
 Presidio's patterns have none, and its language models cannot be had here. Beside the strict figure,
 which counts a city within a labelled street address or company as wrong, stands one without those.
+The cues for names were written with these sentences in view: the figures are not held out.
 """
 
 import argparse
