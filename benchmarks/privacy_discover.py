@@ -6,7 +6,10 @@ DIR has Presidio's 2,109 labelled sentences (`presidio_generated_large.json`). T
 and obfuscated texts are made here from templates that know nothing of the patterns. PYTHON is the
 interpreter of an environment with presidio-analyzer (patterns only: no language model). A
 prediction counts as right if it overlaps a label of its type; every prediction of a labelled type
-counts, and so do those in texts without labels.
+counts, and so do those in texts without labels. Names and places are counted by themselves:
+Presidio's patterns have none, and its language models cannot be had here. Beside the strict figure,
+which counts a city within a labelled street address or company as wrong, stands one without those.
+The cues for names were written with these sentences in view: the figures are not held out.
 """
 
 import argparse
@@ -112,6 +115,8 @@ TECHNICAL = [
     "iban: {IBAN_CODE}  # test fixture; phone: {PHONE_NUMBER}",
     "checksum d41d8cd98f00b204e9800998ecf8427e matched; 3.14159265358979 s elapsed",
 ]
+FIRST = ["Anna", "Peter", "Mathilde", "Jean-Pierre", "Olga", "Kofi", "Will", "Grace"]
+LAST = ["Smith", "Müller", "Dupont", "Ivanova", "Okafor", "Tanaka", "Gairbekov", "van der Berg"]
 PLAIN = [
     "please write to {EMAIL_ADDRESS} today",
     "my card is {CREDIT_CARD} thanks",
@@ -191,6 +196,51 @@ def score(gold: list[list], predicted: list[list]) -> tuple[Counter, Counter, Co
     return right, wrong, missed
 
 
+NAMED = {"PERSON": "name", "LOCATION": "place"}
+OUR_NAMED = {"personal.name": "name", "location.city": "place", "location.country": "place"}
+
+
+def named(texts: list[tuple[str, list]], found: list) -> None:
+    """Print precision and recall of names and places, in sentences as written and in lower case."""
+    print(
+        "\n| type (sentences) | text | precision | without addresses, companies | recall | F1 |\n|---|---|---:|---:|---:|---:|"
+    )
+    for kind in ("name", "place"):
+        for written in ("all", "with capitals"):
+            right = wrong = missed = within = 0
+            for (text, labels), spans in zip(texts, found, strict=True):
+                if written == "with capitals" and text == text.lower():
+                    continue
+                # `Mr.` is labelled a person of its own in some sentences.
+                wanted = [
+                    (a, b)
+                    for a, b, label in labels
+                    if NAMED.get(label) == kind and text[a:b] not in TITLES
+                ]
+                others = [(a, b) for a, b, label in labels if label not in NAMED]
+                left = [(s.start, s.end) for s in spans if OUR_NAMED.get(s.type) == kind]
+                for a, b in wanted:
+                    hit = next((one for one in left if one[0] < b and a < one[1]), None)
+                    missed += hit is None
+                    if hit is not None:
+                        right += 1
+                        left.remove(hit)
+                inside = sum(any(a < d and c < b for c, d in others) for a, b in left)
+                within += inside
+                wrong += len(left) - inside
+            p, q, r = (
+                right / max(1, right + wrong + within),
+                right / max(1, right + wrong),
+                right / max(1, right + missed),
+            )
+            print(
+                f"| {kind} | {written} | {p:.3f} | {q:.3f} | {r:.3f} | {2 * p * r / max(1e-9, p + r):.3f} |"
+            )
+
+
+TITLES = {"Mr.", "Mrs.", "Ms.", "Miss", "Dr.", "mr.", "mrs.", "ms.", "dr."}
+
+
 def f1(right: int, wrong: int, missed: int) -> str:
     precision, recall = right / max(1, right + wrong), right / max(1, right + missed)
     return f"{precision:.3f} | {recall:.3f} | {2 * precision * recall / max(1e-9, precision + recall):.3f}"
@@ -216,10 +266,11 @@ def main() -> None:
     from vallum.privacy import discover_table, discover_texts
 
     ours = {}
-    discover_texts(["warm"])
+    spans_of: dict[str, list] = {}
+    discover_texts(["warm Anna"])
     for name, texts in corpora.items():
         begin = time.process_time()
-        found = discover_texts([text for text, _ in texts])
+        spans_of[name] = found = discover_texts([text for text, _ in texts])
         ours[name] = (
             [
                 [[s.start, s.end, s.type] for s in spans if s.type in TYPES.values()]
@@ -260,6 +311,7 @@ def main() -> None:
                 )
                 for kind in sorted(set(TYPES.values())):
                     print(f"| {kind} | {who} | {f1(right[kind], wrong[kind], missed[kind])} |")
+        named(corpora["sentences"], spans_of["sentences"])
     words = (
         "the parties agree that nothing herein shall be construed as a waiver of any right".split()
     )
@@ -268,7 +320,16 @@ def main() -> None:
     for at in range(0, len(mixed), 50):
         mixed[at] = fill(rng, LEGAL, 1)[0][0]
     print("\n| text | MB | MB/s of CPU, one thread |\n|---|---:|---:|")
-    for name, texts in (("prose", prose), ("an identifier in 50 lines", mixed)):
+    begun = [line.capitalize() + "." for line in prose]
+    people = begun[:]
+    for at in range(0, len(people), 20):
+        people[at] = f"Dear {rng.choice(FIRST)} {rng.choice(LAST)}, {people[at]}"
+    for name, texts in (
+        ("prose", prose),
+        ("prose with sentences", begun),
+        ("a name in 20 sentences", people),
+        ("an identifier in 50 lines", mixed),
+    ):
         begin = time.process_time()
         discover_texts(texts)
         size = sum(map(len, texts)) / 1e6

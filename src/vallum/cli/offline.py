@@ -80,22 +80,33 @@ def pii(
     hipaa: Annotated[
         bool, typer.Option("--hipaa", help="Tell which of Safe Harbor's 18 identifiers were found.")
     ] = False,
+    spacy_model: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a spaCy pipeline that names people and places as well."),
+    ] = None,
 ) -> None:
     """Find personal data; never prints a value. Example: vallum pii patients.csv."""
-    from vallum.privacy import discover_nested, discover_table, discover_texts, pii_report
+    from vallum.privacy import (
+        discover_nested,
+        discover_table,
+        discover_texts,
+        pii_report,
+        read_spacy,
+    )
     from vallum.privacy.hipaa import safe_harbor
 
+    asked = [] if spacy_model is None else [read_spacy(spacy_model)]
     tables = []
     texts = []
     for path in files:
         kind = TABLES.get(path.suffix.lower())
         documents = _documents(path, kind)
         if documents is not None:
-            texts.append((str(path), discover_nested(documents)))
+            texts.append((str(path), discover_nested(documents, recognizers=asked)))
         elif kind is not None:
-            tables.append((str(path), discover_table(read_input(path))))
+            tables.append((str(path), discover_table(read_input(path), recognizers=asked)))
         else:
-            found = discover_texts(_lines(path))
+            found = discover_texts(_lines(path), recognizers=asked)
             texts.append((str(path), [tuple(("", span) for span in one) for one in found]))
     report = pii_report(tables, texts)
     types = {one.type for _, found in tables for one in found.columns if one.type}

@@ -9,6 +9,7 @@ from vallum.privacy.anonymity import (
 )
 from vallum.privacy.discover import ColumnFinding, Discovery, discover_table
 from vallum.privacy.mask import mask_table, mask_text, unmask_table
+from vallum.privacy.ner import ENTITIES, Recognizer, WithEngine, read_spacy
 from vallum.privacy.nested import discover_nested
 from vallum.privacy.recipe import (
     Masking,
@@ -29,6 +30,7 @@ from vallum.privacy.risk import (
 from vallum.privacy.text import Span, discover_text, discover_texts
 
 __all__ = [
+    "ENTITIES",
     "AnonymityCheck",
     "ColumnFinding",
     "Discovery",
@@ -36,9 +38,11 @@ __all__ = [
     "Masking",
     "PresenceCheck",
     "Recipe",
+    "Recognizer",
     "Risk",
     "Span",
     "Suggestion",
+    "WithEngine",
     "check_anonymity",
     "check_presence",
     "discover_nested",
@@ -52,6 +56,7 @@ __all__ = [
     "measure_risk",
     "parse_recipe",
     "pii_report",
+    "read_spacy",
     "recipe_schema",
     "suggest_quasi_identifiers",
     "suggest_recipe",

@@ -9,12 +9,15 @@ Source of the interval: Wilson 1927, score interval for a proportion.
 import functools
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 import re2
 
+from vallum.privacy.names import LIKELY, value_types
+from vallum.privacy.ner import Recognizer
 from vallum.privacy.patterns import KINDS
 from vallum.privacy.text import discover_texts, options
 from vallum.schema import Label
@@ -22,6 +25,9 @@ from vallum.schema import Label
 MAX_DISTINCT = 20_000  # distinct values looked at a column: more add nothing to the verdict
 MAX_VALUE_CHARS = 65_536
 MIN_SHARE = 0.5
+_MOSTLY = 0.6  # of the values of a column that its header says nothing about
+_FEW = 5  # distinct values: fewer tell nothing about a column
+_LONGEST_NAME = 80
 _SHORTEST = 5  # characters of the shortest identifier that is looked for in text
 _EXACT = 2.0**53  # whole numbers below it are exact as floats
 _LABELS = tuple(Label)
@@ -70,14 +76,23 @@ def _names() -> tuple[Any, ...]:
     return tuple(re2.compile(f"(?i:{kind.names})") if kind.names else None for kind in KINDS)
 
 
-def discover_table(frame: pl.DataFrame) -> Discovery:
-    """Classify every column."""
+def discover_table(frame: pl.DataFrame, *, recognizers: Sequence[Recognizer] = ()) -> Discovery:
+    """Classify every column.
+
+    Args:
+        frame: Any table.
+        recognizers: Asked about the values of columns of text, as by `discover_texts`.
+
+    Raises:
+        InputError: A recognizer returned what lies outside its text.
+    """
     return Discovery(
-        rows=frame.height, columns=tuple(_column(frame[name]) for name in frame.columns)
+        rows=frame.height,
+        columns=tuple(_column(frame[name], recognizers) for name in frame.columns),
     )
 
 
-def _column(column: pl.Series) -> ColumnFinding:
+def _column(column: pl.Series, recognizers: Sequence[Recognizer]) -> ColumnFinding:
     nothing = ColumnFinding(column.name, "", 0, 0.0, (0.0, 0.0), Label.GENERAL)
     texts = _texts(column)
     if texts is None:
@@ -109,7 +124,9 @@ def _column(column: pl.Series) -> ColumnFinding:
         if share >= MIN_SHARE and (best is None or score > best[0]):
             best = (score, index)
     if best is None:
-        return _in_text(column.name, filled, nothing)
+        return _by_value(column.name, filled, supported, nothing) or _in_text(
+            column.name, filled, nothing, recognizers
+        )
     kind = KINDS[best[1]]
     share = matched[best[1]] / len(filled)
     return ColumnFinding(
@@ -124,14 +141,58 @@ def _column(column: pl.Series) -> ColumnFinding:
     )
 
 
-def _in_text(name: str, filled: list[tuple[str, int]], nothing: ColumnFinding) -> ColumnFinding:
+def _by_value(
+    name: str, filled: list[tuple[str, int]], supported: list[bool], nothing: ColumnFinding
+) -> ColumnFinding | None:
+    """Tell a column of names, cities or countries by its values, whatever it is called."""
+    if not any(value[:1].isalpha() for value, _ in filled[:_FEW]):
+        return None
+    found: Counter[str] = Counter()
+    records: Counter[str] = Counter()
+    ordinary: Counter[str] = Counter()
+    for value, weight in filled:
+        types, common = value_types(value) if len(value) <= _LONGEST_NAME else ((), False)
+        for type_ in types:
+            found[type_] += 1
+            records[type_] += weight
+            ordinary[type_] += common or not value[:1].isupper()
+    if not found:
+        return None
+    type_, count = found.most_common(1)[0]
+    at = next(at for at, one in enumerate(KINDS) if one.name == type_)
+    share = count / len(filled)
+    # Without a telling header: many different ones, and few that are ordinary words too.
+    plainly = len(filled) >= _FEW and ordinary[type_] <= count / 2 and share >= _MOSTLY
+    if not plainly and not (supported[at] and share >= MIN_SHARE):
+        return None
+    kind = KINDS[at]
+    return replace(
+        nothing,
+        name=name,
+        type=type_,
+        count=records[type_],
+        share=share,
+        confidence=_wilson(count, len(filled)),
+        label=kind.label,
+        direct=kind.direct,
+        quasi=kind.quasi,
+    )
+
+
+def _in_text(
+    name: str,
+    filled: list[tuple[str, int]],
+    nothing: ColumnFinding,
+    recognizers: Sequence[Recognizer],
+) -> ColumnFinding:
     """Look inside longer values: free text is not what its whole value matches."""
     found: Counter[str] = Counter()
     records = 0
     longer = [one for one in filled if len(one[0]) >= _SHORTEST]
-    texts = discover_texts([value for value, _ in longer])
+    texts = discover_texts([value for value, _ in longer], recognizers=recognizers)
     for (_, weight), spans in zip(longer, texts, strict=True):
-        kinds = {span.type for span in spans}
+        # One word that may be a name says nothing about a column.
+        kinds = {span.type for span in spans if span.score >= LIKELY}
         found.update(kinds)
         records += weight if kinds else 0
     if not found:
@@ -140,7 +201,13 @@ def _in_text(name: str, filled: list[tuple[str, int]], nothing: ColumnFinding) -
     kind = next(one for one in KINDS if one.name == type_)
     looked = len(filled)
     return ColumnFinding(
-        name, type_, records, count / looked, _wilson(count, looked), kind.label, direct=True
+        name,
+        type_,
+        records,
+        count / looked,
+        _wilson(count, looked),
+        kind.label,
+        direct=not type_.startswith("location."),
     )
 
 

@@ -26,10 +26,11 @@ class Identifier:
 
 
 SAFE_HARBOR = (
-    Identifier("A", "names", ("personal.name",), "in columns; not in free text"),
+    Identifier("A", "names", ("personal.name",), "in free text: of the lexicon, or a model"),
     Identifier("B", "geographic subdivisions smaller than a state",
-               ("personal.address", "personal.postcode", "location."),
-               "in columns; not in free text"),
+               ("personal.address", "personal.postcode", "location.city", "location.place",
+                "location.coordinates"),
+               "in free text: cities and countries"),
     Identifier("C", "dates but the year, ages over 89", ("personal.birth_date", "personal.age"),
                "dates of birth and ages; other dates are not told apart"),
     Identifier("D", "telephone numbers", ("personal.phone",)),

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from vallum.base import LimitExceededError
+from vallum.privacy.ner import Recognizer
 from vallum.privacy.text import Span, discover_texts
 
 MAX_VALUES = 5_000_000
@@ -14,12 +15,15 @@ _KEY = "{key}"  # stands for a key that may be somebody's data itself
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
-def discover_nested(documents: Sequence[object]) -> list[tuple[tuple[str, Span], ...]]:
+def discover_nested(
+    documents: Sequence[object], *, recognizers: Sequence[Recognizer] = ()
+) -> list[tuple[tuple[str, Span], ...]]:
     """Find spans in the values of JSON documents.
 
     Args:
         documents: What a bounded reader has parsed. A key that is no plain name is looked at
             like a value, and not shown.
+        recognizers: Asked as well, as by `discover_texts`.
 
     Returns:
         For each document its findings in order: the path (`patient.contacts[0].mail`) and the
@@ -41,7 +45,8 @@ def discover_nested(documents: Sequence[object]) -> list[tuple[tuple[str, Span],
                     f"the documents have more than {MAX_VALUES} values", code="pii.values"
                 )
     found: list[list[tuple[str, Span]]] = [[] for _ in documents]
-    for (number, path, skip), spans in zip(places, discover_texts(texts), strict=True):
+    searched = discover_texts(texts, recognizers=recognizers)
+    for (number, path, skip), spans in zip(places, searched, strict=True):
         found[number] += [
             (path, replace(span, start=span.start - skip, end=span.end - skip))
             for span in spans

@@ -30,8 +30,8 @@ _OWN: tuple[Kind, ...] = (
     Kind("personal.phone", r"(?:\+\d{1,3}[ .-]?\(?\d{1,4}\)?(?:[ .-]?\d{2,4}){2,4}|"
          r"\(\d{3}\) ?\d{3}-\d{4}|\d{3}[.-]\d{3}[.-]\d{4})(?: ?(?:x|ext\.?) ?\d{1,6})?", check.phone),
     Kind("personal.name", r"\p{Lu}[\p{L}'’.-]+(?:[ ,]+\p{Lu}[\p{L}'’.-]*){0,4}",
-         names=r"(?:^|_|\b)(?:full_?|first_?|last_?|given_?|family_?|middle_?|sur)?name$|patient_name|"
-         r"\bcustomer$", weak=True),
+         names=r"(?:^|_|\b)(?:full_?|first_?|last_?|given_?|family_?|middle_?|sur|fore)?name$|patient_name|"
+         r"\bcustomer$|^(?:vor|nach)name$|^pr[ée]nom$|^apellidos?$|^cognome$", weak=True),
     Kind("personal.birth_date", r"(?:\d{4}-\d{2}-\d{2}|\d{1,2}[./-]\d{1,2}[./-]\d{2,4})(?:[T ].*)?",
          names=r"birth|\bdob\b|date_of_birth|geburt|naissance", weak=True, direct=False, quasi=True, context=r"(?i:\bborn\b|birth|\bdob\b|geboren|naissance|nacid|nato il)"),
     Kind("personal.address", r"(?:\d{1,5}[A-Za-z]? [\p{L} .'-]{3,30}|[\p{L} .'-]{3,30} \d{1,5}[A-Za-z]?)"
@@ -88,6 +88,13 @@ _OWN: tuple[Kind, ...] = (
     Kind("security.password", _WORD + r"[\"']? ?[:=] ?[\"']?([^\s\"',;]{6,128})", label=_HIGH, group=1),
     Kind("location.coordinates", r"[-+]?\d{1,2}\.\d{4,12}, ?[-+]?\d{1,3}\.\d{4,12}",
          names=r"coord|lat_?l|geo", direct=False, quasi=True),
+    Kind("location.city", r"\p{L}[\p{L}'’. -]{1,60}", names=r"(?:^|_|\b)(?:city|town|municipality|"
+         r"birth_?place|ort|stadt|wohnort|ville|ciudad|citt[àa])(?:$|_|\b)", direct=False, quasi=True,
+         weak=True),
+    Kind("location.country", r"\p{L}[\p{L}'’.,&() -]{1,60}", names=r"(?:^|_|\b)(?:country|nation|land|"
+         r"pays|pa[ií]s|paese|nationality)(?:$|_|\b)", direct=False, quasi=True, weak=True),
+    Kind("location.place", r"\p{L}[\p{L}'’.,&() -]{1,60}", names=r"^(?:place|location|county|province|"
+         r"region)$", direct=False, quasi=True, weak=True),
     Kind("health.us.mbi", r"[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]"
          r"[AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]{2}\d{2}", names=r"\bmbi\b|medicare", label=_HIGH),
     Kind("health.us.dea", r"[A-Z]{2}\d{7}", check.dea, r"\bdea\b", _HIGH, weak=True,
