@@ -219,6 +219,31 @@ def model_test(
         raise typer.Exit(1)
 
 
+@model.command("alias")
+def model_alias(
+    name: Name,
+    alias: Annotated[str, typer.Argument(help="Such as champion; NAME@ALIAS names the version.")],
+    version: Version = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Point an alias at a version. Example: vallum model alias risk champion --version 3."""
+    with SESSION.client() as client:
+        shown = client.models.alias(name, alias, version, dry_run=dry_run)
+    show("model.alias", shown, version_text(shown))
+
+
+@model.command("unalias")
+def model_unalias(
+    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    alias: Annotated[str, typer.Argument(help="The alias to remove.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Remove an alias. Example: vallum model unalias risk champion."""
+    with SESSION.client() as client:
+        done = client.models.unalias(name, alias, dry_run=dry_run)
+    show("model.unalias", done, done.text)
+
+
 @model.command("delete")
 def model_delete(name: Name, version: Version = None, dry_run: DryRun = False) -> None:
     """Delete by destroying keys. Example: vallum model delete risk --version 1."""

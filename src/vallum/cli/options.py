@@ -36,6 +36,8 @@ def version_text(shown: api.VersionShown) -> str:
         f"{one.kind} {one.name}:{one.version}  {one.digest}",
         f"{one.label or 'unclassified'}, {size} bytes in {len(files)} file(s), made {made}",
     ]
+    if shown.aliases:
+        lines.append("aliases: " + ", ".join(f"{a.name} = {a.version}" for a in shown.aliases))
     said: dict[str, None] = {}  # the newest of what was found again and again, oldest gate first
     for evidence in shown.evidence:
         measures = ", ".join(f"{key} {value}" for key, value in sorted(evidence.measures.items()))

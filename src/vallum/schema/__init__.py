@@ -14,6 +14,7 @@ from vallum.schema.access import (
     Session,
 )
 from vallum.schema.asset import (
+    Alias,
     Asset,
     AssetVersion,
     Connection,
@@ -39,6 +40,7 @@ from vallum.schema.views import DataView
 from vallum.schema.work import Claim, Claimed, Finish
 
 __all__ = [
+    "Alias",
     "Ask",
     "Asset",
     "AssetVersion",

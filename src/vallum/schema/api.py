@@ -104,6 +104,14 @@ class ModelSign(Record, frozen=True):
     bundle: str = ""  # base64 of the bundle; empty: sign with the workspace's release key
 
 
+class AliasShown(Record, frozen=True):
+    """An alias and the version that it names."""
+
+    name: str
+    version: int
+    moved_at: str = ""
+
+
 class ModelTest(Record, frozen=True):
     """Run the attack gates `evasion` and `membership` on a model version as a job."""
 
@@ -323,6 +331,7 @@ class VersionShown(Record, frozen=True):
     version: AssetVersion
     evidence: tuple[Evidence, ...] = ()
     signatures: tuple[str, ...] = ()  # signer ids
+    aliases: tuple[AliasShown, ...] = ()  # all of the model's
 
 
 class EndpointShown(Record, frozen=True):

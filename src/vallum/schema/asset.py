@@ -67,6 +67,17 @@ class WrappedDataKey(Record, frozen=True):
     wrapped: dict[str, object]  # crypto.WrappedKey as JSON
 
 
+class Alias(Record, frozen=True):
+    """A name that moves from version to version of a model (an authority row)."""
+
+    id: str
+    asset_id: str
+    name: str
+    version_id: str
+    moved_at: str
+    moved_by: str
+
+
 class Erasure(Record, frozen=True):
     """That a version was erased; what holds its key's secret is told of it until it knows."""
 

@@ -7,7 +7,7 @@ that the reply is. Every change also takes `?dry_run=true`.
 
 from dataclasses import dataclass
 
-from vallum.schema import api, privacy, rules, views
+from vallum.schema import api, privacy, registry, rules, views
 from vallum.schema.record import Record
 
 PREFIX = "/api/v1"
@@ -79,6 +79,10 @@ ROUTES: tuple[Route, ...] = (
           "Sign a model version"),
     Route("POST", "/models/{name}/verify", "model.verify", api.Named, api.Done,
           "Verify a model version's bytes and signature"),
+    Route("PUT", "/models/{name}/aliases/{alias}", "model.alias", registry.ModelAlias,
+          api.VersionShown, "Point an alias at a model version"),
+    Route("DELETE", "/models/{name}/aliases/{alias}", "model.unalias", registry.ModelUnalias,
+          api.Done, "Remove an alias"),
     Route("POST", "/models/{name}/test", "model.test", api.ModelTest, api.VersionShown,
           "Attack a model version: evasion and membership inference"),
     Route("DELETE", "/models/{name}", "model.delete", api.Named, api.Done,

@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol, TypeVar
 import msgspec
 
 from vallum.base import InputError, Secret
-from vallum.schema import Asset, Endpoint, Job, JobLimits, api
+from vallum.schema import Asset, Endpoint, Job, JobLimits, api, registry
 from vallum.sdk.transport import Transport
 
 Source = Path | str | bytes | BinaryIO
@@ -130,6 +130,18 @@ class Models(Noun):
             budget_s=budget_s,
         )
         return self._transport.call("model.test", arguments, api.VersionShown, dry_run=dry_run)
+
+    def alias(
+        self, name: str, alias: str, version: int | None = None, *, dry_run: bool = False
+    ) -> api.VersionShown:
+        """Point an alias at a version; `name@alias` names it from then on."""
+        arguments = registry.ModelAlias(name=name, alias=alias, version=version)
+        return self._transport.call("model.alias", arguments, api.VersionShown, dry_run=dry_run)
+
+    def unalias(self, name: str, alias: str, *, dry_run: bool = False) -> api.Done:
+        """Remove an alias."""
+        arguments = registry.ModelUnalias(name=name, alias=alias)
+        return self._transport.call("model.unalias", arguments, api.Done, dry_run=dry_run)
 
     def delete(self, name: str, version: int | None = None, *, dry_run: bool = False) -> api.Done:
         """Delete a model, or one version."""

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from vallum.base import InputError, NotFoundError, check_name, is_id
 from vallum.schema import (
+    Alias,
     Ask,
     Asset,
     AssetVersion,
@@ -16,6 +17,7 @@ from vallum.schema import (
     Credential,
     Deployment,
     Endpoint,
+    Erasure,
     Evidence,
     Job,
     Principal,
@@ -137,7 +139,7 @@ class Context:
     def version(self, kind: str, name: str, number: int | None = None) -> AssetVersion:
         """Return a version by name and number (None: the newest), or by its own id.
 
-        `name` may also be `name:number`.
+        `name` may also be `name:number`, or `name@alias` of a model.
 
         Raises:
             NotFoundError: There is no such version.
@@ -147,6 +149,9 @@ class Context:
                 return self.records.get(self.snapshot, f"{kind}-version", name, AssetVersion)
             except NotFoundError:
                 pass
+        if number is None and "@" in name:
+            name, _, alias = name.partition("@")
+            return self.version_by_id(self.alias(self.asset(kind, name), alias).version_id)
         if number is None and ":" in name:
             name, _, text = name.rpartition(":")
             if not text.isdecimal() or len(text) > _VERSION_DIGITS:
@@ -164,6 +169,28 @@ class Context:
         if found is None:
             raise NotFoundError(f"{kind} `{name}` has no version {number}")
         return found
+
+    def alias(self, asset: Asset, name: str) -> Alias:
+        """Return an alias of a model.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        check_name(name, what="alias")
+        found = self.records.find(self.snapshot, "alias", asset.id, name, Alias)
+        if found is None:
+            raise NotFoundError(
+                f"{asset.kind} `{asset.name}` has no alias `{name}`",
+                code="model.alias",
+                hint=f"vallum model alias {asset.name} {name} --version N",
+            )
+        return found
+
+    def next_version(self, asset: Asset) -> int:
+        """Return the number of the next version: one that was erased is never given again."""
+        erased = self.all("erasure", Erasure, parent_id=asset.id)
+        numbers = [one.version for one in self.versions(asset)]
+        return 1 + max((*numbers, *(one.version for one in erased)), default=0)
 
     def version_by_id(self, identity: str) -> AssetVersion:
         """Return a data or model version by id."""

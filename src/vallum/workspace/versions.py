@@ -13,7 +13,7 @@ import msgspec
 
 from vallum.base import Digest, canonical_json, timestamp
 from vallum.crypto import WrappedKey
-from vallum.schema import Asset, AssetVersion, Erasure, Evidence, Part, WrappedDataKey, api
+from vallum.schema import Alias, Asset, AssetVersion, Erasure, Evidence, Part, WrappedDataKey, api
 from vallum.store import chunks
 from vallum.workspace.context import Context
 from vallum.workspace.house import House
@@ -143,7 +143,21 @@ def shown(act: Act, version: AssetVersion) -> api.VersionShown:
     found = act.context.evidence(version.digest)
     evidence = tuple(sorted(found, key=lambda one: (one.made_at, one.gate)))
     signers = tuple(sorted({one.issuer for one in evidence if one.gate == "signature"}))
-    return api.VersionShown(version=version, evidence=evidence, signatures=signers)
+    return api.VersionShown(
+        version=version, evidence=evidence, signatures=signers, aliases=_aliases(act, version)
+    )
+
+
+def _aliases(act: Act, version: AssetVersion) -> tuple[api.AliasShown, ...]:
+    """Return the aliases of a model that name versions which the caller may read."""
+    found = []
+    for alias in act.context.all("alias", Alias, parent_id=version.asset_id):
+        named = act.context.version_by_id(alias.version_id)
+        if act.may(_READ_ACTIONS[named.kind], act.context.version_resource(named)):
+            found.append(
+                api.AliasShown(name=alias.name, version=named.version, moved_at=alias.moved_at)
+            )
+    return tuple(sorted(found, key=lambda one: one.name))
 
 
 def listing(act: Act, kind: str, action: str, page: api.Page) -> api.Listing:
@@ -174,6 +188,10 @@ def erase_versions(act: Act, doomed: Sequence[AssetVersion], *, reason: str) -> 
     The row that stays says what was erased: should the process die before the secrets are
     destroyed, the next start does it (`settle_erasures`).
     """
+    gone = {version.id for version in doomed}
+    for alias in act.context.all("alias", Alias):
+        if alias.version_id in gone:
+            act.remove("alias", alias.id, on=alias.version_id)
     for version in doomed:
         act.remove("wrapped-key", version.id, on=version.id)
         act.remove(f"{version.kind}-version", version.id, on=version.id)
@@ -184,7 +202,7 @@ def erase_versions(act: Act, doomed: Sequence[AssetVersion], *, reason: str) -> 
         act.put("erasure", told, on=version.id, parent_id=version.asset_id)
         for part in version.parts:
             act.after_commit.append(lambda part=part: act.house.objects.discard(part))  # type: ignore[misc]  # default binds the loop variable
-    erased = [version.id for version in doomed]
+    erased = sorted(gone)
     act.after_commit.append(lambda: shred(act.house, erased))
 
 

@@ -116,7 +116,7 @@ def _act_create(act: Act, args: api.DataCreate, made: _Ingested) -> api.VersionS
             tags=args.tags,
         )
         act.put("data", asset, on=on, parent_id=workspace_id, name=asset.name)
-    number = 1 + max((one.version for one in act.context.versions(asset)), default=0)
+    number = act.context.next_version(asset)
     digest = manifest_digest(made.parts)
     version = AssetVersion(
         id=made.version_id,
@@ -258,7 +258,7 @@ def _act_protect(act: Act, args: api.DataProtect, made: _Protected) -> api.Versi
         act.put("data", asset, on=on, parent_id=workspace_id, name=name)
     elif asset.id == made.source.asset_id:
         raise ConflictError("a protected version needs a data asset of its own")
-    number = 1 + max((one.version for one in act.context.versions(asset)), default=0)
+    number = act.context.next_version(asset)
     digest = manifest_digest((made.part,))
     version = AssetVersion(
         id=made.version_id,

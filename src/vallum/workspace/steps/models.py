@@ -174,7 +174,7 @@ def publish_model(
     every = {*makers, *(maker for source in sources for maker in source.makers)}
     if act.caller.kind is PrincipalKind.USER:
         every.add(act.caller.id)
-    number = 1 + max((one.version for one in act.context.versions(asset)), default=0)
+    number = act.context.next_version(asset)
     version = AssetVersion(
         id=made.version_id,
         asset_id=asset.id,

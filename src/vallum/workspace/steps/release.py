@@ -181,7 +181,7 @@ def _act(act: Act, args: wire.DpRelease, made: _Made) -> wire.DpReleased:
             description=f"{what} of {made.source.name}:{made.source.version}",
         )
         act.put("data", asset, on=on, parent_id=workspace_id, name=asset.name)
-    number = 1 + max((one.version for one in act.context.versions(asset)), default=0)
+    number = act.context.next_version(asset)
     digest = manifest_digest((made.part,))
     version = AssetVersion(
         id=made.version_id,
