@@ -269,3 +269,35 @@ def test_a_dry_run_neither_makes_nor_overwrites_a_key(serving: Up, tmp_path: Pat
     assert done.stdout == "would make never\n"
     assert kept.read_text() == "old"
     assert "never" not in {one.name for one in serving.owner.keys.list()}
+
+
+def test_clients_of_mlflow_and_azure_are_served_on_the_same_guarded_path(
+    serving: Up, key: str
+) -> None:
+    base = f"https://127.0.0.1:{serving.gateway_port}/endpoints/risk"
+    rows = [[1.0] * WIDTH, [-1.0] * WIDTH]
+    named = {"dataframe_split": {"columns": list("abcd"), "data": rows}}
+    with serving.http() as client:
+        headers = {"authorization": f"Bearer {key}"}
+        told = client.post(f"{base}/invocations", json=named, headers=headers)
+        assert told.status_code == 200
+        first, second = told.json()["predictions"]
+        assert first[1] > 0.9
+        assert second[0] > 0.9
+        azure = client.post(f"{base}/score", json={"input_data": rows}, headers=headers)
+        assert azure.json() == told.json()["predictions"]
+        large = [[1.0] * WIDTH] * 5000  # decoded beside the loop
+        many = client.post(f"{base}/invocations", json={"inputs": large}, headers=headers)
+        assert len(many.json()["predictions"]) == 5000
+        assert client.get(f"{base}/ping", headers=headers).status_code == 200
+        # The same guard: who, what, how much.
+        assert client.post(f"{base}/invocations", json=named).status_code == 401
+        assert client.get(f"{base}/ping").status_code == 401
+        assert client.get(f"{base}/invocations", headers=headers).status_code == 400
+        for body in (b"{", b'{"inputs": [[1]]}', b'{"inputs": [[1, 2, 3, null]]}'):
+            answer = client.post(f"{base}/invocations", content=body, headers=headers)
+            assert answer.status_code == 400
+            assert code(answer).startswith("score.")
+        for path in ("/endpoints/risk/else", "/endpoints//score", "/endpoints/a/b/score"):
+            url = f"https://127.0.0.1:{serving.gateway_port}{path}"
+            assert client.post(url, json=named, headers=headers).status_code in {400, 404}

@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from vallum.base import (
     GateError,
@@ -41,12 +39,13 @@ from vallum.gateway.metrics import Metrics
 from vallum.gateway.model import Arrays, InProcessModel, Model
 from vallum.gateway.wire import Answer, Request, problem_of, status_of
 from vallum.guard import (
+    DIALECTS,
     MAX_BODY_BYTES,
+    V2,
+    Dialect,
     Output,
     RateLimiter,
     Spec,
-    decode_request,
-    encode_response,
     shape_output,
 )
 from vallum.sandbox import BubblewrapRunner
@@ -75,6 +74,7 @@ MAX_CONCURRENT = 256
 MAX_HEADERS = 64
 MAX_UNKNOWN = 1024  # (code, source) pairs kept apart; further sources are counted together
 MAX_TOKEN_BYTES = 128
+LONG_BODY = 32 * 1024
 INTEGRITY_S = 30.0
 POLL_S = 0.4
 _BEARER = b"bearer "
@@ -389,7 +389,10 @@ class Gateway:
             token = self._check_head(request)
             if path.startswith("/v2/models/") and path.endswith("/infer"):
                 endpoint = path[11:-6]
-                answer = Answer(200, await self._infer(request, endpoint, token))
+                answer = Answer(200, await self._infer(request, endpoint, token, V2))
+            elif path.startswith("/endpoints/") and (spoken := _dialect(path)) is not None:
+                endpoint = path[11 : path.rindex("/")]
+                answer = Answer(200, await self._infer(request, endpoint, token, spoken))
             elif path == "/livez":
                 answer = Answer(200, b'{"status":"ok"}')
             else:
@@ -422,7 +425,7 @@ class Gateway:
             key = (code, "other")
         self._unknown[key] += 1
 
-    async def _infer(self, request: Request, name: str, token: bytes) -> bytes:
+    async def _infer(self, request: Request, name: str, token: bytes, dialect: Dialect) -> bytes:
         # 1.
         if request.method != b"POST":
             raise InputError("scoring takes POST", code="score.method")
@@ -437,7 +440,11 @@ class Gateway:
         self._active += 1
         try:
             try:
-                x, request_id = await self._admitted(request, route, running, who, token)
+                body = await self._admitted(request, route, who, token)
+                if dialect is V2 or len(body) < LONG_BODY:
+                    x, request_id = dialect.decode(body, running.spec)
+                else:  # general JSON takes its time: others are served meanwhile
+                    x, request_id = await asyncio.to_thread(dialect.decode, body, running.spec)
             except VallumError as error:
                 # Who is refused by name is in a bundle, like who is answered.
                 bundle = await self._bundle(route, running)
@@ -458,13 +465,11 @@ class Gateway:
                 # 8.
                 bundle.settle(slot, time.time(), status, who.pseudonym)
             self._require_lease()
-            return encode_response(name, running.served.name, shaped, request_id)
+            return dialect.encode(name, running.served.name, shaped, request_id)
         finally:
             self._active -= 1
 
-    async def _admitted(
-        self, request: Request, route: Route, running: Running, who: Known, token: bytes
-    ) -> tuple[NDArray[np.float32], str]:
+    async def _admitted(self, request: Request, route: Route, who: Known, token: bytes) -> bytes:
         # 4.
         limits = route.endpoint
         self._rates.take(
@@ -481,7 +486,7 @@ class Gateway:
         body = await request.body()
         if who.generation != self._generation:  # a right may have gone while the body came
             await self._authorize(token, route, limits.name, request)
-        return decode_request(body, running.spec)
+        return body
 
     async def _bundle(self, route: Route, running: Running) -> Bundle:
         bundle = running.bundle
@@ -540,11 +545,16 @@ class Gateway:
         self._require_lease()
         if path == "/v2/health/ready":
             return Answer(200, b'{"ready":true}')
-        if path.startswith("/v2/models/") and path.endswith("/ready"):
-            name = path[11:-6]
+        ping = path.startswith("/endpoints/") and path.endswith("/ping")
+        if ping or (path.startswith("/v2/models/") and path.endswith("/ready")):
+            name = path[11:-5] if ping else path[11:-6]
             route = self._routes.get(name)
             await self._authorize(token, route, name, request)
             ready = route is not None and bool(route.running)
+            if ping and not ready:  # MLflow's clients look at the status alone
+                raise UnavailableError(
+                    "the endpoint has no deployment that runs", code="score.none"
+                )
             return Answer(200, msgspec.json.encode({"name": name, "ready": ready}))
         if path == "/metrics":
             for name, route in self._routes.items():
@@ -591,6 +601,12 @@ def _shaped(outputs: Arrays, rows: int, decimals: int | None) -> list[Output]:
         except InputError as error:
             raise GateError(error.message, code=error.code) from error
     return shaped
+
+
+def _dialect(path: str) -> Dialect | None:
+    """Return what `/endpoints/NAME/invocations` or `…/score` speaks; nothing for other paths."""
+    name, _, last = path[11:].partition("/")
+    return DIALECTS.get(last) if name else None
 
 
 def _choose(route: Route) -> Running:

@@ -6,6 +6,7 @@ from vallum.guard.decisions import (
     pack_decisions,
     unpack_decisions,
 )
+from vallum.guard.dialects import DIALECTS, V2, Dialect
 from vallum.guard.rates import RateLimiter
 from vallum.guard.v2 import (
     MAX_BODY_BYTES,
@@ -19,8 +20,11 @@ from vallum.guard.v2 import (
 )
 
 __all__ = [
+    "DIALECTS",
     "MAX_BODY_BYTES",
+    "V2",
     "Decisions",
+    "Dialect",
     "InferenceRequest",
     "InferenceResponse",
     "Output",

@@ -97,10 +97,7 @@ def decode_request(body: bytes, spec: Spec) -> tuple[NDArray[np.float32], str]:
     if len(shape) != MAX_DIMENSIONS or shape[0] < 1 or shape[1] < 1:
         raise InputError("the shape must be [rows, features]", code="score.shape")
     rows, width = shape
-    if rows > spec.max_rows:
-        raise LimitExceededError(f"{rows} rows are more than {spec.max_rows}", code="score.rows")
-    if spec.width is not None and width != spec.width:
-        raise InputError(f"the model takes {spec.width} features, got {width}", code="score.width")
+    _check_shape(rows, width, spec)
     try:
         values = _values(tensor.data)
     except (TypeError, ValueError, OverflowError) as error:
@@ -113,6 +110,30 @@ def decode_request(body: bytes, spec: Spec) -> tuple[NDArray[np.float32], str]:
     if not _finite(values):
         raise InputError("a value is not finite", code="score.finite")
     return values.reshape(rows, width), request.id
+
+
+def _check_shape(rows: int, width: int, spec: Spec) -> None:
+    if rows > spec.max_rows:
+        raise LimitExceededError(f"{rows} rows are more than {spec.max_rows}", code="score.rows")
+    if spec.width is not None and width != spec.width:
+        raise InputError(f"the model takes {spec.width} features, got {width}", code="score.width")
+
+
+def check_values(
+    values: NDArray[np.float32], rows: int, width: int, spec: Spec
+) -> NDArray[np.float32]:
+    """Return `values`, shape (rows, width), if a model may see them.
+
+    Raises:
+        InputError: No rows, another width, or not finite.
+        LimitExceededError: Too many rows.
+    """
+    if rows < 1 or width < 1:
+        raise InputError("the shape must be [rows, features]", code="score.shape")
+    _check_shape(rows, width, spec)
+    if not _finite(values):
+        raise InputError("a value is not finite", code="score.finite")
+    return values
 
 
 def _values(data: list[float | list[float]]) -> NDArray[np.float32]:
