@@ -301,3 +301,24 @@ def test_clients_of_mlflow_and_azure_are_served_on_the_same_guarded_path(
         for path in ("/endpoints/risk/else", "/endpoints//score", "/endpoints/a/b/score"):
             url = f"https://127.0.0.1:{serving.gateway_port}{path}"
             assert client.post(url, json=named, headers=headers).status_code in {400, 404}
+
+
+def test_traffic_moves_and_comes_back_without_a_lost_request(serving: Up) -> None:
+    name = f"moving-{time.monotonic_ns()}"
+    key = deploy(serving, name)
+    serving.owner.endpoints.deploy(name, "small:1", deployment="green", traffic=0)
+    deadline = time.monotonic() + 60
+    statuses: list[int] = []
+    told: set[str] = set()
+    for shares in ({"green": 100}, {"blue": 100}, {"blue": 50, "green": 50}):
+        serving.owner.endpoints.traffic(name, shares)
+        wanted = set(shares)
+        told.clear()
+        while told != wanted and time.monotonic() < deadline:
+            answer = serving.score(name, request(ROW), key=key)
+            statuses.append(answer.status_code)
+            if len(statuses) % 4 == 0:
+                told.clear()
+            told.add(answer.json()["model_version"])
+        assert told == wanted
+    assert set(statuses) == {200}

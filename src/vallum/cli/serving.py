@@ -102,6 +102,28 @@ def endpoint_deploy(
     show("endpoint.deploy", shown, _endpoint(shown))
 
 
+@endpoint.command("traffic")
+def endpoint_traffic(
+    name: Name,
+    shares: Annotated[list[str], typer.Argument(help="DEPLOYMENT=PER_CENT each.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Share the traffic, or go back. Example: vallum endpoint traffic risk blue=90 green=10."""
+    found: dict[str, int] = {}
+    for one in shares:
+        deployment, equals, text = one.partition("=")
+        if not equals or not deployment or not text.isdecimal() or deployment in found:
+            raise InputError(
+                f"`{one[:80]}` is not DEPLOYMENT=PER_CENT",
+                code="cli.usage",
+                hint="blue=90 green=10",
+            )
+        found[deployment] = int(text)
+    with SESSION.client() as client:
+        shown = client.endpoints.traffic(name, found, dry_run=dry_run)
+    show("endpoint.traffic", shown, _endpoint(shown))
+
+
 @endpoint.command("invoke")
 def endpoint_invoke(
     name: Name,

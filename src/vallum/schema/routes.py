@@ -7,7 +7,7 @@ that the reply is. Every change also takes `?dry_run=true`.
 
 from dataclasses import dataclass
 
-from vallum.schema import api, privacy, registry, rules, views
+from vallum.schema import api, privacy, release, rules, views
 from vallum.schema.record import Record
 
 PREFIX = "/api/v1"
@@ -79,9 +79,9 @@ ROUTES: tuple[Route, ...] = (
           "Sign a model version"),
     Route("POST", "/models/{name}/verify", "model.verify", api.Named, api.Done,
           "Verify a model version's bytes and signature"),
-    Route("PUT", "/models/{name}/aliases/{alias}", "model.alias", registry.ModelAlias,
+    Route("PUT", "/models/{name}/aliases/{alias}", "model.alias", release.ModelAlias,
           api.VersionShown, "Point an alias at a model version"),
-    Route("DELETE", "/models/{name}/aliases/{alias}", "model.unalias", registry.ModelUnalias,
+    Route("DELETE", "/models/{name}/aliases/{alias}", "model.unalias", release.ModelUnalias,
           api.Done, "Remove an alias"),
     Route("POST", "/models/{name}/test", "model.test", api.ModelTest, api.VersionShown,
           "Attack a model version: evasion and membership inference"),
@@ -95,6 +95,8 @@ ROUTES: tuple[Route, ...] = (
           "Show an endpoint and its deployments"),
     Route("POST", "/endpoints/{endpoint}/deployments", "endpoint.deploy", api.EndpointDeploy,
           api.EndpointShown, "Deploy a model version"),
+    Route("POST", "/endpoints/{endpoint}/traffic", "endpoint.traffic", release.EndpointTraffic,
+          api.EndpointShown, "Share the traffic among the deployments"),
     Route("POST", "/endpoints/{endpoint}/keys", "endpoint.keys", api.EndpointKeys, api.Shown,
           "Make a new scoring key"),
     Route("DELETE", "/endpoints/{name}", "endpoint.delete", api.Named, api.Done,

@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol, TypeVar
 import msgspec
 
 from vallum.base import InputError, Secret
-from vallum.schema import Asset, Endpoint, Job, JobLimits, api, registry
+from vallum.schema import Asset, Endpoint, Job, JobLimits, api, release
 from vallum.sdk.transport import Transport
 
 Source = Path | str | bytes | BinaryIO
@@ -135,12 +135,12 @@ class Models(Noun):
         self, name: str, alias: str, version: int | None = None, *, dry_run: bool = False
     ) -> api.VersionShown:
         """Point an alias at a version; `name@alias` names it from then on."""
-        arguments = registry.ModelAlias(name=name, alias=alias, version=version)
+        arguments = release.ModelAlias(name=name, alias=alias, version=version)
         return self._transport.call("model.alias", arguments, api.VersionShown, dry_run=dry_run)
 
     def unalias(self, name: str, alias: str, *, dry_run: bool = False) -> api.Done:
         """Remove an alias."""
-        arguments = registry.ModelUnalias(name=name, alias=alias)
+        arguments = release.ModelUnalias(name=name, alias=alias)
         return self._transport.call("model.unalias", arguments, api.Done, dry_run=dry_run)
 
     def delete(self, name: str, version: int | None = None, *, dry_run: bool = False) -> api.Done:
@@ -215,6 +215,15 @@ class Endpoints(Noun):
         body = request if isinstance(request, bytes) else msgspec.json.encode(request)
         answer = self._transport.post_json(uri, body, token=key)
         return msgspec.json.decode(answer, type=dict[str, object])
+
+    def traffic(
+        self, name: str, shares: Mapping[str, int], *, dry_run: bool = False
+    ) -> api.EndpointShown:
+        """Share the traffic among the deployments, in per cent: those not named get none."""
+        arguments = release.EndpointTraffic(endpoint=name, traffic=dict(shares))
+        return self._transport.call(
+            "endpoint.traffic", arguments, api.EndpointShown, dry_run=dry_run
+        )
 
     def keys(
         self, name: str, *, kind: str = "primary", expires_at: str = "", dry_run: bool = False

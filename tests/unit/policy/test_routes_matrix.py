@@ -10,7 +10,7 @@ from conftest_workspace import Place
 from running import small_model
 
 from vallum.policy import BUILT_IN_ROLES, RequestFacts, decide
-from vallum.schema import Caller, Record, Session, api, privacy, registry, rules, views
+from vallum.schema import Caller, Record, Session, api, privacy, release, rules, views
 from vallum.schema.routes import ROUTES
 from vallum.sdk.nouns import pack
 from vallum.workspace.context import Context
@@ -30,7 +30,7 @@ def furnish(place: Place, tmp_path: Path) -> dict[str, str]:
         content=io.BytesIO(small_model()),
     )
     place.do("policy.set", rules.PolicySet(document='{"version": "vallum.policy/1"}', reason="r"))
-    place.do("model.alias", registry.ModelAlias(name="m", alias="first"))
+    place.do("model.alias", release.ModelAlias(name="m", alias="first"))
     place.do("endpoint.create", api.EndpointCreate(name="e"))
     place.do("connection.create", api.ConnectionCreate(name="c", kind="webhook", target="t"))
     place.do("group.create", api.IdentityCreate(name="g"))
@@ -66,13 +66,14 @@ def requests(ids: dict[str, str]) -> dict[str, Record]:
         "endpoint.create": api.EndpointCreate(name="new"),
         "endpoint.deploy": api.EndpointDeploy(endpoint="e", deployment="blue", model="m"),
         "endpoint.keys": api.EndpointKeys(endpoint="e"),
+        "endpoint.traffic": release.EndpointTraffic(endpoint="e", traffic={}),
         "identity.disable": api.Named(name="somebody"),
         "job.submit": api.JobSubmit(name="j2", entry="train.py"),
         "key.create": api.KeyCreate(name="k", principal="somebody"),
         "key.revoke": api.Named(name=ids["key"]),
         "key.rotate": api.Named(name=ids["key"]),
-        "model.alias": registry.ModelAlias(name="m", alias="a"),
-        "model.unalias": registry.ModelUnalias(name="m", alias="first"),
+        "model.alias": release.ModelAlias(name="m", alias="a"),
+        "model.unalias": release.ModelUnalias(name="m", alias="first"),
         "model.register": api.ModelRegister(name="m", file_name="model.onnx"),
         "model.sign": api.ModelSign(name="m"),
         "model.test": api.ModelTest(name="m", data="d:1", holdout="d:1"),

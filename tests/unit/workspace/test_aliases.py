@@ -8,7 +8,7 @@ from conftest_workspace import Place
 from running import small_model
 
 from vallum.base import InputError, NotFoundError, RefusedError
-from vallum.schema import Caller, api, registry, rules
+from vallum.schema import Caller, api, release, rules
 
 SCANNED = {
     "version": "vallum.policy/1",
@@ -27,7 +27,7 @@ def register(place: Place, weight: float = 0.01) -> api.VersionShown:
 
 
 def alias(place: Place, name: str, version: int | None, who: Caller | None = None) -> None:
-    arguments = registry.ModelAlias(name="risk", alias=name, version=version)
+    arguments = release.ModelAlias(name="risk", alias=name, version=version)
     place.do("model.alias", arguments, who=who)
 
 
@@ -56,7 +56,7 @@ def test_an_alias_names_a_version_and_moves(ready: Place) -> None:
     assert named(ready, "risk:1").version == first.version  # it never changes
     told = [(one.name, one.version) for one in named(ready, "risk").aliases]
     assert told == [("challenger", 3), ("champion", 3)]
-    ready.do("model.unalias", registry.ModelUnalias(name="risk", alias="champion"))
+    ready.do("model.unalias", release.ModelUnalias(name="risk", alias="champion"))
     with pytest.raises(NotFoundError):
         named(ready, "risk@champion")
     assert ready.verify().findings == ()
@@ -77,7 +77,7 @@ def test_it_needs_a_right_of_its_own(ready: Place) -> None:
         alias(ready, "champion", 1, ana)
     alias(ready, "champion", 1)
     with pytest.raises(RefusedError, match="promote"):
-        ready.do("model.unalias", registry.ModelUnalias(name="risk", alias="champion"), who=ana)
+        ready.do("model.unalias", release.ModelUnalias(name="risk", alias="champion"), who=ana)
 
 
 @pytest.mark.parametrize("name", ["latest", "LATEST", "3", "v3", "a/b", "a@b", "", "a b"])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from vallum.base import InputError, check_name, new_id, timestamp
-from vallum.schema import Alias, Ask, Caller, api, registry
+from vallum.schema import Alias, Ask, Caller, api, release
 from vallum.workspace.context import Context, ask
 from vallum.workspace.step import Act, Step
 from vallum.workspace.versions import shown
@@ -19,12 +19,12 @@ ACTION = "models/versions/promote/action"
 _RESERVED = re.compile(r"(?i:latest|v?[0-9]+)")
 
 
-def _alias_asks(context: Context, args: registry.ModelAlias, caller: Caller) -> Sequence[Ask]:
+def _alias_asks(context: Context, args: release.ModelAlias, caller: Caller) -> Sequence[Ask]:
     version = context.version("model", args.name, args.version)
     return ask(ACTION, context.version_resource(version))
 
 
-def _act_alias(act: Act, args: registry.ModelAlias) -> api.VersionShown:
+def _act_alias(act: Act, args: release.ModelAlias) -> api.VersionShown:
     if _RESERVED.fullmatch(check_name(args.alias, what="alias")):
         raise InputError(
             f"`{args.alias}` would be taken for a version",
@@ -48,18 +48,18 @@ def _act_alias(act: Act, args: registry.ModelAlias) -> api.VersionShown:
     return msgspec.structs.replace(told, evidence=())
 
 
-def _unalias_asks(context: Context, args: registry.ModelUnalias, caller: Caller) -> Sequence[Ask]:
+def _unalias_asks(context: Context, args: release.ModelUnalias, caller: Caller) -> Sequence[Ask]:
     alias = context.alias(context.asset("model", args.name), args.alias)
     return ask(ACTION, context.version_resource(context.version_by_id(alias.version_id)))
 
 
-def _act_unalias(act: Act, args: registry.ModelUnalias) -> api.Done:
+def _act_unalias(act: Act, args: release.ModelUnalias) -> api.Done:
     alias = act.context.alias(act.context.asset("model", args.name), args.alias)
     act.remove("alias", alias.id, on=alias.version_id)
     return api.Done(id=alias.id, text=f"model {args.name} has no alias {alias.name} any more")
 
 
 STEPS = (
-    Step("model.alias", registry.ModelAlias, _alias_asks, _act_alias, threat="model-tampering"),
-    Step("model.unalias", registry.ModelUnalias, _unalias_asks, _act_unalias),
+    Step("model.alias", release.ModelAlias, _alias_asks, _act_alias, threat="model-tampering"),
+    Step("model.unalias", release.ModelUnalias, _unalias_asks, _act_unalias),
 )

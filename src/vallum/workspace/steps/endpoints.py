@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from vallum.base import ConflictError, InputError, new_id, timestamp
+from vallum.base import ConflictError, InputError, NotFoundError, new_id, timestamp
 from vallum.schema import (
     Ask,
     Caller,
@@ -14,6 +14,7 @@ from vallum.schema import (
     Endpoint,
     EndpointKeyKind,
     api,
+    release,
 )
 from vallum.workspace.context import Context, ask
 from vallum.workspace.step import Act, Effect, Step
@@ -21,6 +22,9 @@ from vallum.workspace.steps.directory import issue, revoke
 
 STAGES = ("development", "production")
 MAX_RATE_PER_S = 1_000_000
+
+
+_WHOLE = 100  # per cent
 
 
 def _list_asks(context: Context, args: api.Page, caller: Caller) -> Sequence[Ask]:
@@ -143,6 +147,58 @@ def _shares(others: dict[str, int], name: str, share: int) -> dict[str, int]:
     return {**scaled, name: share}
 
 
+def _traffic_asks(context: Context, args: release.EndpointTraffic, caller: Caller) -> Sequence[Ask]:
+    endpoint = context.endpoint(args.endpoint)
+    served = {one.name: one for one in context.deployments(endpoint)}
+    versions = {
+        served[name].model_version_id
+        for name, share in args.traffic.items()
+        if name in served and share > 0
+    }
+    return (
+        *ask("onlineEndpoints/deployments/write", context.endpoint_resource(endpoint)),
+        *ask(
+            "models/versions/promote/action",
+            *(context.version_resource(context.version_by_id(one)) for one in sorted(versions)),
+        ),
+    )
+
+
+def _act_traffic(act: Act, args: release.EndpointTraffic) -> api.EndpointShown:
+    endpoint = act.context.endpoint(args.endpoint)
+    served = {one.name: one for one in act.context.deployments(endpoint)}
+    for name, share in args.traffic.items():
+        if name not in served:
+            raise NotFoundError(
+                f"endpoint `{endpoint.name}` has no deployment `{name[:80]}`",
+                code="deploy.traffic",
+                hint=f"it has {', '.join(sorted(served)) or 'none'}",
+            )
+        if share > 0 and served[name].state is not DeploymentState.RUNNING:
+            raise ConflictError(
+                f"deployment `{name}` is {served[name].state.value}", code="deploy.traffic"
+            )
+    if any(not 0 <= one <= _WHOLE for one in args.traffic.values()) or sum(
+        args.traffic.values()
+    ) not in {0, _WHOLE}:
+        raise InputError("the shares must sum to 0 or 100 per cent", code="deploy.traffic")
+    traffic = {name: args.traffic.get(name, 0) for name in served}
+    act.details["traffic"] = {"from": endpoint.traffic, "to": traffic}
+    for name, one in served.items():
+        if traffic[name] != endpoint.traffic.get(name, 0):
+            # Deployments are authority: writing one raises the generation that gateways follow.
+            act.put("deployment", one, on=endpoint.id, parent_id=endpoint.id, name=name)
+    endpoint = msgspec.structs.replace(endpoint, traffic=traffic)
+    act.put(
+        "endpoint",
+        endpoint,
+        on=endpoint.id,
+        parent_id=act.context.workspace_id,
+        name=endpoint.name,
+    )
+    return _shown(act, endpoint)
+
+
 def _keys_asks(context: Context, args: api.EndpointKeys, caller: Caller) -> Sequence[Ask]:
     endpoint = context.endpoint_resource(context.endpoint(args.endpoint))
     return (
@@ -189,6 +245,8 @@ STEPS = (
     Step("endpoint.create", api.EndpointCreate, _create_asks, _act_create),
     Step("endpoint.show", api.Named, _show_asks, _act_show, Effect.READ),
     Step("endpoint.deploy", api.EndpointDeploy, _deploy_asks, _act_deploy,
+         threat="model-tampering"),
+    Step("endpoint.traffic", release.EndpointTraffic, _traffic_asks, _act_traffic,
          threat="model-tampering"),
     Step("endpoint.keys", api.EndpointKeys, _keys_asks, _act_keys),
     Step("endpoint.delete", api.Named, _delete_asks, _act_delete),
