@@ -20,7 +20,7 @@ from vallum.workspace.house import House
 from vallum.workspace.step import Act, Work
 
 CONTENT = "content"  # purpose that a version's data key is wrapped for
-_READ_ACTIONS = {"data": "data/versions/read", "model": "models/versions/read"}
+READ_ACTIONS = {"data": "data/versions/read", "model": "models/versions/read"}
 
 
 def stage(
@@ -158,7 +158,7 @@ def listing(act: Act, kind: str, action: str, page: api.Page) -> api.Listing:
         readable = [
             version
             for version in act.context.versions(asset)
-            if act.may(_READ_ACTIONS[kind], act.context.version_resource(version))
+            if act.may(READ_ACTIONS[kind], act.context.version_resource(version))
         ]
         if readable:
             versions.append(max(readable, key=lambda one: one.version))

@@ -3,6 +3,7 @@
 from vallum.workspace.step import Step
 from vallum.workspace.steps import (
     access,
+    bom,
     break_glass,
     claim,
     connections,
@@ -22,6 +23,7 @@ from vallum.workspace.steps import (
 
 STEPS: tuple[Step, ...] = (
     *access.STEPS,
+    *bom.STEPS,
     *break_glass.STEPS,
     *claim.STEPS,
     *connections.STEPS,
