@@ -298,7 +298,7 @@ def _model_card(inventory: Inventory) -> JsonObject:
         parameters["inputs"] = [{"format": _format(one)} for one in interface.inputs]
     if interface.outputs:
         parameters["outputs"] = [{"format": _format(one)} for one in interface.outputs]
-    card: JsonObject = {"bom-ref": f"{version.id}/card", "modelParameters": parameters}
+    card: JsonObject = {"bom-ref": f"{version.id}#card", "modelParameters": parameters}
     metrics = _metrics(inventory)
     if metrics:
         card["quantitativeAnalysis"] = {"performanceMetrics": metrics}
