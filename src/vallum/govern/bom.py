@@ -31,8 +31,8 @@ _SHA256 = "sha256:"
 _DATA = "dver-"  # ids of data versions
 # Verdicts about bytes, not about how the model behaves: no figures of an analysis.
 _ABOUT_BYTES = frozenset({"integrity", "scan", "signature"})
-# Gates that look at data after it was made harmless: their figures are meant to be published.
-_PUBLISHED = frozenset({"anonymity", "private-release"})
+# Gates whose figures on a data set are told: not those of `pii` and `risk`, about its people.
+_TOLD = frozenset({"anonymity", "drift", "private-release"})
 
 JsonObject = dict[str, object]
 
@@ -222,7 +222,7 @@ def _source(workspace_id: str, source: Source) -> "Component":
         facts += [
             (f"vallum:measure:{one.gate}:{name}", value)
             for one in _newest(source.evidence)
-            if one.gate in _PUBLISHED
+            if one.gate in _TOLD
             for name, value in one.measures.items()
         ]
     else:

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 from typing import Any
@@ -9,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vallum.base import InputError
-from vallum.govern import BomChange, BomFact, Inventory, Source, bill_of_materials, bom_difference
+from vallum.govern import (
+    BomChange,
+    BomDifference,
+    BomFact,
+    Inventory,
+    Source,
+    bill_of_materials,
+    bom_difference,
+)
 from vallum.schema import (
     AssetVersion,
     Evidence,
@@ -310,6 +319,28 @@ def test_a_difference_names_what_was_added_removed_and_changed() -> None:
     )  # fmt: skip
     back = bom_difference(after, before)
     assert (back.added, back.removed) == (found.removed, found.added)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda below: st.lists(below, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            ["metadata", "component", "components", "properties", "modelCard", "name", "value",
+             "modelParameters", "inputs", "format", "formulation", "data", "version"]
+        ),
+        below,
+        max_size=4,
+    ),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(["metadata", "components", "formulation"]), JSON))
+def test_any_document_is_compared_or_bad_input(given_: dict[str, object]) -> None:
+    document = json.dumps({"bomFormat": "CycloneDX", **given_}).encode()
+    with contextlib.suppress(InputError):
+        assert bom_difference(document, document) == BomDifference()
 
 
 @pytest.mark.parametrize(
