@@ -6,7 +6,7 @@ import ssl
 import time
 
 import pytest
-from running import Up
+from running import Up, small_model
 
 from vallum.base import (
     InputError,
@@ -170,6 +170,17 @@ def test_the_document_describes_what_is_served(up: Up) -> None:
     assert said["openapi"].startswith("3.1")
     assert "/api/v1/data/{name}/versions" in said["paths"]
     assert json.dumps(said).count("operationId") > 40
+
+
+def test_content_comes_in_the_type_that_the_document_says(up: Up) -> None:
+    up.owner.models.register("listed", small_model(0.07))
+    paths = up.raw(f"{API}/openapi.json").json()["paths"]
+    for below in ("bom", "content"):
+        answer = up.raw(f"{API}/models/listed/{below}")
+        assert answer.status_code == 200
+        said = paths[f"{API}/models/{{name}}/{below}"]["get"]["responses"]["200"]["content"]
+        assert [answer.headers["content-type"]] == list(said)
+    assert up.raw(f"{API}/models/listed/bom").json()["specVersion"] == "1.6"
 
 
 BAD_TABLES = {

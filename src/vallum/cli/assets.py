@@ -4,12 +4,16 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
+import msgspec
 import typer
 
+from vallum.base import InputError
 from vallum.cli.anonymize import hierarchy_texts
+from vallum.cli.bom import difference_text
 from vallum.cli.border import SESSION, check_content, content_out, read_file, show, table
 from vallum.cli.options import DryRun, Name, Output, Version, data, version_text
 from vallum.cli.progress import progress
+from vallum.govern import bom_difference
 from vallum.schema import Asset, api
 
 model = typer.Typer(name="model", help="Models: register, test, sign, verify, delete.",
@@ -172,6 +176,28 @@ def model_download(name: Name, version: Version = None, output: Output = None) -
     check_content(output)
     with SESSION.client() as client:
         content_out("model.download", client.models.stream(name, version), output)
+
+
+@model.command("bom")
+def model_bom(
+    name: Name,
+    version: Version = None,
+    diff: Annotated[
+        str, typer.Option(help="Tell how NAME:VERSION differs instead; NAME comes first.")
+    ] = "",
+    output: Output = None,
+) -> None:
+    """Write the bill of materials, CycloneDX. Example: vallum model bom risk -o risk.cdx.json."""
+    if not diff:
+        check_content(output)
+        with SESSION.client() as client:
+            content_out("model.bom", [client.models.bom(name, version)], output)
+        return
+    if output is not None:
+        raise InputError("--diff prints what differs and writes no file", code="cli.usage")
+    with SESSION.client() as client:
+        found = bom_difference(client.models.bom(name, version), client.models.bom(diff))
+    show("model.bom-diff", msgspec.to_builtins(found), difference_text(found))
 
 
 @model.command("sign")

@@ -165,6 +165,7 @@ def _read_parquet(data: bytes, bounds: TableBounds) -> pl.DataFrame:
         refuse("format.parquet.malformed", "the Parquet table cannot be parsed", cause=error)
     if frame.height != footer.rows:
         refuse("format.parquet.rows", "the footer declares another number of rows than is there")
+    _check_names(frame.columns, "parquet")
     for name, type_ in frame.schema.items():
         if type_.is_nested() or type_ == pl.Object:
             refuse("format.parquet.nested", f"the column `{name[:80]}` is nested")

@@ -112,7 +112,7 @@ _ROWS = (
         title="A record is led back to its person",
         prevented_by=("protect", "requirement risk"),
         detected_by=(),
-        measured_by=("anonymity", "risk"),
+        measured_by=("anonymity", "private-release", "risk"),
         atlas=(),
         nist="privacy compromise",
     ),

@@ -11,7 +11,7 @@ from typing import Final
 from vallum.base import parse_timestamp
 from vallum.policy.conditions import effective_label
 from vallum.policy.facts import Approval, EvidenceView, RequestFacts
-from vallum.policy.requirements import Requirement, Requirements, age_s, decimal, required
+from vallum.policy.requirements import STOPS, Requirement, Requirements, age_s, decimal, required
 from vallum.schema import Caller, Evidence, Label, Reason, Resource, Verdict
 
 MAX_VERSION: Final = 64  # characters
@@ -60,7 +60,7 @@ def _judge(
             for resource in resources
             if resource.digest and rule.subject in ("", resource.kind_path)
         ]
-        if not subjects and not rule.if_named:
+        if not subjects and not rule.if_named and facts.step not in STOPS:
             # A request without the subject cannot be judged: refused, not waved through.
             what = rule.subject or "version"
             reasons.append(_reason(rule, f"the request names no `{what}` to look at"))

@@ -76,6 +76,9 @@ class Requirements(Record, frozen=True):
 AS_DEPLOY: Final = frozenset({"alias", "mirror", "restart", "rollback", "scale", "traffic"})
 """Steps that ask what deploy asks, beside what is written for them."""
 
+STOPS: Final = frozenset({"traffic"})
+"""Steps that name the versions that get something, and none where they only take it away."""
+
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _PROMOTION = (
     Requirement(gate="scan", subject="models/versions"),

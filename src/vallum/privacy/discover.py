@@ -100,7 +100,7 @@ def _column(column: pl.Series, recognizers: Sequence[Recognizer]) -> ColumnFindi
             # What cannot be looked into counts as the highest label.
             return replace(nothing, label=Label.HIGHLY_CONFIDENTIAL)
         return nothing
-    counts = texts.drop_nulls().value_counts(sort=True).head(MAX_DISTINCT)
+    counts = texts.drop_nulls().alias("").value_counts(sort=True).head(MAX_DISTINCT)
     values: list[str] = counts.to_series(0).to_list()
     weights: list[int] = counts.to_series(1).to_list()
     values = [value.strip()[:MAX_VALUE_CHARS] for value in values]

@@ -169,7 +169,7 @@ def forget_people(payload: bytes, *, kind: str, identifiers: Sequence[str]) -> E
     Raises:
         InputError: An identifier has not the form `NAME=VALUE`.
     """
-    frame = _read(payload, kind)
+    frame = read_table(payload, kind=kind)
     left = without(frame, parse_identifiers(identifiers), types_of(frame))
     buffer = io.BytesIO()
     if kind == "parquet":

@@ -196,7 +196,7 @@ def suggest_quasi_identifiers(
     sample = frame.select(names).gather_every(max(1, frame.height // _SAMPLE))
     found: dict[str, tuple[float, float]] = {}
     for name in names:
-        counts = sample[name].value_counts(name="count of it")["count of it"].to_numpy()
+        counts = sample[name].alias("").value_counts()["count"].to_numpy()
         pairs = sample.height * (sample.height - 1)
         same = float((counts.astype(np.float64) * (counts - 1)).sum())
         found[name] = (len(counts) / sample.height, 1.0 - same / pairs if pairs else 0.0)

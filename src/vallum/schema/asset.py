@@ -37,6 +37,23 @@ class Asset(Record, frozen=True):
     tags: dict[str, str] = {}
 
 
+class ModelValue(Record, frozen=True):
+    """An input or output of a model, as its file declares it."""
+
+    name: str
+    type: str  # as ONNX Runtime writes it, such as `tensor(float)`; `other` for what is no tensor
+    shape: tuple[str, ...] | None = None  # a size, a name or `?` a dimension; None: not declared
+
+
+class ModelInterface(Record, frozen=True):
+    """What a model file declares about itself; nobody has checked that it does it."""
+
+    task: str = ""  # `classification`, `regression`; empty where no operator tells
+    producer: str = ""  # the program that wrote the file
+    inputs: tuple[ModelValue, ...] = ()
+    outputs: tuple[ModelValue, ...] = ()
+
+
 class AssetVersion(Record, frozen=True):
     """An immutable version of a data asset or model, identified by its digest."""
 
@@ -58,6 +75,7 @@ class AssetVersion(Record, frozen=True):
     job_id: str = ""
     makers: tuple[str, ...] = ()  # every human in the lineage: none of them approves it
     tags: dict[str, str] = {}
+    interface: ModelInterface | None = None  # of the one ONNX file of a model
 
 
 class WrappedDataKey(Record, frozen=True):

@@ -27,6 +27,7 @@ class Route:
     summary: str
     upload: bool = False
     download: bool = False
+    media_type: str = "application/octet-stream"  # of what is downloaded
 
 
 ROUTES: tuple[Route, ...] = (
@@ -75,6 +76,9 @@ ROUTES: tuple[Route, ...] = (
           "Show a model version and the verdicts about it"),
     Route("GET", "/models/{name}/content", "model.download", api.Named, api.Done,
           "Download a model version as a tar archive", download=True),
+    Route("GET", "/models/{name}/bom", "model.bom", api.Named, api.Done,
+          "Download the bill of materials of a model version, CycloneDX 1.6", download=True,
+          media_type="application/vnd.cyclonedx+json; version=1.6"),
     Route("POST", "/models/{name}/sign", "model.sign", api.ModelSign, api.VersionShown,
           "Sign a model version"),
     Route("POST", "/models/{name}/verify", "model.verify", api.Named, api.Done,

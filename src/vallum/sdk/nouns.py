@@ -87,6 +87,14 @@ class Models(Noun):
         """Return a version as a tar archive."""
         return b"".join(self.stream(name, version))
 
+    def bom(self, name: str, version: int | None = None) -> bytes:
+        """Return a version's bill of materials: CycloneDX 1.6, JSON.
+
+        Data sets and jobs of its lineage are named where you may read their records.
+        """
+        arguments = api.Named(name=name, version=version)
+        return b"".join(self._transport.download("model.bom", arguments))
+
     def sign(
         self,
         name: str,

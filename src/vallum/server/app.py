@@ -139,7 +139,7 @@ def _handler(
         if reply.chunks is not None:
             return Stream(
                 _stream(reply.chunks, limiter),
-                media_type="application/octet-stream",
+                media_type=row.media_type,
                 headers={"content-disposition": f'attachment; filename="{reply.file_name}"'},
             )
         return Response(msgspec.json.encode(reply.value), media_type="application/json")

@@ -119,7 +119,7 @@ def _operation(route: Route, body: type[Record] | None) -> JsonObject:
         },
     }
     reply: JsonObject = (
-        {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        {route.media_type: {"schema": {"type": "string", "format": "binary"}}}
         if route.download
         else {
             "application/json": {"schema": {"$ref": f"#/components/schemas/{route.reply.__name__}"}}

@@ -20,7 +20,7 @@ from vallum.workspace.house import House
 from vallum.workspace.step import Act, Work
 
 CONTENT = "content"  # purpose that a version's data key is wrapped for
-_READ_ACTIONS = {"data": "data/versions/read", "model": "models/versions/read"}
+READ_ACTIONS = {"data": "data/versions/read", "model": "models/versions/read"}
 
 
 def stage(
@@ -153,7 +153,7 @@ def _aliases(act: Act, version: AssetVersion) -> tuple[api.AliasShown, ...]:
     found = []
     for alias in act.context.all("alias", Alias, parent_id=version.asset_id):
         named = act.context.version_by_id(alias.version_id)
-        if act.may(_READ_ACTIONS[named.kind], act.context.version_resource(named)):
+        if act.may(READ_ACTIONS[named.kind], act.context.version_resource(named)):
             found.append(
                 api.AliasShown(name=alias.name, version=named.version, moved_at=alias.moved_at)
             )
@@ -172,7 +172,7 @@ def listing(act: Act, kind: str, action: str, page: api.Page) -> api.Listing:
         readable = [
             version
             for version in act.context.versions(asset)
-            if act.may(_READ_ACTIONS[kind], act.context.version_resource(version))
+            if act.may(READ_ACTIONS[kind], act.context.version_resource(version))
         ]
         if readable:
             versions.append(max(readable, key=lambda one: one.version))

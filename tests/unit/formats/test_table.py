@@ -198,3 +198,10 @@ def test_any_csv_like_text_gives_a_table_or_a_declared_error(text: str) -> None:
         assert error.code != VallumError.default_code  # noqa: PT017 - either outcome is right
     else:
         assert frame.width >= 1
+
+
+def test_a_parquet_column_without_a_name_is_refused() -> None:
+    buffer = io.BytesIO()
+    pl.DataFrame({"": [1], "a": [2]}).write_parquet(buffer)
+    with pytest.raises(InputError, match="no name"):
+        read_table(buffer.getvalue(), kind="parquet")

@@ -34,8 +34,8 @@ def automatic_hierarchy(column: pl.Series, kind: str = "") -> Hierarchy:
         LimitExceededError: There are too many distinct values.
     """
     texts = as_texts(column)
-    counts = texts.value_counts(sort=True, name="count")
-    values = [value for value in counts[column.name].to_list() if value != NULL]
+    counts = texts.alias("").value_counts(sort=True)
+    values = [value for value in counts[""].to_list() if value != NULL]
     if len(values) > MAX_LEAVES:
         raise LimitExceededError(
             f"column `{column.name}` has more than {MAX_LEAVES} distinct values",
@@ -52,7 +52,7 @@ def automatic_hierarchy(column: pl.Series, kind: str = "") -> Hierarchy:
     longest = max(len(value) for value in values)
     if kind == "personal.postcode" or (len(values) > _MANY and longest <= _CODE):
         return _ladder(values, [_prefix(keep) for keep in range(longest - 1, 0, -1)])
-    share = dict(zip(counts[column.name], counts["count"] / max(1, len(texts)), strict=True))
+    share = dict(zip(counts[""], counts["count"] / max(1, len(texts)), strict=True))
     rare = {value for value in values if share[value] < _RARE}
     if 1 < len(rare) < len(values):
         return _ladder(values, [lambda value: "other" if value in rare else value])

@@ -157,12 +157,12 @@ def _by_size(frame: pl.DataFrame, names: tuple[str, ...]) -> list[float]:
 
 
 def _labels(column: pl.Series) -> tuple[list[str], list[float]]:
-    counts = column.cast(pl.String).fill_null("(missing)").value_counts(sort=True, name="n")
+    counts = column.cast(pl.String).fill_null("(missing)").alias("").value_counts(sort=True)
     top = counts.head(_BARS)
-    labels, numbers = top[column.name].to_list(), [float(one) for one in top["n"]]
+    labels, numbers = top[""].to_list(), [float(one) for one in top["count"]]
     if counts.height > _BARS:
         labels.append(f"{counts.height - _BARS} further")
-        numbers.append(float(counts["n"].tail(counts.height - _BARS).sum()))
+        numbers.append(float(counts["count"].tail(counts.height - _BARS).sum()))
     return labels, numbers
 
 

@@ -142,7 +142,7 @@ class RandomizedResponse:
                 "an answer is not among the categories: they were not randomised by this recipe",
                 code="mask.estimate",
             )
-        counts = dict(answers.cast(pl.String).value_counts().iter_rows())
+        counts = dict(answers.cast(pl.String).alias("").value_counts().iter_rows())
         drawn = float(self.chances[1])
         spread = 1 - self.replaced
 

@@ -11,7 +11,8 @@ from vallum.attack import AttackReport
 from vallum.base import InputError, digest
 from vallum.sandbox import BubblewrapRunner, Limits, run_check
 from vallum.scan import ScanReport, ScanVerdict
-from vallum.schema import AssetVersion, Evidence, Verdict, api
+from vallum.scan.gate import GateReport
+from vallum.schema import AssetVersion, Evidence, ModelInterface, Verdict, api
 from vallum.workspace.gates.table import (
     ALLOWED,
     EVASION,
@@ -35,6 +36,7 @@ class Scanned:
     """What the scan says about the files of a model."""
 
     report: ScanReport
+    interface: ModelInterface | None = None
 
     @property
     def verdict(self) -> str:
@@ -78,8 +80,8 @@ def scan_model(runner: BubblewrapRunner, files: Sequence[tuple[str, bytes | Bina
     if not files:
         raise InputError("a model has at least one file", code="model.empty")
     payload = msgspec.msgpack.encode(dict(files))
-    report = run_check(runner, SCAN.function, payload, report_type=ScanReport, allowed=ALLOWED)
-    return Scanned(report)
+    report = run_check(runner, SCAN.function, payload, report_type=GateReport, allowed=ALLOWED)
+    return Scanned(report.scan, report.interface)
 
 
 def signature_evidence(

@@ -144,12 +144,13 @@ def _act_submit(act: Act, args: api.JobSubmit, made: _Submitted) -> api.JobShown
 
 def _own(action: str) -> Asks:
     def asks(context: Context, args: api.Named, caller: Caller) -> Sequence[Ask]:
-        return ask(action, _resource(context, context.job(args.name)))
+        return ask(action, job_resource(context, context.job(args.name)))
 
     return asks
 
 
-def _resource(context: Context, job: Job) -> Resource:
+def job_resource(context: Context, job: Job) -> Resource:
+    """Return a job as a resource; it carries the highest label of its inputs."""
     labels = []
     for one in job.inputs.values():
         try:

@@ -15,6 +15,7 @@ from vallum.schema import (
     AssetVersion,
     Caller,
     Evidence,
+    ModelInterface,
     Part,
     PrincipalKind,
     Verdict,
@@ -76,6 +77,7 @@ class Registered:
     parts: tuple[Part, ...]
     evidence: tuple[Evidence, ...]
     format: str
+    interface: ModelInterface | None = None
 
 
 def register_files(work: Work, files: Sequence[tuple[str, bytes]], *, single: bool) -> Registered:
@@ -99,7 +101,7 @@ def register_files(work: Work, files: Sequence[tuple[str, bytes]], *, single: bo
             hint="export it as ONNX, safetensors or skops; `vallum scan FILE` shows every finding",
         )
     kind = scanned.format if single else "folder"
-    return Registered(version_id, wrapped, parts, (evidence,), kind)
+    return Registered(version_id, wrapped, parts, (evidence,), kind, scanned.interface)
 
 
 def _prepare_register(work: Work, args: api.ModelRegister) -> Registered:
@@ -191,6 +193,7 @@ def publish_model(
         makers=tuple(sorted(every)),
         tags=given_tags,
         job_id=job_id,
+        interface=made.interface,
     )
     publish(act, version, made.wrapped, made.evidence, on=on)
     return version

@@ -4,6 +4,7 @@ from vallum.workspace.step import Step
 from vallum.workspace.steps import (
     access,
     aliases,
+    bom,
     break_glass,
     claim,
     connections,
@@ -24,6 +25,7 @@ from vallum.workspace.steps import (
 STEPS: tuple[Step, ...] = (
     *access.STEPS,
     *aliases.STEPS,
+    *bom.STEPS,
     *break_glass.STEPS,
     *claim.STEPS,
     *connections.STEPS,
