@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from vallum.base import InputError
+from vallum.cli.azure import read_deployment, read_endpoint
 from vallum.cli.border import (
     SESSION,
     check_content,
@@ -49,7 +50,10 @@ def _endpoint(shown: api.EndpointShown) -> str:
 
 @endpoint.command("create")
 def endpoint_create(
-    name: Name,
+    name: Annotated[str, typer.Argument(help="Name; or in the file.")] = "",
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Endpoint file of the Azure ML CLI v2.")
+    ] = None,
     stage: Annotated[str, typer.Option(help="development or production.")] = "development",
     rate_per_s: Annotated[int, typer.Option(help="Requests a second a key.")] = 1000,
     burst: Annotated[int, typer.Option(help="Requests at once a key.")] = 2000,
@@ -57,6 +61,11 @@ def endpoint_create(
     dry_run: DryRun = False,
 ) -> None:
     """Create an endpoint. Example: vallum endpoint create risk --stage production."""
+    if file is not None:
+        asked = read_endpoint(file)
+        name, description = name or asked.name, description or asked.description
+    if not name:
+        raise InputError("name the endpoint, or a --file that does", code="cli.usage")
     with SESSION.client() as client:
         shown = client.endpoints.create(
             name, stage=stage, rate_per_s=rate_per_s, burst=burst, description=description,
@@ -85,18 +94,28 @@ def endpoint_show(name: Name) -> None:
 
 @endpoint.command("deploy")
 def endpoint_deploy(
-    name: Name,
-    model: Annotated[str, typer.Argument(help="Model, or MODEL:VERSION.")],
-    deployment: Annotated[str, typer.Option(help="Name of the deployment.")] = "blue",
+    name: Annotated[str, typer.Argument(help="Endpoint; or in the file.")] = "",
+    model: Annotated[str, typer.Argument(help="MODEL, MODEL:VERSION or MODEL@ALIAS.")] = "",
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Deployment file of the Azure ML CLI v2.")
+    ] = None,
+    deployment: Annotated[str, typer.Option(help="Name; blue if not given.")] = "",
     traffic: Annotated[int, typer.Option(help="Per cent of the traffic.")] = 100,
     in_process: Annotated[bool, typer.Option(help="Run inside the gateway.")] = False,
     decimals: Annotated[int | None, typer.Option(help="Round scores.")] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Deploy a model version. Example: vallum endpoint deploy risk risk:1 --dry-run."""
+    if file is not None:
+        asked = read_deployment(file)
+        name, model = name or asked.endpoint, model or asked.model
+        deployment = deployment or asked.name
+    if not name or not model:
+        raise InputError("name the endpoint and the model, or a --file that does",
+                         code="cli.usage")  # fmt: skip
     with SESSION.client() as client:
         shown = client.endpoints.deploy(
-            name, model, deployment=deployment, traffic=traffic, in_process=in_process,
+            name, model, deployment=deployment or "blue", traffic=traffic, in_process=in_process,
             decimals=decimals, dry_run=dry_run,
         )  # fmt: skip
     show("endpoint.deploy", shown, _endpoint(shown))
