@@ -7,7 +7,7 @@ from conftest_workspace import Place
 from running import small_model
 
 from vallum.base import ConflictError, NotFoundError, RefusedError
-from vallum.schema import api
+from vallum.schema import Caller, Claim, Claimed, Job, JobState, PrincipalKind, api
 from vallum.sdk.nouns import pack
 
 PEOPLE = b"name,email,postcode,value\n" + b"".join(
@@ -166,3 +166,43 @@ def test_an_ended_or_unknown_job_is_not_cancelled(place: Place) -> None:
         place.do("job.cancel", api.Named(name="one"))
     with pytest.raises(NotFoundError):
         place.do("job.cancel", api.Named(name="none"))
+
+
+def test_a_job_that_lost_an_input_ends_and_keeps_nobody_waiting(place: Place) -> None:
+    worker = Caller(id="system-worker", kind=PrincipalKind.SYSTEM, name="system-worker")
+    ingest(place, "gone")
+    ingest(place, "kept")
+    ana = place.person("ana", "AzureML Data Scientist")
+    submit(place, "deleted", x="data/gone:1")
+    place.do(
+        "job.submit",
+        api.JobSubmit(name="lost", entry="train.py", inputs={"x": "data/kept:1"}),
+        content=io.BytesIO(_code()),
+        who=ana,
+    )
+    submit(place, "honest", x="data/kept:1")
+    place.do("data.delete", api.Named(name="gone"))
+    deny = api.RoleDeny(name="no", principals=("ana",), data_actions=("*",), scope="")
+    place.do("role.deny", deny)
+
+    def claim() -> Claimed:
+        made = place.kernel.perform(worker, "job.claim", Claim(worker="w")).value
+        assert isinstance(made, Claimed)
+        return made
+
+    assert [claim().job is None for _ in range(2)] == [True, True]
+    honest = claim().job
+    assert honest is not None
+    assert honest.name == "honest"
+
+    def job(name: str) -> Job:
+        shown = place.do("job.show", api.Named(name=name)).value
+        assert isinstance(shown, api.JobShown)
+        return shown.job
+
+    assert (job("deleted").state, job("deleted").reason) == (
+        JobState.FAILED, "an input of it was deleted",
+    )  # fmt: skip
+    assert job("lost").state is JobState.FAILED
+    assert "may no longer read" in job("lost").reason
+    assert place.verify().findings == ()

@@ -9,12 +9,13 @@ import pytest
 from conftest_workspace import Place
 from running import small_model
 
-from vallum.base import InputError, NotFoundError, RefusedError, SealedError, Secret
+from vallum.base import ConflictError, InputError, NotFoundError, RefusedError, SealedError, Secret
 from vallum.crypto import FileKeyProvider, Keyring, WrappedKey
 from vallum.schema import PrivateData, WrappedDataKey, api, views
 from vallum.schema import privacy as wire
 from vallum.workspace.bootstrap import Places
 from vallum.workspace.intent import settle_all
+from vallum.workspace.steps import forget as module
 
 ROWS = 60
 ADA = ("email=ADA7@example.org",)
@@ -202,3 +203,21 @@ def test_queries_go_on_and_the_sketch_forgets_the_person(place: Place) -> None:
     assert all(len(row.sketch) == ROWS - 1 for row in rows)
     answer = ask("two")
     assert answer.budgets[0].spent_epsilon == "2"  # the same people's budget
+
+
+def test_data_that_comes_while_it_searches_is_not_passed_over(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(place, "people", people())
+    whole = module.forget_people
+
+    def slow(*arguments: object, **more: object) -> object:
+        monkeypatch.setattr(module, "forget_people", whole)
+        ingest(place, "late", people())
+        return whole(*arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "forget_people", slow)
+    with pytest.raises(ConflictError, match="meanwhile"):
+        forget(place)
+    assert {one.name for one in forget(place).erased} == {"people", "late"}
+    assert place.verify().findings == ()

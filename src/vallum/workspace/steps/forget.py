@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from vallum.base import InputError, new_id, timestamp
+from vallum.base import ConflictError, InputError, new_id, timestamp
 from vallum.crypto import Purpose
 from vallum.privacy.dp.gate import sketched
 from vallum.privacy.people import digest_of, holds, parse_identifiers
@@ -74,7 +74,7 @@ class _Renewed:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    searched: int
+    searched: frozenset[str]  # version ids
     holders: dict[str, int]  # version id to records of the person
     renewed: dict[str, _Renewed]  # version id to what stands for it
 
@@ -110,7 +110,7 @@ def _prepare(work: Work, args: wire.DataForget) -> _Found:
             personal=True,
         )  # fmt: skip
         renewed[version.id] = _Renewed(version, version_id, wrapped, parts, inspection)
-    return _Found(len(versions), holders, renewed)
+    return _Found(frozenset(one.id for one in versions), holders, renewed)
 
 
 def _may_hold(work: Work, version: AssetVersion, digests: Sequence[bytes], named: set[str]) -> bool:
@@ -145,9 +145,11 @@ def _released(context: Context, version: AssetVersion) -> bool:
 
 def _act(act: Act, args: wire.DataForget, found: _Found) -> wire.ErasureCertificate:
     context = act.context
-    held = [one for one in _every(context) if one.id in found.holders]
-    if {one.id for one in held} != set(found.holders):
-        raise InputError("the data changed meanwhile", code="data.changed", hint="try again")
+    every = _every(context)
+    if {one.id for one in every} != found.searched:
+        # What came meanwhile was not searched, and what went may have been replaced.
+        raise ConflictError("data came or went meanwhile", code="data.changed", hint="try again")
+    held = [one for one in every if one.id in found.holders]
     derived = _derived(context, found.holders)
     made = [one for one in derived if one.kind == "data"]
     erased = []
@@ -177,7 +179,7 @@ def _act(act: Act, args: wire.DataForget, found: _Found) -> wire.ErasureCertific
     certificate = wire.ErasureCertificate(
         id=str(new_id("era")),
         made_at=timestamp(act.now),
-        searched=found.searched,
+        searched=len(found.searched),
         erased=tuple(erased),
         models=tuple(f"{one.name}:{one.version}" for one in derived if one.kind == "model"),
         readers=readers,

@@ -227,12 +227,27 @@ def _claim_asks(context: Context, args: Claim, caller: Caller) -> Sequence[Ask]:
 
 def _act_claim(act: Act, args: Claim) -> Claimed:
     job = next(job for job in act.context.all("job", Job) if job.id == act.first_resource)
+    try:
+        versions = {}
+        for name, version_id in job.inputs.items():
+            versions[name] = act.context.version_by_id(version_id)
+            _refuse_lost_right(act, job, versions[name])
+    except (NotFoundError, RefusedError) as error:
+        # It ends here: at the head of the queue it would keep all others waiting for ever.
+        gone = "an input of it was deleted" if isinstance(error, NotFoundError) else error.message
+        _replace(
+            act,
+            msgspec.structs.replace(
+                job, state=JobState.FAILED, ended_at=timestamp(act.now), reason=gone
+            ),
+        )
+        act.details["refused"] = error.code
+        return Claimed()
     code = b"".join(content_chunks_of(act, job.id, job.code, on=job.id))
-    inputs = {}
-    for name, version_id in job.inputs.items():
-        version = act.context.version_by_id(version_id)
-        _refuse_lost_right(act, job, version)
-        inputs[name] = b"".join(content_chunks_of(act, version.id, version.parts[0], on=job.id))
+    inputs = {
+        name: b"".join(content_chunks_of(act, version.id, version.parts[0], on=job.id))
+        for name, version in versions.items()
+    }
     running = msgspec.structs.replace(
         job, state=JobState.RUNNING, started_at=timestamp(act.now), claimed_by=args.worker
     )
