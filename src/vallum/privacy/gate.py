@@ -60,6 +60,13 @@ class Extract(Record, frozen=True):
     removed: int = 0  # records that were left out
 
 
+class PackedTable(Record, frozen=True):
+    """A table with hierarchies of its columns, as CSV each."""
+
+    table: bytes
+    hierarchies: dict[str, str] = {}
+
+
 class ProtectedTable(Record, frozen=True):
     """A protected table, and how well it is protected by two independent counts."""
 
@@ -204,11 +211,11 @@ def protect_table(
     diversity: Sequence[str] = (),
     closeness: Sequence[str] = (),
     method: str = "auto",
-    hierarchies: Mapping[str, str] | None = None,
 ) -> ProtectedTable:
     """Drop or pseudonymise direct identifiers, generalise quasi-identifiers, count again.
 
-    What is found to identify directly is dropped unless it is named in `pseudonymise`.
+    What is found to identify directly is dropped unless it is named in `pseudonymise`. The payload
+    is `PackedTable` in MessagePack.
 
     Raises:
         InputError: A named column is missing, or one is named for two things.
@@ -219,7 +226,8 @@ def protect_table(
         raise InputError(
             f"`{method[:40]}` is no method: {', '.join(METHODS)}", code="privacy.method"
         )
-    frame = _read(payload, kind)
+    given = msgspec.msgpack.decode(payload, type=PackedTable)
+    frame = _read(given.table, kind)
     for name in (*quasi_identifiers, *drop, *pseudonymise, *sensitive):
         if name not in frame.columns:
             raise InputError(f"the table has no column `{name}`", code="privacy.column")
@@ -270,7 +278,7 @@ def protect_table(
         method=used,
         given={
             name: read_hierarchy(text.encode(), name=name)
-            for name, text in (hierarchies or {}).items()
+            for name, text in given.hierarchies.items()
         },
     )
 

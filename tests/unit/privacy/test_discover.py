@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
+import msgspec
 import polars as pl
 import pytest
 
 from vallum.base import GateError
 from vallum.privacy import check_anonymity, discover_table, discover_text
 from vallum.privacy import validators as check
-from vallum.privacy.gate import ProtectedTable, inspect_table, protect_table
+from vallum.privacy.gate import PackedTable, ProtectedTable, inspect_table, protect_table
 from vallum.schema import Label
 
 Check = Callable[[str], bool]
@@ -86,7 +87,8 @@ def _csv(records: int) -> bytes:
 
 def _protect(payload: bytes, k: int) -> ProtectedTable:
     return protect_table(
-        payload, kind="csv", k=k, max_suppression="0.04", quasi_identifiers=(), drop=(),
+        msgspec.msgpack.encode(PackedTable(payload)), kind="csv", k=k, max_suppression="0.04",
+        quasi_identifiers=(), drop=(),
         pseudonymise=(), sensitive=(), key_hex="11" * 32,
     )  # fmt: skip
 

@@ -1,21 +1,25 @@
 """One identifier among many plain values is still somebody's."""
 
+import msgspec
 import polars as pl
 import pytest
 
 from vallum.base import GateError, InputError
 from vallum.privacy import discover_table, discover_text
-from vallum.privacy.gate import inspect_table, protect_table
+from vallum.privacy.gate import PackedTable, inspect_table, protect_table
 
 KEY = "11" * 32
 
 
-def protect(frame: pl.DataFrame, **more: object) -> bytes:
+def protect(
+    frame: pl.DataFrame, hierarchies: dict[str, str] | None = None, **more: object
+) -> bytes:
     arguments: dict[str, object] = {
         "kind": "csv", "k": 5, "max_suppression": "0", "quasi_identifiers": [], "drop": [],
         "pseudonymise": [], "sensitive": [], "key_hex": KEY, **more,
     }  # fmt: skip
-    return protect_table(frame.write_csv().encode(), **arguments).csv  # type: ignore[arg-type]
+    packed = msgspec.msgpack.encode(PackedTable(frame.write_csv().encode(), hierarchies or {}))
+    return protect_table(packed, **arguments).csv  # type: ignore[arg-type]
 
 
 def test_a_rare_identifier_does_not_survive_protect() -> None:

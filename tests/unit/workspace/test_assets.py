@@ -206,3 +206,24 @@ def test_a_job_that_lost_an_input_ends_and_keeps_nobody_waiting(place: Place) ->
     assert job("lost").state is JobState.FAILED
     assert "may no longer read" in job("lost").reason
     assert place.verify().findings == ()
+
+
+def test_a_table_is_protected_by_a_long_hierarchy(place: Place) -> None:
+    rows = "".join(f"plot {at} north,{at % 2}\n" for at in range(3000))
+    place.do(
+        "data.create",
+        api.DataCreate(name="plots", format="csv"),
+        content=io.BytesIO(b"plot,ill\n" + rows.encode()),
+    )
+    tree = "".join(
+        f"plot {at} north;quarter {at // 1000} of the old town;*\n" for at in range(3000)
+    )
+    assert len(tree) > 100_000
+    made = place.do(
+        "data.protect",
+        api.DataProtect(
+            name="plots", k=500, quasi_identifiers=("plot",), hierarchies={"plot": tree}
+        ),
+    ).value
+    assert isinstance(made, api.VersionShown)
+    assert b"quarter 2 of the old town" in content(place, "plots-protected")

@@ -9,7 +9,7 @@ import msgspec
 
 from vallum.crypto import Purpose
 from vallum.monitor import DriftReport
-from vallum.privacy.gate import Extract, ProtectedTable, TableInspection
+from vallum.privacy.gate import Extract, PackedTable, ProtectedTable, TableInspection
 from vallum.sandbox import BubblewrapRunner, Limits, run_check
 from vallum.schema import AssetVersion, Evidence, Verdict, api
 from vallum.workspace.gates.table import (
@@ -261,7 +261,7 @@ def protect_table(house: House, table: bytes, kind: str, args: api.DataProtect) 
     report = run_check(
         house.runner,
         ANONYMITY.function,
-        table,
+        msgspec.msgpack.encode(PackedTable(table, dict(args.hierarchies))),
         report_type=ProtectedTable,
         allowed=ALLOWED,
         arguments={
@@ -275,7 +275,6 @@ def protect_table(house: House, table: bytes, kind: str, args: api.DataProtect) 
             "diversity": _names(args.diversity),
             "closeness": _names(args.closeness),
             "method": args.method,
-            "hierarchies": dict(args.hierarchies),
             "key_hex": house.keyring.derive(Purpose.COMMITMENT, info=b"pseudonym").reveal().hex(),
         },
         limits=_LIMITS,
