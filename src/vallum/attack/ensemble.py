@@ -233,7 +233,7 @@ def ensemble(
     if max_queries is not None:
         check_count("max_queries", max_queries, low=3)
     victim = Checked(model)
-    chosen = _chosen(_schedules(schedule), attacks, white_box=victim.white_box)
+    chosen = _chosen(_schedules(schedule), attacks, white_box=victim.differentiable is not None)
     start = monotonic()
 
     def late() -> bool:
@@ -248,7 +248,9 @@ def ensemble(
         for one, rng in zip(chosen, np.random.default_rng(seed).spawn(len(chosen)), strict=True)
     ]
     return run.result(
-        "custom" if attacks is not None else schedule, uses, white_box=victim.white_box
+        "custom" if attacks is not None else schedule,
+        uses,
+        white_box=victim.differentiable is not None,
     )
 
 

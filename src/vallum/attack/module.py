@@ -65,13 +65,14 @@ class TorchPredictor:
         self._batch = batch_size
         parameter = next(module.parameters(), None)
         self._device = torch.device("cpu") if parameter is None else parameter.device
-        module.eval()
+        self._parts = tuple(module.modules())
+        self._settle()
 
     def predict(self, x: Records) -> Scores:
         """Return logits, shape (n, c), for `x`, shape (n, ...)."""
         import torch
 
-        self._module.eval()
+        self._settle()
         with torch.no_grad():
             parts = [
                 self._logits(self._tensor(x[first : first + self._batch]))
@@ -87,7 +88,7 @@ class TorchPredictor:
         """
         import torch
 
-        self._module.eval()
+        self._settle()
         given = self._tensor(x).requires_grad_()
         with torch.enable_grad():
             logits = self._logits(given)
@@ -98,6 +99,11 @@ class TorchPredictor:
             weights = torch.from_numpy(slopes.astype(np.float32)).to(self._device)
             (gradient,) = torch.autograd.grad(logits, given, weights)
         return LossGradient(scores, values, gradient.cpu().numpy())
+
+    def _settle(self) -> None:
+        """Put every part into evaluation mode, should somebody have put one into training."""
+        if any(one.training for one in self._parts):
+            self._module.eval()
 
     def _tensor(self, x: Records) -> "torch.Tensor":
         import torch

@@ -119,11 +119,7 @@ class Checked:
         self._model = model
         self.queries = 0
         self.gradients = 0
-
-    @property
-    def white_box(self) -> bool:
-        """Whether gradients can be had."""
-        return isinstance(self._model, GradientPredictor)
+        self.differentiable = model if isinstance(model, GradientPredictor) else None
 
     def predict(self, x: Records) -> Scores:
         """Return scores.
@@ -148,13 +144,13 @@ class Checked:
             GateError: The model has no gradient or fails, or the answer is not finite or of
                 another shape.
         """
-        if not isinstance(self._model, GradientPredictor):
+        if self.differentiable is None:
             raise GateError(
                 "the model offers no gradient", code="attack.gradient", hint="attack it by scores"
             )
         try:
             answer = LossGradient(
-                *self._model.loss_gradient(np.ascontiguousarray(x, dtype=np.float32), loss)
+                *self.differentiable.loss_gradient(np.ascontiguousarray(x, dtype=np.float32), loss)
             )
         except (GateError, InputError):
             raise

@@ -363,7 +363,7 @@ def begin(
     if max_queries is not None:
         check_count("max_queries", max_queries, low=3)  # the record twice, one change
     victim = Checked(model)
-    if white_box and not victim.white_box:
+    if white_box and victim.differentiable is None:
         raise GateError(
             "the model offers no gradient",
             code="attack.gradient",
