@@ -202,13 +202,13 @@ class Checked:
         return first
 
 
-def check_same(first: Scores, second: Scores) -> None:
+def check_same(first: Scores, second: Scores, *, rtol: float = 1e-6, atol: float = 1e-9) -> None:
     """Refuse a model that answers otherwise the second time.
 
     Raises:
         GateError: It does.
     """
-    if not np.allclose(first, second, rtol=1e-6, atol=1e-9):
+    if not np.allclose(first, second, rtol=rtol, atol=atol):
         raise GateError("the model is not deterministic", code="attack.deterministic")
 
 
