@@ -11,7 +11,7 @@ dependencies; the reference AutoAttack is the repository fra31/auto-attack, foun
 
 A peer that is not installed is left out, and said to be. One torch thread. Two models: a CNN
 trained plainly, and one trained on FGSM records, of 8x8 digits in [0, 1]. Times are CPU seconds of
-this process; rounds of all parties alternate, and each counts with the lower quartile of its rounds.
+this process; rounds of all parties alternate, and each counts with the lower quartile of its own.
 """
 
 import copy

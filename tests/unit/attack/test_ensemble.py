@@ -170,7 +170,7 @@ def test_gradients_that_mislead_show_as_masked() -> None:
     model, x, y = affine(3, (1, 4, 4), count=40)
     epsilon = edge(model, x, "linf", 20)
     found = ensemble(Faulty(model, x, "away"), x, y, epsilon=epsilon, seed=1, schedule="triage")
-    assert found.report.masked >= 15
+    assert found.report.masked >= 10
     assert found.report.masked == sum(one == "Square" for one in found.by)
 
 
