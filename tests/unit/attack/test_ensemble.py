@@ -7,8 +7,9 @@ import msgspec
 import numpy as np
 import pytest
 from attack_victims import Affine, Scored, Watched, affine
+from onnx import TensorProto, helper
 
-from vallum.attack import Outcome, Status, ensemble
+from vallum.attack import OnnxPredictor, Outcome, Status, ensemble
 from vallum.attack.evasion import wilson
 from vallum.base import GateError, InputError
 
@@ -235,3 +236,29 @@ def test_settings_that_mean_nothing_are_refused(changed: Any, code: str) -> None
     with pytest.raises(InputError) as refused:
         ensemble(model, x, y, **{"epsilon": 0.1, "seed": 1, **changed})
     assert refused.value.code == code
+
+
+def test_an_onnx_classifier_of_a_table_is_attacked_by_its_probabilities() -> None:
+    model, x, y = affine(3, (6,), count=40)
+    weights, bias = (
+        helper.make_tensor(name, TensorProto.FLOAT, value.shape, value.astype(np.float32).ravel())
+        for name, value in (("w", model.weights), ("b", model.bias))
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gemm", ["x", "w", "b"], ["z"]),
+            helper.make_node("Softmax", ["z"], ["p"]),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 6])],
+        [helper.make_tensor_value_info("p", TensorProto.FLOAT, [None, 3])],
+        [weights, bias],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    epsilon = edge(model, x, "linf", 20)
+    found = ensemble(
+        OnnxPredictor(made.SerializeToString()), x, y, epsilon=epsilon, seed=1, schedule="triage"
+    )
+    assert found.report.access == "scores"
+    assert found.report.complete
+    assert 18 <= found.status.count(Status.ADVERSARIAL) <= 20
