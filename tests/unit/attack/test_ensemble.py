@@ -103,6 +103,18 @@ def test_a_run_out_of_time_calls_nothing_robust() -> None:
     assert msgspec.json.decode(msgspec.json.encode(report), type=type(report)) == report
 
 
+def test_what_was_found_before_time_ran_out_is_kept() -> None:
+    model, x, y = affine(3, (6,), count=40)
+    ticks = itertools.count()
+    found = ensemble(
+        model, x, y, epsilon=edge(model, x, "linf", 20), seed=1, budget_s=12, attacks=["Square"],
+        monotonic=lambda: float(next(ticks)),
+    )  # fmt: skip
+    assert outcomes(found) == {"Square": Outcome.CUT}
+    assert 0 < found.status.count(Status.ADVERSARIAL) <= 20
+    assert Status.ROBUST not in found.status
+
+
 class Faulty:
     """A model whose gradient, or whose answer to changed records, is not what it should be."""
 
