@@ -1,18 +1,60 @@
 """Room `attack`: measured attacks on any predictor; a failed attack is never robustness."""
 
+from vallum.attack.apgd import apgd, apgd_targeted
+from vallum.attack.ensemble import (
+    AttackUse,
+    Ensemble,
+    EnsembleReport,
+    Outcome,
+    Schedule,
+    Status,
+    ensemble,
+)
 from vallum.attack.evasion import EvasionReport, Norm, hop_skip_jump
+from vallum.attack.fab import fab
 from vallum.attack.gate import AttackReport, attack_tabular
+from vallum.attack.gradient import fgsm, pgd
 from vallum.attack.membership import MembershipReport, loss_threshold
-from vallum.attack.predictor import OnnxPredictor, Predictor
+from vallum.attack.module import TorchPredictor
+from vallum.attack.predictor import (
+    GradientPredictor,
+    Loss,
+    LossGradient,
+    OnnxPredictor,
+    Predictor,
+)
+from vallum.attack.search import Attacked, Clip
+from vallum.attack.simba import simba
+from vallum.attack.square import square
 
 __all__ = [
     "AttackReport",
+    "AttackUse",
+    "Attacked",
+    "Clip",
+    "Ensemble",
+    "EnsembleReport",
     "EvasionReport",
+    "GradientPredictor",
+    "Loss",
+    "LossGradient",
     "MembershipReport",
     "Norm",
     "OnnxPredictor",
+    "Outcome",
     "Predictor",
+    "Schedule",
+    "Status",
+    "TorchPredictor",
+    "apgd",
+    "apgd_targeted",
     "attack_tabular",
+    "ensemble",
+    "fab",
+    "fgsm",
     "hop_skip_jump",
     "loss_threshold",
+    "pgd",
+    "simba",
+    "square",
 ]

@@ -4,7 +4,8 @@ An attack on a model that crashes, answers nonsense or differently each time has
 never reported as robustness.
 """
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,36 @@ MIN_RECORDS = 10
 STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 
 
+Loss = Callable[[Scores], tuple[Scores, Scores]]
+"""From scores, shape (n, c): a value for each record, (n,), and its derivative by them, (n, c)."""
+
+
 class Predictor(Protocol):
     """A classifier behind its scores."""
 
     def predict(self, x: Records) -> Scores:
-        """Return scores, shape (n, c), for `x`, shape (n, d), float32."""
+        """Return scores, shape (n, c), for `x`, shape (n, ...), float32."""
+        ...
+
+
+class LossGradient(NamedTuple):
+    """What a white-box query tells: `scores` (n, c), `values` (n,), `gradient` like the records."""
+
+    scores: Scores
+    values: Scores
+    gradient: Records
+
+
+@runtime_checkable
+class GradientPredictor(Predictor, Protocol):
+    """A classifier that also tells how a loss on its scores changes with its input."""
+
+    def loss_gradient(self, x: Records, loss: Loss) -> LossGradient:
+        """Return the scores of `x` and the gradient of `loss` for each record by itself.
+
+        The loss is computed on the scores, in numpy: a predictor only has to multiply its
+        derivative, (n, c), with its own Jacobian.
+        """
         ...
 
 
@@ -92,6 +118,8 @@ class Checked:
     def __init__(self, model: Predictor) -> None:
         self._model = model
         self.queries = 0
+        self.gradients = 0
+        self.differentiable = model if isinstance(model, GradientPredictor) else None
 
     def predict(self, x: Records) -> Scores:
         """Return scores.
@@ -106,6 +134,43 @@ class Checked:
         except Exception as error:  # a predictor is anybody's code
             raise GateError("the model fails on its own input", code="attack.model") from error
         self.queries += len(x)
+        self._check_scores(x, scores)
+        return scores
+
+    def loss_gradient(self, x: Records, loss: Loss) -> LossGradient:
+        """Return scores, values of the loss and its gradient.
+
+        Raises:
+            GateError: The model has no gradient or fails, or the answer is not finite or of
+                another shape.
+        """
+        if self.differentiable is None:
+            raise GateError(
+                "the model offers no gradient", code="attack.gradient", hint="attack it by scores"
+            )
+        try:
+            answer = LossGradient(
+                *self.differentiable.loss_gradient(np.ascontiguousarray(x, dtype=np.float32), loss)
+            )
+        except (GateError, InputError):
+            raise
+        except Exception as error:  # a predictor is anybody's code
+            raise GateError("the model fails to differentiate", code="attack.gradient") from error
+        self.queries += len(x)
+        self.gradients += len(x)
+        self._check_scores(x, answer.scores)
+        shapes = np.shape(answer.gradient), np.shape(answer.values)
+        if shapes != (x.shape, x.shape[:1]):
+            raise GateError(
+                f"the model answers a gradient of shape {shapes[0]} for records of {x.shape}",
+                code="attack.gradient",
+            )
+        if not (np.isfinite(answer.gradient).all() and np.isfinite(answer.values).all()):
+            raise GateError("the model's gradient is not finite", code="attack.gradient")
+        return answer
+
+    @staticmethod
+    def _check_scores(x: Records, scores: Scores) -> None:
         if getattr(getattr(scores, "dtype", None), "kind", "") != "f":
             raise GateError("the model answers no scores", code="attack.scores")
         if scores.ndim != 2 or len(scores) != len(x) or scores.shape[1] < 2:  # noqa: PLR2004
@@ -116,7 +181,6 @@ class Checked:
             )
         if not np.isfinite(scores).all():
             raise GateError("the model answers scores that are not finite", code="attack.scores")
-        return scores
 
     def labels(self, x: Records) -> NDArray[np.intp]:
         """Return predicted classes, shape (n,)."""
@@ -131,10 +195,28 @@ class Checked:
                 dressed as scores, which would hide membership.
         """
         first, second = self.predict(x), self.predict(x)
-        if not np.allclose(first, second, rtol=1e-6, atol=1e-9):
-            raise GateError("the model is not deterministic", code="attack.deterministic")
+        check_same(first, second)
         if len(np.unique(first.argmax(axis=1))) < 2:  # noqa: PLR2004
             raise GateError("the model predicts one class for everything", code="attack.constant")
-        if np.isin(first, (0.0, 1.0)).all():
-            raise GateError("the model answers labels, not scores", code="attack.scores")
+        check_scored(first)
         return first
+
+
+def check_same(first: Scores, second: Scores, *, rtol: float = 1e-6, atol: float = 1e-9) -> None:
+    """Refuse a model that answers otherwise the second time.
+
+    Raises:
+        GateError: It does.
+    """
+    if not np.allclose(first, second, rtol=rtol, atol=atol):
+        raise GateError("the model is not deterministic", code="attack.deterministic")
+
+
+def check_scored(scores: Scores) -> None:
+    """Refuse labels dressed as scores.
+
+    Raises:
+        GateError: They are.
+    """
+    if np.isin(scores, (0.0, 1.0)).all():
+        raise GateError("the model answers labels, not scores", code="attack.scores")
