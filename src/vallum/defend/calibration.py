@@ -16,8 +16,8 @@ from vallum.defend.features import Floats
 
 TOLERATED = 0.015
 """Share of random labels that data from the world has anyway; more than that is suspicious."""
-EVIDENCE = 3.3
-"""Log-likelihood beyond the tolerated share: a false alarm in 200 where the fit holds."""
+EVIDENCE = 2.5
+"""Log-likelihood beyond the tolerated share: a false alarm in 80 where the fit holds."""
 _SLOPES = np.geomspace(1.0, 100.0, 25)
 _SHARES = np.concatenate([[0.0], np.geomspace(0.0005, 0.5, 40)])
 

@@ -39,7 +39,9 @@ class Group:
         gain: Log-likelihood per row of the class that two parts explain beyond one.
         apart: Distance of the two means in standard deviations of the parts.
         excess: Variance of the class along the axis, in units of the other classes' variance.
-        without: Features in which the axis is taken out (n, k).
+        reach: Distance of the two means, in standard deviations of the other classes.
+        axis: Features' weights along the axis (k,).
+        pattern: What the axis adds to features (k,).
     """
 
     of: int
@@ -47,6 +49,7 @@ class Group:
     gain: float
     apart: float
     excess: float
+    reach: float
     axis: Floats
     pattern: Floats
 
@@ -82,13 +85,14 @@ def find_groups(z: Floats, y: Codes, classes: int, *, excluded: Rows) -> list[Gr
                 part = _part(seen, own, rest, axis)
                 if part is None:
                     continue
-                share, gain, apart = part
+                share, gain, apart, reach = part
                 found.append(
                     Group(
                         of=one,
                         share=share,
                         gain=gain,
                         apart=apart,
+                        reach=reach,
                         excess=float((seen[own] @ axis).var()),
                         axis=white @ axis,
                         pattern=axis @ inverse,
@@ -132,8 +136,10 @@ def _refined(own: Floats, axis: Floats) -> list[Floats]:
     return [axis, turned]
 
 
-def _part(seen: Floats, own: Rows, rest: Rows, axis: Floats) -> tuple[Floats, float, float] | None:
-    """Return the probability of being in the part that has something added, gain and distance."""
+def _part(
+    seen: Floats, own: Rows, rest: Rows, axis: Floats
+) -> tuple[Floats, float, float, float] | None:
+    """Return the probability of being in the part that has something added, gain and two distances."""
     along = seen @ axis
     split = two_parts(along[own])
     if split is None:
@@ -148,7 +154,7 @@ def _part(seen: Floats, own: Rows, rest: Rows, axis: Floats) -> tuple[Floats, fl
     whole[own] = share if second else 1 - share
     if (whole > 0.5).sum() < MIN_ROWS:  # noqa: PLR2004
         return None
-    return whole, gain, apart
+    return whole, gain, apart, abs(means[1] - means[0])
 
 
 def two_parts(along: Floats) -> tuple[Floats, float, tuple[float, float], float] | None:

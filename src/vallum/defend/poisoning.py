@@ -290,8 +290,13 @@ def _is_unnatural(  # noqa: PLR0917 - one group's place among the data
             return True
     if common:
         return False
-    stays = moved <= 0.4  # noqa: PLR2004
-    if stays and group.gain >= 0.5 and group.apart >= 6 and group.excess >= 5:  # noqa: PLR2004
+    if moved <= 0.4 and group.gain >= 0.5 and group.apart >= 6 and group.excess >= 5:  # noqa: PLR2004
+        return True
+    if moved <= 0.4 and group.gain >= 0.7 and group.apart >= 9 and group.reach >= 6:  # noqa: PLR2004
+        return True
+    if group.gain >= 0.8 and group.apart >= 12 and group.reach >= 6:  # noqa: PLR2004
+        return True
+    if group.gain >= 0.5 and group.apart >= 6 and group.reach >= 12:  # noqa: PLR2004
         return True
     return group.gain >= 0.3 and group.apart >= 6 and group.excess >= 14  # noqa: PLR2004
 
