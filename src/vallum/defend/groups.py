@@ -139,7 +139,7 @@ def _refined(own: Floats, axis: Floats) -> list[Floats]:
 def _part(
     seen: Floats, own: Rows, rest: Rows, axis: Floats
 ) -> tuple[Floats, float, float, float] | None:
-    """Return the probability of being in the part that has something added, gain and two distances."""
+    """Return the probability of having something added, the gain and two distances."""
     along = seen @ axis
     split = two_parts(along[own])
     if split is None:

@@ -36,6 +36,7 @@ _WEAK = 0.1
 _PASSES = 4
 _FEW = 800
 _SLACK = 0.005
+_CERTAIN = 0.9
 _COPIES = 5
 _RARE = 0.01
 
@@ -110,19 +111,27 @@ def detect_poisoning(
     n = len(codes)
     scores = np.zeros(n)
     flagged = np.zeros(n, dtype=np.bool_)
+    excluded = np.zeros(n, dtype=np.bool_)
     reasons: NDArray[Any] = np.full(n, "", dtype=object)
 
-    groups = _confirmed(features_of(x, rng, measured=True), codes, classes, rng)
-    excluded = np.zeros(n, dtype=np.bool_)
+    # Labels first, since wrong ones from everywhere look like a group; then groups, since a
+    # trigger that is learned hides its labels; then labels again, without what was found.
+    view = _best_view(z, codes, classes, excluded, rng)
+    first = weigh(view, codes, ~excluded)
+    if first.evidence > EVIDENCE:
+        excluded |= first.wrong > _CERTAIN
+    groups = _confirmed(features_of(x, rng, measured=True), codes, classes, excluded, rng)
+    grouped = np.zeros(n, dtype=np.bool_)
     for group in groups:
-        excluded |= group.members()
-
-    views = [_best_view(z, codes, classes, excluded, rng)]
+        grouped |= group.members()
+    if groups or excluded.any():
+        view = _best_view(z, codes, classes, excluded | grouped, rng)
+    views = [view]
     if model is not None:
         views.append(_model_scores(model, x, classes))
     share = 0.0
-    for view in views:
-        found = weigh(view, codes, ~excluded)
+    for one in views:
+        found = weigh(one, codes, ~grouped)
         share = max(share, found.share)
         reasons[(found.wrong > 0.5) & (found.wrong > scores)] = "label-conflict"  # noqa: PLR2004
         scores = np.maximum(scores, found.wrong)
@@ -207,14 +216,16 @@ def _classes(y: NDArray[Any]) -> tuple[NDArray[Any], Codes]:
     return names, codes
 
 
-def _confirmed(z: Floats, y: Codes, classes: int, rng: np.random.Generator) -> list[Group]:
+def _confirmed(
+    z: Floats, y: Codes, classes: int, excluded: Rows, rng: np.random.Generator
+) -> list[Group]:
     """Return groups that are no natural part of their class, the clearest first.
 
     One is confirmed at a time and left out when the next is searched: what it shares would make
     parts of other classes stand out.
     """
     found: list[Group] = []
-    excluded = np.zeros(len(y), dtype=np.bool_)
+    excluded = excluded.copy()
     for _ in range(_PASSES if z.shape[1] else 0):
         groups = find_groups(z, y, classes, excluded=excluded)
         parted = {
@@ -294,7 +305,7 @@ def _is_unnatural(  # noqa: PLR0917 - one group's place among the data
         return True
     if moved <= 0.4 and group.gain >= 0.7 and group.apart >= 9 and group.reach >= 6:  # noqa: PLR2004
         return True
-    if group.gain >= 0.8 and group.apart >= 12 and group.reach >= 6:  # noqa: PLR2004
+    if group.gain >= 0.8 and group.apart >= 10.5 and group.reach >= 6:  # noqa: PLR2004
         return True
     if group.gain >= 0.5 and group.apart >= 6 and group.reach >= 12:  # noqa: PLR2004
         return True
