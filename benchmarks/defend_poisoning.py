@@ -6,9 +6,10 @@ The peers need their own environment; it is found by the path of its interpreter
     /tmp/peers/bin/pip install adversarial-robustness-toolbox cleanlab scikit-learn
     .venv/bin/python benchmarks/defend_poisoning.py /tmp/peers/bin/python
 
-5 % of rows are poisoned; the target class is drawn by the seed, and so are place, pattern and field. Ours sees the
-data alone. ART's two defences see the activations of a network of one hidden layer trained on the poisoned
-data, its penultimate ones, as their papers ask; cleanlab sees out-of-fold probabilities of the same network.
+5 % of rows are poisoned; the target class is drawn by the seed, and so are place, pattern and
+field. Ours sees the data alone. ART's two defences see the activations of a network of one hidden
+layer trained on the poisoned data, its last hidden ones, as their papers ask; cleanlab sees
+out-of-fold probabilities of the same network.
 """
 
 import json
@@ -57,7 +58,8 @@ out = {"art": art.__version__, "cleanlab": cleanlab.__version__, "rows": []}
 for at in range(int(given["count"])):
     x, y = given[f"x{at}"].astype(np.float32), given[f"y{at}"].astype(int)
     flat, classes = x.reshape(len(x), -1), int(y.max()) + 1
-    make = lambda: make_pipeline(StandardScaler(), MLPClassifier((64,), max_iter=60, random_state=0))
+    make = lambda: make_pipeline(
+        StandardScaler(), MLPClassifier((64,), max_iter=60, random_state=0))
     net = make().fit(flat, y)
     model = Activations(net, x, classes)
     hot = np.eye(classes)[y]
@@ -65,19 +67,20 @@ for at in range(int(given["count"])):
     found = ActivationDefence(model, x, hot)
     _, clean = found.detect_poison(nb_clusters=2, nb_dims=10, reduce="PCA")
     flagged = np.asarray(clean) == 0
-    answer["ART activation"] = {"flagged": flagged.tolist(), "scores": flagged.astype(float).tolist()}
+    answer["ART activation"] = {"flagged": flagged.tolist(), "scores": (1.0 * flagged).tolist()}
     found = SpectralSignatureDefense(model, x, hot, expected_pp_poison=0.05, eps_multiplier=1.5)
     report, clean = found.detect_poison()
     scores = np.zeros(len(y))
-    by_class = found.evaluate_defence if False else None
     for one in range(classes):
         act = model.get_activations(x[y == one])
         act = act - act.mean(0)
         scores[y == one] = (act @ np.linalg.svd(act, full_matrices=False)[2][0]) ** 2
-    answer["ART spectral"] = {"flagged": (np.asarray(clean) == 0).tolist(), "scores": scores.tolist()}
+    flagged = np.asarray(clean) == 0
+    answer["ART spectral"] = {"flagged": flagged.tolist(), "scores": scores.tolist()}
     probabilities = cross_val_predict(make(), flat, y, cv=3, method="predict_proba")
     scores = 1 - get_label_quality_scores(y, probabilities)
-    answer["cleanlab"] = {"flagged": find_label_issues(y, probabilities).tolist(), "scores": scores.tolist()}
+    flagged = find_label_issues(y, probabilities)
+    answer["cleanlab"] = {"flagged": flagged.tolist(), "scores": scores.tolist()}
     out["rows"].append(answer)
 print(json.dumps(out))
 """
@@ -150,16 +153,11 @@ def main() -> None:
         "digits": (digits.images.astype(float), digits.target),
         "breast cancer": (cancer.data, cancer.target),
     }
-    print(
-        f"5 % poison, {SEEDS} seeds; peers {PEER_SEEDS} seeds; one thread. *TPR*: poison found at 1 % false"
-    )
-    print(
-        "positives, by the scores' order; *flagged*: by the detector's own limit; *sets*: data sets with a"
-    )
-    print("flagged row. Clean: random 60 % of the rows.\n")
-    print(
-        "| data | poison | detector | TPR at 1 % | lowest | flagged, poison | flagged, clean | sets |"
-    )
+    print(f"5 % poison, {SEEDS} seeds, peers {PEER_SEEDS}; one thread. *TPR*: poison found at 1 %")
+    print("false positives, by the scores' order; *flagged*: by the detector's own limit; *sets*:")
+    print("data sets with a flagged row. Clean: random 60 % of the rows.\n")
+    header = "data | poison | detector | TPR at 1 % | lowest | flagged, poison | flagged, clean"
+    print(f"| {header} | sets |")
     print("|---|---|---|---:|---:|---:|---:|---:|")
     spent = []
     for title, (x, y) in sets.items():
@@ -183,10 +181,10 @@ def main() -> None:
                     if name == "clean"
                     else [f"{tpr:.3f}", f"{lowest:.2f}", f"{poison:.3f}"]
                 )
-                print(f"| {title} | {name} | {detector} | {' | '.join(shown)} | {clean:.4f} | {sets_:.2f} |",
-                      flush=True)  # fmt: skip
+                cells = [title, name, detector, *shown, f"{clean:.4f}", f"{sets_:.2f}"]
+                print(f"| {' | '.join(cells)} |", flush=True)
     print(
-        f"\nOurs took {np.median(spent):.1f} s of CPU a data set (median); peers: {VERSIONS or 'not given'}."
+        f"\nOurs: {np.median(spent):.1f} s of CPU a data set (median). Peers: {VERSIONS or 'none'}."
     )
 
 

@@ -18,7 +18,9 @@ TOLERATED = 0.015
 """Share of random labels that data from the world has anyway; more than that is suspicious."""
 EVIDENCE = 2.5
 """Log-likelihood beyond the tolerated share: a false alarm in 80 where the fit holds."""
-_SLOPES = np.geomspace(1.0, 100.0, 25)
+_SLOPES = np.geomspace(0.1, 100.0, 31)
+_READABLE = 0.35
+"""Beyond, labels do not depend on the data enough to tell which of them are wrong."""
 _SHARES = np.concatenate([[0.0], np.geomspace(0.0005, 0.5, 40)])
 
 
@@ -29,12 +31,14 @@ class Conflicts:
     Attributes:
         wrong: Probability that the row's label was drawn at random (n,).
         p: Probability of so strong a conflict where nothing is wrong (n,).
+        instead: The class that is likeliest (n,).
         share: Estimated share of random labels.
         evidence: Log-likelihood of that share beyond the tolerated one.
     """
 
     wrong: Floats
     p: Floats
+    instead: Codes
     share: float
     evidence: float
 
@@ -50,12 +54,16 @@ def weigh(scores: Floats, y: Codes, rows: Rows) -> Conflicts:
         best[place] = np.log(np.maximum(mixed, 1e-300)).sum(axis=1)
     slope, share = np.unravel_index(int(best.argmax()), best.shape)
     few = _SHARES <= TOLERATED
-    evidence = float(best.max() - best[:, few].max()) if _SHARES[share] > TOLERATED else 0.0
+    evidence = (
+        float(best.max() - best[:, few].max()) if TOLERATED < _SHARES[share] < _READABLE else 0.0
+    )
     found = _softmax(_SLOPES[slope] * scores)
     own = found[np.arange(len(y)), y]
     rate = max(float(_SHARES[share]), 0.01)
     wrong = rate / classes / ((1 - rate) * own + rate / classes)
-    return Conflicts(wrong, _tail(found[rows], own), float(_SHARES[share]), evidence)
+    return Conflicts(
+        wrong, _tail(found[rows], own), found.argmax(axis=1), float(_SHARES[share]), evidence
+    )
 
 
 def _softmax(scores: Floats) -> Floats:

@@ -11,14 +11,14 @@ within what their class does anyway, and a class that is mostly poison are not f
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import GateError, InputError, LimitExceededError
-from vallum.defend.calibration import EVIDENCE, weigh
+from vallum.defend.calibration import EVIDENCE, Conflicts, weigh
 from vallum.defend.conflict import Codes, Rows, judge, margins
 from vallum.defend.features import Floats, features_of
 from vallum.defend.groups import Group, find_groups
@@ -37,6 +37,7 @@ _PASSES = 4
 _FEW = 800
 _SLACK = 0.005
 _CERTAIN = 0.9
+_ONE_KIND = 0.75
 _COPIES = 5
 _RARE = 0.01
 
@@ -116,8 +117,7 @@ def detect_poisoning(
 
     # Labels first, since wrong ones from everywhere look like a group; then groups, since a
     # trigger that is learned hides its labels; then labels again, without what was found.
-    view = _best_view(z, codes, classes, excluded, rng)
-    first = weigh(view, codes, ~excluded)
+    first = _weigh_labels(z, codes, classes, excluded, ~excluded, rng)
     if first.evidence > EVIDENCE:
         excluded |= first.wrong > _CERTAIN
     groups = _confirmed(features_of(x, rng, measured=True), codes, classes, excluded, rng)
@@ -125,16 +125,15 @@ def detect_poisoning(
     for group in groups:
         grouped |= group.members()
     if groups or excluded.any():
-        view = _best_view(z, codes, classes, excluded | grouped, rng)
-    views = [view]
+        first = _weigh_labels(z, codes, classes, excluded | grouped, ~grouped, rng)
+    views = [first]
     if model is not None:
-        views.append(_model_scores(model, x, classes))
+        views.append(weigh(_model_scores(model, x, classes), codes, ~grouped))
     share = 0.0
-    for one in views:
-        found = weigh(one, codes, ~grouped)
-        share = max(share, found.share)
+    for found in views:
         reasons[(found.wrong > 0.5) & (found.wrong > scores)] = "label-conflict"  # noqa: PLR2004
         scores = np.maximum(scores, found.wrong)
+        share = max(share, found.share)
         if found.evidence > EVIDENCE:
             flagged |= (found.p <= alpha) & (found.wrong > 0.5)  # noqa: PLR2004
     copies = _copies(z)
@@ -247,23 +246,38 @@ def _confirmed(
     return found
 
 
-def _best_view(
-    z: Floats, y: Codes, classes: int, excluded: Rows, rng: np.random.Generator
-) -> Floats:
-    """Return the scores of the wary classifier, unless it understands the data less well.
+def _weigh_labels(  # noqa: PLR0917 - the data, and what of them counts
+    z: Floats, y: Codes, classes: int, excluded: Rows, fitted: Rows, rng: np.random.Generator
+) -> Conflicts:
+    """Weigh labels by the wary classifier, if the plain one speaks of wrong labels too.
 
-    Where a class is many islands, those far from its middle are never trusted, and every one of
-    their labels would look wrong.
+    The wary one confirms itself: rows that disagree are not learned from, and where labels hardly
+    depend on the data, or a class is many islands, it would call half of them wrong. The plain
+    one in turn learns wrong labels that are as frequent as the right ones where they lie.
     """
-    agreed: list[tuple[float, Floats]] = []
+    found: list[tuple[float, Conflicts]] = []
     for wary in (True, False):
         state = np.random.default_rng(rng.integers(2**63))
         scores = judge(
             z, y, classes, excluded=excluded, rng=state, rounds=4 if wary else 1, wary=wary
         ).scores
-        agreed.append((float(np.mean(margins(scores, y)[~excluded] <= 0)), scores))
-    (careful, first), (plain, second) = agreed
-    return first if careful >= plain - _SLACK else second
+        agreed = float(np.mean(margins(scores, y)[fitted] <= 0))
+        found.append((agreed, weigh(scores, y, fitted)))
+    (careful, first), (plain, second) = found
+    if first.evidence > EVIDENCE and _of_one_kind(first, y, classes, fitted):
+        return first
+    if careful < plain - _SLACK:
+        return second
+    return replace(first, evidence=min(first.evidence, second.evidence))
+
+
+def _of_one_kind(found: Conflicts, y: Codes, classes: int, fitted: Rows) -> bool:
+    """Tell wrong labels that nearly all go from one class to one other."""
+    rows = fitted & (found.wrong > 0.5)  # noqa: PLR2004
+    if classes < 3 or not rows.any():  # noqa: PLR2004 - of two classes, one pair is no pattern
+        return False
+    pairs = np.bincount(y[rows] * classes + found.instead[rows], minlength=classes**2)
+    return bool(pairs.max() >= _ONE_KIND * rows.sum())
 
 
 def _is_unnatural(  # noqa: PLR0917 - one group's place among the data
