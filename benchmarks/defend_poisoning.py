@@ -3,7 +3,7 @@
 The peers need their own environment; it is found by the path of its interpreter:
 
     python -m venv /tmp/peers
-    /tmp/peers/bin/pip install adversarial-robustness-toolbox cleanlab scikit-learn
+    /tmp/peers/bin/pip install adversarial-robustness-toolbox cleanlab scikit-learn packaging
     .venv/bin/python benchmarks/defend_poisoning.py /tmp/peers/bin/python
 
 5 % of rows are poisoned; the target class is drawn by the seed, and so are place, pattern and
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SEEDS = 10
-PEER_SEEDS = 3
+PEER_SEEDS = 2
 RATE = 0.05
 PEER = r"""
 import json, sys, warnings
@@ -126,7 +126,7 @@ def peers(interpreter: str, given: list[Case]) -> dict[str, list[list[float]]]:
         (Path(folder) / "peer.py").write_text(PEER, encoding="utf-8")
         out = subprocess.run(
             [interpreter, Path(folder) / "peer.py", path],
-            check=True, capture_output=True, text=True, timeout=900,
+            check=True, stdout=subprocess.PIPE, text=True, timeout=900,
         ).stdout  # fmt: skip
     answer = json.loads(out.splitlines()[-1])
     VERSIONS.update(ART=answer["art"], cleanlab=answer["cleanlab"])

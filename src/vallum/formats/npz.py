@@ -5,8 +5,10 @@ An array of objects is a pickle, which runs code when it is read; it is refused 
 Source: NEP 1, "A Simple File Format for NumPy Arrays".
 """
 
-import io
+import ast
 import math
+import re
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,12 @@ from vallum.base.bounds import ARRAY, ArrayBounds
 from vallum.formats.refusal import refuse, within
 from vallum.formats.zip_archive import ZipArchive
 
-_KINDS = "biufUS"
-_ERRORS = (ValueError, SyntaxError, MemoryError, RecursionError, OverflowError, TypeError)
+_MAGIC = b"\x93NUMPY"
+_KEYS = {"descr", "fortran_order", "shape"}
+_TYPE = re.compile(r"[<>|=]?[biufUS][0-9]{1,6}")
+_ERRORS = (
+    ValueError, SyntaxError, MemoryError, RecursionError, OverflowError, TypeError, struct.error,
+)  # fmt: skip
 
 
 def read_npz(
@@ -64,26 +70,43 @@ def read_npy(data: bytes, *, name: str = "array", bounds: ArrayBounds = ARRAY) -
         InputError: Code `format.npz.array`: malformed, or of objects or records.
         LimitExceededError: A bound of `bounds`.
     """
-    stream = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(stream)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        # Literals only are evaluated, of a header no longer than this.
-        shape, fortran, type_ = read(stream, max_header_size=bounds.max_header_bytes)
-    except (*_ERRORS, KeyError) as error:
-        refuse("format.npz.array", f"the header of `{name[:80]}` is unreadable", cause=error)
-    if type_.kind not in _KINDS:
-        refuse("format.npz.array", f"`{name[:80]}` holds `{type_}`, not numbers or texts")
+    shape, fortran, type_, start = _header(data, name, bounds)
     within(len(shape), bounds.max_dimensions, "format.npz.dimensions", "dimensions of an array")
-    rest = len(data) - stream.tell()
-    if any(side < 0 for side in shape) or math.prod(shape) * type_.itemsize != rest:
+    if math.prod(shape) * type_.itemsize != len(data) - start:
         refuse("format.npz.array", f"`{name[:80]}` does not hold what its header says")
     try:
-        flat = np.frombuffer(data, dtype=type_, count=math.prod(shape), offset=stream.tell())
+        flat = np.frombuffer(data, dtype=type_, count=math.prod(shape), offset=start)
         found: NDArray[Any] = flat.reshape(shape, order="F" if fortran else "C")
     except _ERRORS as error:
         refuse("format.npz.array", f"`{name[:80]}` cannot be laid out", cause=error)
     return found
+
+
+def _header(
+    data: bytes, name: str, bounds: ArrayBounds
+) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Return shape, order, type and offset of the numbers; only literals are evaluated."""
+    try:
+        if data[:6] != _MAGIC or data[6:8] not in (b"\1\0", b"\2\0"):
+            raise ValueError("another format")
+        layout, prefix = ("<H", 10) if data[6] == 1 else ("<I", 12)
+        (length,) = struct.unpack_from(layout, data, 8)
+        if length > bounds.max_header_bytes or prefix + length > len(data):
+            raise ValueError("too long")
+        header = ast.literal_eval(data[prefix : prefix + length].decode("latin-1").strip())
+        if not isinstance(header, dict) or header.keys() != _KEYS:
+            raise ValueError("other keys than three")
+        shape, fortran, type_ = header["shape"], header["fortran_order"], header["descr"]
+        if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
+            raise ValueError("no shape")
+        if not isinstance(fortran, bool):
+            raise ValueError("no order")  # noqa: TRY004 - one error for the whole header
+    except _ERRORS as error:
+        refuse("format.npz.array", f"the header of `{name[:80]}` is unreadable", cause=error)
+    if not isinstance(type_, str) or not _TYPE.fullmatch(type_):
+        said = "records" if isinstance(type_, list) else f"`{str(type_)[:20]}`"
+        refuse("format.npz.array", f"`{name[:80]}` holds {said}, not numbers or texts")
+    try:
+        return shape, fortran, np.dtype(type_), prefix + length
+    except _ERRORS as error:
+        refuse("format.npz.array", f"`{name[:80]}` is of no known type", cause=error)
