@@ -44,8 +44,15 @@ class Conflicts:
     evidence: float
 
 
-def weigh(scores: Floats, y: Codes, rows: Rows) -> Conflicts:
-    """Weigh every label against the scores (n, c); the fit uses `rows` only."""
+def weigh(scores: Floats, y: Codes, rows: Rows, *, least: float = 0.0) -> Conflicts:
+    """Weigh every label against the scores (n, c).
+
+    Args:
+        scores: Of every class, about 1 for the right one (n, c).
+        y: Class codes (n,).
+        rows: Those that are fitted (n,).
+        least: A share of random labels that is known otherwise; it is evidence by itself.
+    """
     classes = scores.shape[1]
     near, codes = scores[rows], y[rows]
     best = np.empty((len(_SLOPES), len(_SHARES)))
@@ -53,9 +60,11 @@ def weigh(scores: Floats, y: Codes, rows: Rows) -> Conflicts:
         own = _softmax(slope * near)[np.arange(len(codes)), codes]
         mixed = (1 - _SHARES)[:, None] * own[None] + _SHARES[:, None] / classes
         best[place] = np.log(np.maximum(mixed, 1e-300)).sum(axis=1)
+    if least > 0:
+        best[:, min(least, _SHARES[-1]) > _SHARES] = -np.inf
     slope, share = (int(one) for one in np.unravel_index(int(best.argmax()), best.shape))
     few = _SHARES <= TOLERATED
-    evidence = float(best.max() - best[:, few].max())
+    evidence = np.inf if least > TOLERATED else float(best.max() - best[:, few].max())
     parted = _parted(margins(near, codes))
     if parted > 0:
         # Where all rows are equally sure, doubt about every row explains the same as wrong labels

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import GateError, InputError, LimitExceededError
-from vallum.defend.calibration import EVIDENCE, Conflicts, weigh
+from vallum.defend.calibration import EVIDENCE, TOLERATED, Conflicts, weigh
 from vallum.defend.conflict import Codes, Rows, judge, margins
 from vallum.defend.features import Floats, features_of
 from vallum.defend.groups import Group, find_groups
@@ -37,7 +37,9 @@ _PASSES = 4
 _FEW = 800
 _SLACK = 0.005
 _CERTAIN = 0.9
-_ONE_KIND = 0.75
+_CLOSE = 0.02
+_ONE_KIND = 0.7
+_FEWEST = 10
 _COPIES = 5
 _RARE = 0.01
 
@@ -255,29 +257,42 @@ def _weigh_labels(  # noqa: PLR0917 - the data, and what of them counts
     depend on the data, or a class is many islands, it would call half of them wrong. The plain
     one in turn learns wrong labels that are as frequent as the right ones where they lie.
     """
-    found: list[tuple[float, Conflicts]] = []
+    agreed: list[float] = []
+    views: list[Floats] = []
     for wary in (True, False):
         state = np.random.default_rng(rng.integers(2**63))
         scores = judge(
             z, y, classes, excluded=excluded, rng=state, rounds=4 if wary else 1, wary=wary
         ).scores
-        agreed = float(np.mean(margins(scores, y)[fitted] <= 0))
-        found.append((agreed, weigh(scores, y, fitted)))
-    (careful, first), (plain, second) = found
-    if first.evidence > EVIDENCE and _of_one_kind(first, y, classes, fitted):
-        return first
+        agreed.append(float(np.mean(margins(scores, y)[fitted] <= 0)))
+        views.append(scores)
+    (careful, plain), (first, second) = agreed, views
+    conflicts = fitted & (margins(first, y) > 0)
+    count = _of_one_kind(first, y, classes, fitted, conflicts)
+    if careful >= plain - _CLOSE and count:
+        return weigh(first, y, fitted, least=count / int(fitted.sum()))
+    found = weigh(first, y, fitted)
+    strong = fitted & (found.wrong > 0.5)  # noqa: PLR2004
+    if found.evidence > EVIDENCE and _of_one_kind(first, y, classes, fitted, strong):
+        return found
+    doubted = weigh(second, y, fitted)
     if careful < plain - _SLACK:
-        return second
-    return replace(first, evidence=min(first.evidence, second.evidence))
+        return doubted
+    return replace(found, evidence=min(found.evidence, doubted.evidence))
 
 
-def _of_one_kind(found: Conflicts, y: Codes, classes: int, fitted: Rows) -> bool:
-    """Tell wrong labels that nearly all go from one class to one other."""
-    rows = fitted & (found.wrong > 0.5)  # noqa: PLR2004
-    if classes < 3 or not rows.any():  # noqa: PLR2004 - of two classes, one pair is no pattern
-        return False
-    pairs = np.bincount(y[rows] * classes + found.instead[rows], minlength=classes**2)
-    return bool(pairs.max() >= _ONE_KIND * rows.sum())
+def _of_one_kind(scores: Floats, y: Codes, classes: int, fitted: Rows, rows: Rows) -> int:
+    """Return how many of the conflicts `rows` go from one class to one other if most do, else 0.
+
+    The class that they are in must be somewhere else by most of its rows: a rare class that lies
+    within another conflicts by nature.
+    """
+    if classes < 3 or rows.sum() < _FEWEST:  # noqa: PLR2004 - of two classes, one pair is no pattern
+        return 0
+    pairs = np.bincount(y[rows] * classes + scores[rows].argmax(axis=1), minlength=classes**2)
+    most, held = int(pairs.max()), int((y[fitted] == pairs.argmax() // classes).sum())
+    alone = most >= _ONE_KIND * rows.sum() and most > TOLERATED * fitted.sum()
+    return most if alone and most <= 0.5 * held else 0
 
 
 def _is_unnatural(  # noqa: PLR0917 - one group's place among the data
