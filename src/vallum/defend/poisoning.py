@@ -309,8 +309,9 @@ def _is_unnatural(  # noqa: PLR0917 - one group's place among the data
 
     The group is judged by a classifier that has not learned from it (exclusionary
     reclassification, Chen et al. 2018). A natural part that lies apart goes to the one or two
-    classes next to it. Three kinds do not occur in clean data; the limits were fixed on digits
-    and their classes joined, tables and mixtures, all clean:
+    classes next to it. Three kinds were not seen in clean data. The limits were fixed by eye
+    between clean data (digits, their classes joined, small tables, mixtures) and what
+    `attack.GENERATORS` made of digits and breast cancer:
 
     1. it goes to most other classes: rows from everywhere with one label;
     2. it stays in its class although a gap divides it from the class: true labels and a trigger;
