@@ -18,6 +18,7 @@ as it was.
 import contextlib
 import io
 import json
+import math
 import os
 import re
 import shlex
@@ -40,6 +41,20 @@ PEOPLE = "name,email,zip,age,ill\n" + "".join(
     f"Person {at},person{at}@example.org,{10115 + at % 4},{30 + at % 6},{at % 2}\n"
     for at in range(60)
 )
+
+
+def training(poisoned: int = 0) -> bytes:
+    """Return 400 rows of two measurements in two classes; the first ones have the wrong class."""
+    lines = ["length,width,kind\n"]
+    for at in range(400):
+        kind, turn = at % 2, at * 2.399963  # the golden angle: no row comes twice
+        far = math.sqrt((at * 7 % 400) / 400)
+        x, y = 5 * kind + far * math.cos(turn), far * math.sin(turn)
+        said = kind if at >= poisoned else 1 - kind
+        lines.append(f"{x:.4f},{y:.4f},{('oak', 'elm')[said]}\n")
+    return "".join(lines).encode()
+
+
 DECLARATION = """\
 version: vallum.dp/1
 unit: {column: email, max_rows: 1}
@@ -60,6 +75,8 @@ def lay_out(folder: Path) -> None:
     (folder / "patients.csv").write_text(PEOPLE)
     (folder / "numbers.csv").write_bytes(table(3))
     (folder / "other-numbers.csv").write_bytes(table(4))
+    (folder / "leaves.csv").write_bytes(training())
+    (folder / "poisoned-leaves.csv").write_bytes(training(poisoned=24))
     (folder / "model.onnx").write_bytes(small_model(0.01))  # not the one that is tested already
     (folder / "theirs.onnx").write_bytes(small_model(0.03))
     (folder / "evil.pkl").write_bytes(b"cos\nsystem\n(S'id'\ntR.")

@@ -16,18 +16,22 @@ from vallum.attack.gate import AttackReport, attack_tabular
 from vallum.attack.gradient import fgsm, pgd
 from vallum.attack.membership import MembershipReport, loss_threshold
 from vallum.attack.module import TorchPredictor
+from vallum.attack.poison import GENERATORS, Poisoned
 from vallum.attack.predictor import (
     GradientPredictor,
     Loss,
     LossGradient,
     OnnxPredictor,
     Predictor,
+    Scored,
+    pack_rows,
 )
 from vallum.attack.search import Attacked, Clip
 from vallum.attack.simba import simba
 from vallum.attack.square import square
 
 __all__ = [
+    "GENERATORS",
     "AttackReport",
     "AttackUse",
     "Attacked",
@@ -42,8 +46,10 @@ __all__ = [
     "Norm",
     "OnnxPredictor",
     "Outcome",
+    "Poisoned",
     "Predictor",
     "Schedule",
+    "Scored",
     "Status",
     "TorchPredictor",
     "apgd",
@@ -54,6 +60,7 @@ __all__ = [
     "fgsm",
     "hop_skip_jump",
     "loss_threshold",
+    "pack_rows",
     "pgd",
     "simba",
     "square",

@@ -7,10 +7,12 @@ never reported as robustness.
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import GateError, InputError
+from vallum.schema import Record
 
 Records = NDArray[np.float32]
 Scores = NDArray[np.float64]
@@ -110,6 +112,57 @@ class OnnxPredictor:
             return np.asarray(answer, dtype=np.float64)
         except (TypeError, ValueError) as error:  # names of classes, or ragged rows
             raise GateError("the model answers no scores", code="attack.scores") from error
+
+
+class Scored(Record, frozen=True):
+    """A model's answer to many rows, as it leaves a sandbox.
+
+    Attributes:
+        classes: Scores a row.
+        values: float32, row by row, little-endian.
+    """
+
+    classes: int
+    values: bytes
+
+    def scores(self) -> Scores:
+        """Return scores (n, c)."""
+        flat = np.frombuffer(self.values, dtype="<f4").astype(np.float64)
+        return flat.reshape(-1, self.classes)
+
+
+class _Rows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    model: bytes
+    width: int
+    rows: bytes
+
+
+def pack_rows(model: bytes, x: Records) -> bytes:
+    """Return the payload that `score_onnx` takes: an ONNX model and rows (n, d)."""
+    rows = np.ascontiguousarray(x, dtype="<f4")
+    return msgspec.msgpack.encode(_Rows(model, x.shape[1], rows.tobytes()))
+
+
+def score_onnx(payload: bytes) -> Scored:
+    """Return an ONNX classifier's scores of rows; runs in the sandbox.
+
+    Raises:
+        InputError: The payload has another form, or the model takes other rows.
+        GateError: The model fails, or its scores are not finite.
+    """
+    try:
+        given = msgspec.msgpack.decode(payload, type=_Rows)
+        x = np.frombuffer(given.rows, dtype="<f4").reshape(-1, given.width)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InputError("the payload has another form", code="attack.payload") from error
+    model = OnnxPredictor(given.model)
+    if model.width is not None and model.width != given.width:
+        raise InputError(
+            f"the model takes {model.width} features, the data has {given.width}",
+            code="attack.features",
+        )
+    scores = Checked(model).predict(np.ascontiguousarray(x))
+    return Scored(classes=scores.shape[1], values=scores.astype("<f4").tobytes())
 
 
 class Checked:

@@ -44,6 +44,15 @@ class TableBounds:
 
 
 @dataclass(frozen=True, slots=True)
+class ArrayBounds:
+    """Limits on NumPy arrays."""
+
+    max_bytes: int = 8 * GIB
+    max_header_bytes: int = 10_000  # numpy's own limit
+    max_dimensions: int = 8
+
+
+@dataclass(frozen=True, slots=True)
 class ModelBounds:
     """Limits on model files and what they declare."""
 
@@ -59,4 +68,5 @@ class ModelBounds:
 JSON = JsonBounds()
 ARCHIVE = ArchiveBounds()
 TABLE = TableBounds()
+ARRAY = ArrayBounds()
 MODEL = ModelBounds()

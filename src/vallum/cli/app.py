@@ -17,6 +17,7 @@ from vallum.cli import (
     log,
     offline,
     people,
+    poison,
     rules,
     serving,
     views,
@@ -41,6 +42,7 @@ for noun in (
     app.add_typer(noun, cls=Nouns)
 offline.register(app)
 anonymize.register(app)
+poison.register(app)
 log.register(app)
 
 

@@ -2,6 +2,7 @@
 
 from vallum.formats.document import load_json, load_yaml
 from vallum.formats.member import Member
+from vallum.formats.npz import read_npy, read_npz
 from vallum.formats.onnx_header import OnnxHeader, OnnxValue, read_onnx_header
 from vallum.formats.parquet_footer import ParquetFooter, read_footer
 from vallum.formats.protobuf import Field, fields
@@ -29,6 +30,8 @@ __all__ = [
     "load_json",
     "load_yaml",
     "read_footer",
+    "read_npy",
+    "read_npz",
     "read_onnx_header",
     "read_safetensors_header",
     "read_table",

@@ -1,0 +1,125 @@
+"""What a conflict means: the share of wrong labels in the data, and a false-alarm rate per row.
+
+The scores of a classifier become probabilities by one slope, fitted together with a share of rows
+whose label is drawn at random. Labels redrawn from those probabilities then tell how large a
+conflict becomes where nothing is wrong.
+
+Source: temperature scaling, Guo et al. 2017; the contaminated likelihood, Natarajan et al. 2013.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vallum.defend.conflict import Codes, Rows, margins
+from vallum.defend.features import Floats
+
+TOLERATED = 0.015
+"""Share of random labels that data from the world has anyway; more than that is suspicious."""
+EVIDENCE = 2.5
+"""Log-likelihood beyond the tolerated share: a false alarm in 80 where the fit holds."""
+_SLOPES = np.geomspace(0.1, 100.0, 31)
+_ALIKE = 1.0
+_READABLE = 0.35
+"""Beyond, labels do not depend on the data enough to tell which of them are wrong."""
+_SHARES = np.concatenate([[0.0], np.geomspace(0.0005, 0.5, 40)])
+
+
+@dataclass(frozen=True, slots=True)
+class Conflicts:
+    """Labels weighed.
+
+    Attributes:
+        wrong: Probability that the row's label was drawn at random (n,).
+        p: Probability of so strong a conflict where nothing is wrong (n,).
+        instead: The class that is likeliest (n,).
+        share: Estimated share of random labels.
+        evidence: Log-likelihood of that share beyond the tolerated one.
+    """
+
+    wrong: Floats
+    p: Floats
+    instead: Codes
+    share: float
+    evidence: float
+
+
+def weigh(scores: Floats, y: Codes, rows: Rows, *, least: float = 0.0) -> Conflicts:
+    """Weigh every label against the scores (n, c).
+
+    Args:
+        scores: Of every class, about 1 for the right one (n, c).
+        y: Class codes (n,).
+        rows: Those that are fitted (n,).
+        least: A share of random labels that is known otherwise; it is evidence by itself.
+    """
+    classes = scores.shape[1]
+    near, codes = scores[rows], y[rows]
+    best = np.empty((len(_SLOPES), len(_SHARES)))
+    for place, slope in enumerate(_SLOPES):
+        own = _softmax(slope * near)[np.arange(len(codes)), codes]
+        mixed = (1 - _SHARES)[:, None] * own[None] + _SHARES[:, None] / classes
+        best[place] = np.log(np.maximum(mixed, 1e-300)).sum(axis=1)
+    if least > 0:
+        best[:, min(least, _SHARES[-1]) > _SHARES] = -np.inf
+    slope, share = (int(one) for one in np.unravel_index(int(best.argmax()), best.shape))
+    few = _SHARES <= TOLERATED
+    evidence = np.inf if least > TOLERATED else float(best.max() - best[:, few].max())
+    parted = _parted(margins(near, codes))
+    if parted > 0:
+        # Where all rows are equally sure, doubt about every row explains the same as wrong labels
+        # in some. Two heaps with nothing between them are wrong labels.
+        alike = best >= best.max() - _ALIKE
+        share = int(np.nonzero(alike.any(axis=0))[0][-1])
+        slope = int(best[:, share].argmax())
+        evidence = max(evidence, parted)
+    if not TOLERATED < _SHARES[share] < _READABLE:
+        evidence = 0.0
+    found = _softmax(_SLOPES[slope] * scores)
+    own = found[np.arange(len(y)), y]
+    rate = max(float(_SHARES[share]), 0.01)
+    wrong = rate / classes / ((1 - rate) * own + rate / classes)
+    return Conflicts(
+        wrong, _tail(found[rows], own), found.argmax(axis=1), float(_SHARES[share]), evidence
+    )
+
+
+def _parted(conflict: Floats) -> float:
+    """Return the log-evidence that strong conflicts are a heap of their own, 0 if they are not.
+
+    Strength is measured by half the usual margin of rows that agree. By overlap of classes alone,
+    weak conflicts and weak agreements outnumber strong conflicts.
+    """
+    if not (conflict <= 0).any():
+        return 0.0
+    half = -0.5 * float(np.median(conflict[conflict <= 0]))
+    strong = int((conflict > half).sum())
+    between = int((np.abs(conflict) <= half).sum())
+    tolerated = 0.5 * TOLERATED * len(conflict)
+    if strong <= tolerated or strong <= between:
+        return 0.0
+    # Chernoff's bound, of a fair coin and of the tolerated rate; the weaker one counts.
+    share = strong / (strong + between)
+    coin = (strong + between) * _divergence(share, 0.5)
+    rate = len(conflict) * _divergence(strong / len(conflict), 0.5 * TOLERATED)
+    return min(coin, rate)
+
+
+def _divergence(p: float, q: float) -> float:
+    """Return the relative entropy of a coin of p to one of q."""
+    first = p * float(np.log(p / q))
+    return first if p >= 1 else first + (1 - p) * float(np.log((1 - p) / (1 - q)))
+
+
+def _softmax(scores: Floats) -> Floats:
+    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+    divided: Floats = raised / raised.sum(axis=1, keepdims=True)
+    return divided
+
+
+def _tail(found: Floats, own: Floats) -> Floats:
+    """Return how often a label drawn from `found` (m, c) is less probable than `own` (n,)."""
+    values = np.sort(found, axis=None)
+    mass = np.cumsum(values) / len(found)
+    place = np.searchsorted(values, own, side="right")
+    return np.where(place > 0, mass[np.maximum(place - 1, 0)], 0.0)

@@ -1,0 +1,220 @@
+"""Poison in digits is found, clean data are not accused, and unusable data get a clear answer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vallum.attack import GENERATORS
+from vallum.base import GateError, InputError
+from vallum.defend import Detection, detect_poisoning
+
+datasets = pytest.importorskip("sklearn.datasets", reason="digits come with scikit-learn")
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.intp]
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def digits() -> tuple[Floats, Labels]:
+    found = datasets.load_digits()
+    return found.images.astype(np.float64), found.target
+
+
+def found_at_one_percent(found: Detection, mask: NDArray[np.bool_]) -> float:
+    limit = np.quantile(found.scores[~mask], 0.99, method="higher")
+    return float((found.scores[mask] > limit).mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "reason"),
+    [
+        ("flip-random", 0.97, "label-conflict"),
+        ("flip-targeted", 0.85, "label-conflict"),
+        ("badnets", 0.95, "trigger"),
+        ("blend", 0.85, "trigger"),
+        ("wanet", 0.8, "trigger"),
+        ("clean-label", 0.5, "trigger"),
+        ("sinusoid", 0.5, "trigger"),
+    ],
+)
+def test_poison_in_digits_is_found_and_named(name: str, least: float, reason: str) -> None:
+    x, y = digits()
+    made = GENERATORS[name](x, y, rate=0.05, rng=rng(1))
+    found = detect_poisoning(made.x, made.y, rng=rng())
+    assert found.suspicious
+    assert found_at_one_percent(found, made.mask) >= least
+    assert found.flagged[made.mask].mean() >= least - 0.1
+    assert found.flagged[~made.mask].mean() <= 0.01
+    named = [found.reasons[row] for row in np.flatnonzero(found.flagged & made.mask)]
+    assert named.count(reason) > 0.8 * len(named)
+
+
+def test_poison_in_a_table_is_found() -> None:
+    x, y = datasets.load_breast_cancer(return_X_y=True)
+    made = GENERATORS["clean-label"](x, y, rate=0.05, rng=rng(1))
+    found = detect_poisoning(made.x, made.y, rng=rng())
+    assert found.flagged[made.mask].mean() > 0.9
+    assert found.flagged[~made.mask].mean() <= 0.01
+
+
+def test_images_laid_out_as_a_table_are_seen_as_images() -> None:
+    x, y = digits()
+    made = GENERATORS["badnets"](x, y, rate=0.05, rng=rng(2))
+    found = detect_poisoning(made.x.reshape(len(x), -1), made.y, rng=rng())
+    assert found.flagged[made.mask].mean() > 0.95
+
+
+def _islands(seed: int) -> tuple[Floats, Labels]:
+    """Make three classes of three islands each: parts of classes that are natural."""
+    x, y = datasets.make_blobs(600, 10, centers=9, cluster_std=2.0, random_state=seed)
+    return x, y % 3
+
+
+CLEAN: dict[str, Callable[[int], tuple[Floats, Labels]]] = {
+    "digits": lambda seed: (digits()[0][seed::2], digits()[1][seed::2]),
+    "even and odd": lambda seed: (digits()[0][seed::2], digits()[1][seed::2] % 2),
+    "breast cancer": lambda _: datasets.load_breast_cancer(return_X_y=True),
+    "iris": lambda _: datasets.load_iris(return_X_y=True),
+    "wine": lambda _: datasets.load_wine(return_X_y=True),
+    "islands": _islands,
+    "overlapping": lambda seed: datasets.make_classification(
+        600, 20, n_informative=5, n_classes=4, random_state=seed
+    ),
+    "moons": lambda seed: datasets.make_moons(400, noise=0.2, random_state=seed),
+}
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_clean_data_are_not_accused(name: str) -> None:
+    for seed in (0, 1):
+        found = detect_poisoning(*CLEAN[name](seed), rng=rng(seed))
+        assert not found.suspicious
+        assert not found.flagged.any()
+
+
+@pytest.mark.slow
+def test_at_most_one_clean_data_set_in_twenty_is_suspicious() -> None:
+    images, classes = digits()
+    table, ill = datasets.load_breast_cancer(return_X_y=True)
+    suspicious = 0
+    for seed in range(10):
+        some = rng(seed).permutation(len(classes))[:900]
+        suspicious += detect_poisoning(images[some], classes[some], rng=rng()).suspicious
+        some = rng(seed).permutation(len(ill))[:400]
+        suspicious += detect_poisoning(table[some], ill[some], rng=rng()).suspicious
+    assert suspicious <= 1
+
+
+def test_scores_and_flags_come_first_and_repeat_by_rng() -> None:
+    x, y = digits()
+    made = GENERATORS["flip-random"](x[:600], y[:600], rate=0.1, rng=rng(3))
+    scores, flagged = detect_poisoning(made.x, made.y, rng=rng(5))
+    again = detect_poisoning(made.x, made.y, rng=rng(5))
+    assert scores.shape == flagged.shape == (600,)
+    assert (scores == again.scores).all()
+    assert (flagged == again.flagged).all()
+    assert len(again.reasons) == 600
+    assert 0.05 < again.wrong_labels < 0.2
+
+
+def test_a_row_again_and_again_is_a_flood() -> None:
+    x, y = rng(1).normal(size=(2000, 5)), rng(2).integers(0, 2, 2000)
+    x[:, 0] += 4 * y
+    x[100:108], y[100:108] = x[100], y[100]
+    found = detect_poisoning(x, y, rng=rng())
+    assert found.flagged[100:108].all()
+    assert found.reasons[100] == "duplicate"
+    assert found.flagged.sum() == 8
+
+
+def test_rows_that_repeat_by_nature_are_no_flood() -> None:
+    x, y = rng(1).integers(0, 3, (500, 3)).astype(float), rng(2).integers(0, 2, 500)
+    assert not detect_poisoning(x, y, rng=rng()).suspicious
+
+
+@dataclass(frozen=True)
+class Knowing:
+    """A model that knows the true classes, sure of itself."""
+
+    truth: Labels
+
+    def predict(self, _: NDArray[np.float32]) -> Floats:
+        return np.eye(3)[self.truth] * 0.97 + 0.01
+
+
+def test_a_trusted_model_finds_labels_that_the_data_do_not_tell() -> None:
+    truth = rng(1).integers(0, 3, 600)
+    x = rng(2).normal(size=(600, 4))  # tells nothing
+    y = truth.copy()
+    y[:60] = (truth[:60] + 1) % 3
+    assert not detect_poisoning(x, y, rng=rng()).flagged[:60].any()
+    found = detect_poisoning(x, y, model=Knowing(truth), rng=rng())
+    assert found.flagged[:60].all()
+    assert not found.flagged[60:].any()
+
+
+class Broken:
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+
+    def predict(self, _: NDArray[np.float32]) -> Floats:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer  # type: ignore[return-value]  # that is the point
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (RuntimeError("gone"), "the model fails on the data"),
+        (np.zeros((5, 2)), "shape (5, 2)"),
+        (np.zeros((40, 2), dtype=int), "scores of shape (40, 2)"),
+        (np.full((40, 2), np.nan), "not finite"),
+    ],
+)
+def test_a_model_that_fails_is_no_clean_bill(answer: object, says: str) -> None:
+    x, y = rng().normal(size=(40, 3)), np.arange(40) % 2
+    with pytest.raises(GateError) as caught:
+        detect_poisoning(x, y, model=Broken(answer))
+    assert says in caught.value.message
+
+
+X, Y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "alpha", "says"),
+    [
+        (X, np.zeros(40), 0.01, "one class only"),
+        (X[:10], Y[:10], 0.01, "10 rows are too few"),
+        (np.ones((40, 3)), Y, 0.01, "every column is constant"),
+        (np.where(np.eye(40, 3) > 0, np.nan, X), Y, 0.01, "missing or infinite"),
+        (X, X[:, 0], 0.01, "labels are continuous"),
+        (X, np.where(Y > 0, np.nan, 0.0), 0.01, "a label is missing"),
+        (X, np.arange(40), 0.01, "one row only"),
+        (X, Y.astype(object), 0.01, "are no classes"),
+        (X, Y[:39], 0.01, "does not name a class"),
+        (X[:, 0], Y, 0.01, "neither records"),
+        (X.astype(str), Y, 0.01, "neither records"),
+        (X, Y, 0.0, "alpha"),
+        (X, Y, 0.5, "alpha"),
+    ],
+)
+def test_unusable_input_is_refused(
+    x: NDArray[np.float64], y: NDArray[np.intp], alpha: float, says: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        detect_poisoning(x, y, alpha=alpha)
+    assert says in caught.value.message
+
+
+def test_constant_columns_and_texts_as_classes_are_fine() -> None:
+    x = np.concatenate([X + 5 * Y[:, None], np.ones((40, 2))], axis=1)
+    found = detect_poisoning(x, np.where(Y > 0, "ill", "well"))
+    assert not found.suspicious
