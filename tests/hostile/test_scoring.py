@@ -320,5 +320,6 @@ def test_traffic_moves_and_comes_back_without_a_lost_request(serving: Up) -> Non
             if len(statuses) % 4 == 0:
                 told.clear()
             told.add(answer.json()["model_version"])
+            time.sleep(0.01)
         assert told == wanted
     assert set(statuses) == {200}

@@ -238,10 +238,11 @@ class Gateway:
             self._loading.discard(served.id)
         if model is None:
             return
-        if self._stopping or not self._wanted(served.id):
+        now = self._wanted(served.id)  # its share may have changed while it started
+        if self._stopping or now is None:
             await model.close()
             return
-        self._models[served.id] = Running(served, model, Spec(model.width, 1))
+        self._models[served.id] = Running(now, model, Spec(model.width, 1))
         self._route(self._lease)
 
     async def _start_model(self, served: ServedDeployment) -> Model:
@@ -258,11 +259,15 @@ class Gateway:
             raise
         return isolated
 
-    def _wanted(self, deployment_id: str) -> bool:
-        return any(
-            one.id == deployment_id
-            for endpoint in self._lease.endpoints
-            for one in endpoint.deployments
+    def _wanted(self, deployment_id: str) -> ServedDeployment | None:
+        return next(
+            (
+                one
+                for endpoint in self._lease.endpoints
+                for one in endpoint.deployments
+                if one.id == deployment_id
+            ),
+            None,
         )
 
     async def _fail(self, deployment_id: str, error: VallumError) -> None:
