@@ -35,8 +35,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def fill(folder: Path, leave_bytes: int) -> Path:
     blob = folder / "blob"
     with blob.open("wb") as file:
-        free = shutil.disk_usage(folder).free - leave_bytes
-        os.posix_fallocate(file.fileno(), 0, max(1, free))
+        for _ in range(50):
+            free = shutil.disk_usage(folder).free - leave_bytes
+            try:
+                os.posix_fallocate(file.fileno(), 0, max(1, free))
+            except OSError:  # the server wrote meanwhile: measure again
+                file.truncate(0)
+                continue
+            break
     return blob
 
 
