@@ -40,7 +40,13 @@ def page(up: Up) -> Iterator["playwright.Page"]:
 
 def type_key(page: "playwright.Page", label: str, key: str) -> None:
     page.get_by_label(label).fill(key)
-    page.get_by_role("button").click()
+    press(page, page.get_by_role("button"))
+
+
+def press(page: "playwright.Page", what: "playwright.Locator") -> None:
+    """Click, and wait until the page that it leads to is there as a whole."""
+    with page.expect_navigation():
+        what.click()
 
 
 @pytest.mark.allow_hosts(["127.0.0.1"])
@@ -56,17 +62,17 @@ def test_an_owner_claims_looks_around_approves_and_leaves(up: Up, page: "playwri
     assert page.url == f"{up.url}/"  # signed in already, and claimed for good
 
     for name in ("Data", "Models", "Endpoints", "Jobs", "Log", "Access", "Overview"):
-        page.get_by_role("navigation").get_by_role("link", name=name).click()
+        press(page, page.get_by_role("navigation").get_by_role("link", name=name))
         assert page.get_by_role("heading", level=1).count() == 1
         assert page.locator("[aria-current=page]").inner_text() == name
         for row in page.locator("table").all():
             assert row.locator("caption").count() == 1
-    page.get_by_role("button", name="Verify log, rows and objects").click()
+    press(page, page.get_by_role("button", name="Verify log, rows and objects"))
     assert "everything held" in page.get_by_role("status").inner_text()
 
     page.goto("/models/small")
     assert "evasion" in page.locator("table").inner_text()
-    page.get_by_role("button", name="Approve small:1 for deployment").click()
+    press(page, page.get_by_role("button", name="Approve small:1 for deployment"))
     assert "for deploy until" in page.locator("dl").inner_text()
     (approval,) = up.owner.approvals.list()
     assert approval.step == "deploy"
@@ -74,10 +80,10 @@ def test_an_owner_claims_looks_around_approves_and_leaves(up: Up, page: "playwri
     page.goto("/access?principal=author&action=approvals/write")
     assert "author may not approvals/write" in page.get_by_role("status").inner_text()
     page.goto("/log?kind=authentication-refused")
-    page.locator("tbody a").first.click()
+    press(page, page.locator("tbody a").first)
     assert "lead from this entry to the signed checkpoint" in page.locator("main").inner_text()
 
-    page.get_by_role("button", name="Sign out owner").click()
+    press(page, page.get_by_role("button", name="Sign out owner"))
     assert page.url.endswith("/sign-in")
     page.go_back()
     page.reload()
