@@ -20,7 +20,15 @@ from argon2.low_level import Type, hash_secret_raw
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from vallum.base import InputError, IntegrityError, SealedError, Secret, new_id, write_atomic
+from vallum.base import (
+    InputError,
+    IntegrityError,
+    SealedError,
+    Secret,
+    UnavailableError,
+    new_id,
+    write_atomic,
+)
 from vallum.crypto import purposes
 from vallum.crypto.shred import ShredSecrets
 from vallum.crypto.small import KEY_BYTES, derive, seal, unseal
@@ -83,7 +91,11 @@ class KeyProvider(Protocol):
         ...
 
     def erase(self, subject_ids: Iterable[str]) -> None:
-        """Destroy the secrets of subjects, durably: no older wrap of their keys opens any more."""
+        """Destroy the secrets of subjects, durably: no older wrap of their keys opens any more.
+
+        Raises:
+            UnavailableError: Where they are kept cannot be written; they are as before.
+        """
         ...
 
 
@@ -106,7 +118,7 @@ class FileKeyProvider:
         self._keys = keys
         self._passphrase = passphrase
         self._shreds: ShredSecrets | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # over the file of secrets and what decides its key
 
     @classmethod
     def create(cls, folder: Path, *, passphrase: Secret | None = None) -> "FileKeyProvider":
@@ -197,6 +209,10 @@ class FileKeyProvider:
 
     def rotate(self) -> int:
         """Make a new generation, durable before it is used, and return its number."""
+        with self._lock:
+            return self._rotate()
+
+    def _rotate(self) -> int:
         generation = max(self._keys, default=0) + 1
         key = Secret(secrets.token_bytes(KEY_BYTES))
         salt = b"" if self._passphrase is None else secrets.token_bytes(16)
@@ -224,12 +240,13 @@ class FileKeyProvider:
         Raises:
             InputError: It is the newest, or not there.
         """
-        if generation not in self._keys or generation == self.generation:
-            raise InputError(f"generation {generation} cannot be destroyed")
-        if self._shreds is not None:  # a crash may have left them under that one
-            self._write_shreds(self._shreds)
-        (self._folder / f"kek-{generation}.json").unlink(missing_ok=True)
-        self._keys = {one: key for one, key in self._keys.items() if one != generation}
+        with self._lock:
+            if generation not in self._keys or generation == self.generation:
+                raise InputError(f"generation {generation} cannot be destroyed")
+            if self._shreds is not None:  # a crash may have left them under that one
+                self._write_shreds(self._shreds)
+            (self._folder / f"kek-{generation}.json").unlink(missing_ok=True)
+            self._keys = {one: key for one, key in self._keys.items() if one != generation}
 
     def destroy_older(self) -> None:
         """Destroy every generation but the newest; see the port."""
@@ -261,7 +278,13 @@ class FileKeyProvider:
         generation = self.generation
         key = derive(self._keys[generation], purposes.SHRED)
         body = seal(key, shreds.dump(), self._bound(generation, purposes.SHRED))
-        write_atomic(self._folder / SHREDS, generation.to_bytes(4, "big") + body)
+        try:
+            write_atomic(self._folder / SHREDS, generation.to_bytes(4, "big") + body)
+        except OSError as error:
+            raise UnavailableError(
+                f"the key folder `{self._folder}` cannot be written: {error.strerror}",
+                hint="is its disk full, or mounted to be read only?",
+            ) from error
         self._shreds = shreds
 
     def _read_shreds(self) -> ShredSecrets | None:

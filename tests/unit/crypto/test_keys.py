@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from vallum.base import (
     RefusedError,
     SealedError,
     Secret,
+    UnavailableError,
 )
 from vallum.crypto import (
     FileKeyProvider,
@@ -105,6 +107,34 @@ def test_rotation_rewraps_and_destroying_a_generation_destroys_what_it_wrapped(
         keyring.unwrap(permit("dver-2"), lost, "dver-2", "content")
     with pytest.raises(InputError):
         provider.destroy(2)
+
+
+def test_a_rotation_meanwhile_brings_nothing_erased_back(tmp_path: Path) -> None:
+    provider = FileKeyProvider.create(tmp_path / "keys")
+    erased = [f"dver-{at}" for at in range(60)]
+    turning = threading.Thread(target=lambda: [provider.rotate() for _ in range(60)])
+    turning.start()
+    for one in erased:
+        provider.erase([one])
+    turning.join()
+    provider.destroy_older()
+    for opened in (provider, FileKeyProvider.open(tmp_path / "keys")):
+        assert opened.generation == 61
+        for one in erased:
+            with pytest.raises(SealedError, match="erased"):
+                opened.shred_secret(one)
+
+
+def test_an_erasure_that_cannot_be_written_is_told_and_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    provider = FileKeyProvider.create(tmp_path / "keys")
+    before = provider.shred_secret("dver-1").reveal()
+    (tmp_path / "keys" / "shreds").unlink()
+    (tmp_path / "keys" / "shreds").mkdir()  # no file can take its place, for root neither
+    with pytest.raises(UnavailableError, match="cannot be written"):
+        provider.erase(["dver-1"])
+    assert provider.shred_secret("dver-1").reveal() == before
 
 
 def test_a_data_key_opens_for_its_own_subject_purpose_and_workspace_only(tmp_path: Path) -> None:
