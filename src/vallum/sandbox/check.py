@@ -90,27 +90,7 @@ class Check:
             InputError: `function` is not in `allowed`, or not one of ours.
             UnavailableError: no process can be started.
         """
-        module, name, path = look_up(function, allowed)
-        ours, theirs = socket.socketpair()
-        with theirs:
-            spec = {
-                "channel": theirs.fileno(),
-                "limits": msgspec.to_builtins(limits),
-                "module": module,
-                "name": name,
-                "path": path,
-            }
-            try:
-                process = runner.start(
-                    inside("check", spec),
-                    limits=limits,
-                    fds=(theirs.fileno(),),
-                    env=THREADS,
-                    stderr=subprocess.PIPE,
-                )
-            except BaseException:
-                ours.close()
-                raise
+        process, ours = launch(runner, "check", function, allowed=allowed, limits=limits)
         return cls(process, ours, limits, runner)
 
     def serve(
@@ -188,6 +168,53 @@ def run_check(
     """Call one of our pure functions over `payload` in a fresh sandbox; see `Check`."""
     with Check.start(runner, function, allowed=allowed, limits=limits) as check:
         return check.serve(payload, report_type, arguments)
+
+
+def launch(
+    runner: BubblewrapRunner,
+    entry: str,
+    function: str,
+    *,
+    allowed: Collection[str],
+    limits: Limits,
+    lives_on: bool = False,
+) -> tuple["subprocess.Popen[bytes]", socket.socket]:
+    """Start a sandbox at `entry` for one of our functions; return it and the channel to it.
+
+    Args:
+        runner: The runner whose sandbox it is.
+        entry: What runs inside; it gets the function and the channel.
+        function: What it shall call.
+        allowed: The table of all functions that may be called this way.
+        limits: The bounds.
+        lives_on: Whether its seconds of CPU are not bounded.
+
+    Raises:
+        InputError: `function` is not in `allowed`, or not one of ours.
+        UnavailableError: No process can be started.
+    """
+    module, name, path = look_up(function, allowed)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        spec = {
+            "channel": theirs.fileno(),
+            "limits": msgspec.to_builtins(limits) | ({"cpu_s": None} if lives_on else {}),
+            "module": module,
+            "name": name,
+            "path": path,
+        }
+        try:
+            process = runner.start(
+                inside(entry, spec),
+                limits=limits,
+                fds=(theirs.fileno(),),
+                env=THREADS,
+                stderr=subprocess.PIPE,
+            )
+        except BaseException:
+            ours.close()
+            raise
+    return process, ours
 
 
 def look_up(function: str, allowed: Collection[str]) -> tuple[str, str, list[str]]:

@@ -13,17 +13,11 @@ import msgspec
 
 from vallum.base import GateError, InputError, UnavailableError
 from vallum.sandbox.bubblewrap import BubblewrapRunner
-from vallum.sandbox.check import (
-    CHECK_LIMITS,
-    THREADS,
-    decode_answer,
-    look_up,
-)
+from vallum.sandbox.check import CHECK_LIMITS, decode_answer, launch
 from vallum.sandbox.inside import STARTED
 from vallum.sandbox.job import Limits
 from vallum.sandbox.memory import memory_file
 from vallum.sandbox.outcome import last_line, mend
-from vallum.sandbox.start import inside
 from vallum.sandbox.watch import Ending, kill
 
 R = TypeVar("R")
@@ -73,30 +67,12 @@ class Resident:
             GateError: The sandbox was killed or late.
             UnavailableError: It did not come to stand.
         """
-        module, name, path = look_up(function, allowed)
         message = msgspec.msgpack.encode(dict(arguments))
         if len(message) > _ARGUMENT_BYTES:
             raise InputError("the arguments are too long", code="sandbox.arguments")
-        ours, theirs = socket.socketpair()
-        with theirs:
-            spec = {
-                "channel": theirs.fileno(),
-                "limits": {**msgspec.to_builtins(limits), "cpu_s": None},
-                "module": module,
-                "name": name,
-                "path": path,
-            }
-            try:
-                process = runner.start(
-                    inside("attend", spec),
-                    limits=limits,
-                    fds=(theirs.fileno(),),
-                    env=THREADS,
-                    stderr=subprocess.PIPE,
-                )
-            except BaseException:
-                ours.close()
-                raise
+        process, ours = launch(
+            runner, "attend", function, allowed=allowed, limits=limits, lives_on=True
+        )
         made = cls(process, ours, limits, runner)
         payload_fd = memory_file(payload)
         try:
