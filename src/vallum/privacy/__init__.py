@@ -12,6 +12,7 @@ from vallum.privacy.mask import mask_table, mask_text, unmask_table
 from vallum.privacy.ner import ENTITIES, Recognizer, WithEngine, read_spacy
 from vallum.privacy.nested import discover_nested
 from vallum.privacy.recipe import (
+    LOCAL_OPERATIONS,
     Masking,
     Recipe,
     local_costs,
@@ -31,6 +32,7 @@ from vallum.privacy.text import Span, discover_text, discover_texts
 
 __all__ = [
     "ENTITIES",
+    "LOCAL_OPERATIONS",
     "AnonymityCheck",
     "ColumnFinding",
     "Discovery",

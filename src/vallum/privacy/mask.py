@@ -16,7 +16,14 @@ from vallum.base import InputError
 from vallum.crypto import ff1
 from vallum.crypto.prf import prf, pseudonym
 from vallum.privacy.anonymize.automatic import as_texts, automatic_hierarchy
-from vallum.privacy.recipe import LOCAL, REVERSIBLE, Masking, Recipe, Replacement, local_mechanism
+from vallum.privacy.recipe import (
+    LOCAL_OPERATIONS,
+    REVERSIBLE,
+    Masking,
+    Recipe,
+    Replacement,
+    local_mechanism,
+)
 from vallum.privacy.surrogate import surrogate
 from vallum.privacy.text import discover_text
 
@@ -28,7 +35,7 @@ _ALPHABETS = {
     "alphanumeric": "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
 }
 _MAX_DAYS = 36_500
-_BLUR = {"redact", "partial", "truncate", "bucket", "generalise", *LOCAL}
+_BLUR = {"redact", "partial", "truncate", "bucket", "generalise", *LOCAL_OPERATIONS}
 
 
 def mask_table(frame: pl.DataFrame, recipe: Recipe, *, key: bytes) -> pl.DataFrame:
@@ -176,7 +183,7 @@ def _check_key(key: bytes) -> None:
 def _masked(column: pl.Series, one: Masking, key: bytes) -> pl.Series:
     if one.operation == "ff1":
         return _encrypted(column, one, key, forward=True)
-    if one.operation in LOCAL:
+    if one.operation in LOCAL_OPERATIONS:
         return local_mechanism(one).randomise(column)
     if one.operation == "bucket":
         return _bucketed(column, one)

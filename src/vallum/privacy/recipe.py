@@ -21,7 +21,7 @@ Operation = Literal[
 ]  # fmt: skip
 Replacement = Literal["type", "pseudonym", "surrogate"]
 REVERSIBLE = ("ff1", "date_shift")
-LOCAL = ("gaussian", "laplace", "randomized_response")
+LOCAL_OPERATIONS = ("gaussian", "laplace", "randomized_response")
 
 
 class Masking(Record, frozen=True, omit_defaults=True):
@@ -130,7 +130,7 @@ def local_mechanism(masking: Masking) -> RandomizedResponse | BoundedNoise:
                 other=masking.other,
                 missing=missing or "",
             )
-        if masking.operation not in LOCAL:
+        if masking.operation not in LOCAL_OPERATIONS:
             raise InputError("it is not a local operation", code="mask.local")
         if masking.lower is None or masking.upper is None:
             raise InputError(
@@ -164,6 +164,8 @@ def local_costs(recipe: Recipe) -> dict[str, Cost]:
         UnavailableError: The extra `dp` is not installed.
     """
     costs = {
-        one.column: local_mechanism(one).cost for one in recipe.columns if one.operation in LOCAL
+        one.column: local_mechanism(one).cost
+        for one in recipe.columns
+        if one.operation in LOCAL_OPERATIONS
     }
     return {**costs, "": add(list(costs.values()))} if costs else {}

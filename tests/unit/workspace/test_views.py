@@ -129,6 +129,26 @@ def test_a_view_that_shows_nothing_or_is_no_recipe_is_refused(place: Place, reci
         place.do("data.set-view", views.DataSetView(name="people", recipe=""))
 
 
+@pytest.mark.parametrize(
+    "noisy",
+    [
+        {"operation": "laplace", "lower": 0, "upper": 100, "epsilon": 1},
+        {"operation": "gaussian", "lower": 0, "upper": 100, "rho": 0.1},
+        {"operation": "randomized_response", "categories": ["flu", "cold"], "epsilon": 1},
+    ],
+)
+def test_a_view_whose_noise_could_be_averaged_away_is_refused(
+    place: Place, noisy: dict[str, object]
+) -> None:
+    ingest(place)
+    column = {"column": "ill" if "categories" in noisy else "age", **noisy}
+    recipe = json.dumps({"version": "vallum.mask/1", "columns": [column]})
+    with pytest.raises(InputError, match="averages it away"):
+        place.do("data.set-view", views.DataSetView(name="people", recipe=recipe))
+    with pytest.raises(NotFoundError, match="no masked view"):
+        read(place, "data.read", views.DataRead(name="people", masked=True))
+
+
 def test_data_for_a_purpose_is_read_for_it_only(place: Place) -> None:
     ingest(place, tags={"purpose": "research, billing"})
     named = api.Named(name="people")

@@ -7,7 +7,7 @@ import msgspec
 
 from vallum.base import InputError, NotFoundError, timestamp
 from vallum.formats import load_json
-from vallum.privacy import parse_recipe
+from vallum.privacy import LOCAL_OPERATIONS, Recipe, parse_recipe
 from vallum.privacy.gate import Extract
 from vallum.schema import Ask, AssetVersion, Caller, DataView, Label, Resource, api
 from vallum.schema import views as wire
@@ -70,7 +70,7 @@ def _act_set_view(act: Act, args: wire.DataSetView) -> wire.DataViewShown:
         return wire.DataViewShown(name=asset.name)
     if len(args.recipe) > MAX_RECIPE_CHARS:
         raise InputError(f"a recipe has at most {MAX_RECIPE_CHARS} characters", code="mask.recipe")
-    recipe = parse_recipe(load_json(args.recipe.encode()))
+    recipe = _parsed(args.recipe)
     if not recipe.columns:
         raise InputError(
             "a view shows nothing that its recipe does not name, and this one names no column",
@@ -82,6 +82,24 @@ def _act_set_view(act: Act, args: wire.DataSetView) -> wire.DataViewShown:
     )
     act.put("data-view", view, on=asset.id, parent_id=act.context.workspace_id)
     return wire.DataViewShown(name=asset.name, recipe=view.recipe, made_at=view.made_at)
+
+
+def _parsed(text: str) -> Recipe:
+    """Parse a view's recipe.
+
+    Raises:
+        InputError: It is none, or would draw noise anew for every reader.
+    """
+    recipe = parse_recipe(load_json(text.encode()))
+    for one in recipe.columns:
+        if one.operation in LOCAL_OPERATIONS:
+            raise InputError(
+                f"`{one.operation}` of `{one.column}` draws noise anew at every reading:"
+                " who reads often enough averages it away",
+                code="mask.recipe",
+                hint="randomise the table once with `vallum mask`, and register what comes out",
+            )
+    return recipe
 
 
 # -- reading in part ----------------------------------------------------------------------------
@@ -118,6 +136,7 @@ def _prepare_read(work: Work, args: wire.DataRead) -> _Read:
         recipe = work.read(
             lambda context: _required_view(context, version.asset_id, version.name)
         ).recipe
+        _parsed(recipe)
     elif not args.columns:
         raise InputError(
             "name columns, or ask for the masked view",
