@@ -139,6 +139,28 @@ def test_a_release_is_charged_and_becomes_an_asset(ready: Place, *, synthetic: b
     assert ready.verify().findings == ()
 
 
+def test_a_release_is_read_for_what_its_source_and_its_asset_may(ready: Place) -> None:
+    for name, tags in (("billed", "billing"), ("studied", "research"), ("people", "billing")):
+        ready.do(
+            "data.create",
+            api.DataCreate(name=name, format="csv", tags={"purpose": tags}),
+            content=io.BytesIO(table()),
+        )
+    declare(ready)
+
+    def release(into: str) -> None:
+        wanted = wire.DpRelease(name="people", into=into, marginals=("ward",), epsilon="0.1")
+        ready.do("dp.release", wanted, purpose="billing")
+
+    release("billed")
+    shown = ready.do("data.show", api.Named(name="billed")).value
+    assert isinstance(shown, api.VersionShown)
+    assert shown.version.tags == {"purpose": "billing"}
+    with pytest.raises(InputError, match="none of the purposes"):
+        release("studied")
+    assert len(charges(ready)) == 1
+
+
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [

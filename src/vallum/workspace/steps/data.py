@@ -102,20 +102,7 @@ def check_purposes(tags: Mapping[str, str]) -> None:
 
 
 def _act_create(act: Act, args: api.DataCreate, made: _Ingested) -> api.VersionShown:
-    workspace_id = act.context.workspace_id
-    asset = act.context.find("data", args.name, Asset)
-    on = workspace_id if asset is None else asset.id
-    if asset is None:
-        asset = Asset(
-            id=str(new_id("data")),
-            kind="data",
-            name=args.name,
-            owner_id=act.caller.id,
-            created_at=timestamp(act.now),
-            description=args.description,
-            tags=args.tags,
-        )
-        act.put("data", asset, on=on, parent_id=workspace_id, name=asset.name)
+    asset, on = _into(act, args.name, description=args.description, tags=args.tags)
     number = act.context.next_version(asset)
     digest = manifest_digest(made.parts)
     version = AssetVersion(
@@ -133,7 +120,7 @@ def _act_create(act: Act, args: api.DataCreate, made: _Ingested) -> api.VersionS
         rows=made.inspection.rows,
         columns=made.inspection.columns,
         makers=(act.caller.id,) if act.caller.kind is PrincipalKind.USER else (),
-        tags=_purposed(args.tags, asset.tags),
+        tags=purposed(args.tags, asset.tags),
     )
     evidence = made.inspection.evidence(subject_id=version.id, subject_digest=digest, now=act.now)
     publish(act, version, made.wrapped, evidence, on=on)
@@ -141,7 +128,7 @@ def _act_create(act: Act, args: api.DataCreate, made: _Ingested) -> api.VersionS
     return api.VersionShown(version=version, evidence=evidence)
 
 
-def _purposed(given: dict[str, str], inherited: Mapping[str, str]) -> dict[str, str]:
+def purposed(given: dict[str, str], inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the tags of a new version: it may be read for no more than its asset or source may.
 
     Raises:
@@ -242,46 +229,89 @@ def _prepare_protect(work: Work, args: api.DataProtect) -> _Protected:
 
 
 def _act_protect(act: Act, args: api.DataProtect, made: _Protected) -> api.VersionShown:
-    workspace_id = act.context.workspace_id
-    name = check_name(_target(args, made.source), what="data name")
-    asset = act.context.find("data", name, Asset)
-    on = workspace_id if asset is None else asset.id
-    if asset is None:
-        asset = Asset(
-            id=str(new_id("data")),
-            kind="data",
-            name=name,
-            owner_id=act.caller.id,
-            created_at=timestamp(act.now),
-            description=f"protected from {made.source.name}:{made.source.version}",
+    version, on = derive(
+        act,
+        made.source,
+        check_name(_target(args, made.source), what="data name"),
+        version_id=made.version_id,
+        part=made.part,
+        rows=made.protection.kept,
+        columns=made.protection.columns,
+        what="protected from",
+    )
+    evidence = made.protection.evidence(
+        subject_id=version.id, subject_digest=version.digest, now=act.now
+    )
+    publish(act, version, made.wrapped, evidence, on=on)
+    return api.VersionShown(version=version, evidence=evidence)
+
+
+def derive(
+    act: Act,
+    source: AssetVersion,
+    name: str,
+    *,
+    version_id: str,
+    part: Part,
+    rows: int,
+    columns: tuple[str, ...],
+    what: str,
+) -> tuple[AssetVersion, str]:
+    """Return a protected table made from a version, and what to publish it on.
+
+    Makes the data asset `name` if there is none. The table may be read for no more than its source
+    and that asset may.
+
+    Raises:
+        ConflictError: `name` is the source itself.
+        InputError: The source may be read for what that asset may not.
+    """
+    asset, on = _into(act, name, description=f"{what} {source.name}:{source.version}")
+    if asset.id == source.asset_id:
+        raise ConflictError(
+            "what is made from a data asset needs one of its own", code="data.own-source"
         )
-        act.put("data", asset, on=on, parent_id=workspace_id, name=name)
-    elif asset.id == made.source.asset_id:
-        raise ConflictError("a protected version needs a data asset of its own")
-    number = act.context.next_version(asset)
-    digest = manifest_digest((made.part,))
     version = AssetVersion(
-        id=made.version_id,
+        id=version_id,
         asset_id=asset.id,
         kind="data",
-        name=name,
-        version=number,
-        digest=digest,
-        parts=(made.part,),
+        name=asset.name,
+        version=act.context.next_version(asset),
+        digest=manifest_digest((part,)),
+        parts=(part,),
         created_at=timestamp(act.now),
         created_by=act.caller.id,
         format="csv",
         label=Label.CONFIDENTIAL.value,
         protected=True,
-        rows=made.protection.kept,
-        columns=made.protection.columns,
-        lineage=(made.source.id,),
-        makers=tuple(sorted({*made.source.makers, act.caller.id})),
-        tags=_purposed(_purposed({}, made.source.tags), asset.tags),
+        rows=rows,
+        columns=columns,
+        lineage=(source.id,),
+        makers=tuple(sorted({*source.makers, act.caller.id})),
+        tags=purposed(purposed({}, source.tags), asset.tags),
     )
-    evidence = made.protection.evidence(subject_id=version.id, subject_digest=digest, now=act.now)
-    publish(act, version, made.wrapped, evidence, on=on)
-    return api.VersionShown(version=version, evidence=evidence)
+    return version, on
+
+
+def _into(
+    act: Act, name: str, *, description: str, tags: dict[str, str] | None = None
+) -> tuple[Asset, str]:
+    """Return the data asset of that name, made if there is none, and what to publish on."""
+    workspace_id = act.context.workspace_id
+    asset = act.context.find("data", name, Asset)
+    if asset is not None:
+        return asset, asset.id
+    asset = Asset(
+        id=str(new_id("data")),
+        kind="data",
+        name=name,
+        owner_id=act.caller.id,
+        created_at=timestamp(act.now),
+        description=description,
+        tags=tags or {},
+    )
+    act.put("data", asset, on=workspace_id, parent_id=workspace_id, name=name)
+    return asset, workspace_id
 
 
 def _target(args: api.DataProtect, source: AssetVersion) -> str:

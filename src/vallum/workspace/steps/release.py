@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from vallum.base import ConflictError, InputError, canonical_json, check_name, new_id, timestamp
+from vallum.base import ConflictError, InputError, canonical_json, check_name, new_id
 from vallum.formats import write_csv_safe
 from vallum.privacy.dp import Answer, Cost, spend
 from vallum.privacy.dp.plan import group_labels
@@ -19,7 +19,6 @@ from vallum.schema import (
     Asset,
     AssetVersion,
     Caller,
-    Label,
     Part,
     PrivacyBudget,
     PrivacyCharge,
@@ -30,6 +29,7 @@ from vallum.schema import privacy as wire
 from vallum.workspace.context import Context, ask
 from vallum.workspace.gates.table import ALLOWED, RELEASE, SYNTHESIZE, About, evidence
 from vallum.workspace.step import Act, Length, Step, Work
+from vallum.workspace.steps.data import derive, purposed
 from vallum.workspace.steps.dp import (
     answer_of,
     charge_for,
@@ -37,7 +37,7 @@ from vallum.workspace.steps.dp import (
     declaration_of,
     private_data,
 )
-from vallum.workspace.versions import manifest_digest, publish, stage
+from vallum.workspace.versions import publish, stage
 
 _LIMITS = Limits(wall_s=300.0, cpu_s=600, processes=128, output_bytes=1024 * 1024 * 1024)
 
@@ -77,8 +77,10 @@ def _reserve(act: Act, args: wire.DpRelease, intent_id: str) -> wire.DpReleased:
             f"rows are of synthetic records, and at most {MAX_ROWS}", code="dp.synthetic"
         )
     into = act.context.find("data", args.into, Asset)
-    if into is not None and into.id == source.asset_id:
-        raise ConflictError("a release needs a data asset of its own", code="dp.release")
+    if into is not None:  # what `derive` would refuse when the budget is spent
+        if into.id == source.asset_id:
+            raise ConflictError("a release needs a data asset of its own", code="dp.release")
+        purposed(purposed({}, source.tags), into.tags)
     document = {"version": source.id, "release": msgspec.to_builtins(args)}
     question = "sha256:" + hashlib.sha256(canonical_json(document)).hexdigest()
     _, budgets = charge_for(act, private, cost, question=question, retry_id="", intent_id=intent_id)
@@ -167,45 +169,21 @@ def _synthesized(
 
 
 def _act(act: Act, args: wire.DpRelease, made: _Made) -> wire.DpReleased:
-    workspace_id = act.context.workspace_id
-    asset = act.context.find("data", args.into, Asset)
-    on = workspace_id if asset is None else asset.id
     what = "synthetic records" if args.synthetic else "noisy marginals"
-    if asset is None:
-        asset = Asset(
-            id=str(new_id("data")),
-            kind="data",
-            name=args.into,
-            owner_id=act.caller.id,
-            created_at=timestamp(act.now),
-            description=f"{what} of {made.source.name}:{made.source.version}",
-        )
-        act.put("data", asset, on=on, parent_id=workspace_id, name=asset.name)
-    number = act.context.next_version(asset)
-    digest = manifest_digest((made.part,))
-    version = AssetVersion(
-        id=made.version_id,
-        asset_id=asset.id,
-        kind="data",
-        name=asset.name,
-        version=number,
-        digest=digest,
-        parts=(made.part,),
-        created_at=timestamp(act.now),
-        created_by=act.caller.id,
-        format="csv",
-        label=Label.CONFIDENTIAL.value,
-        protected=True,
+    version, on = derive(
+        act,
+        made.source,
+        args.into,
+        version_id=made.version_id,
+        part=made.part,
         rows=made.table.rows,
         columns=made.table.columns,
-        lineage=(made.source.id,),
-        makers=tuple(sorted({*made.source.makers, act.caller.id})),
-        tags=dict(made.source.tags),
+        what=f"{what} of",
     )
     told = evidence(
         RELEASE,
         Verdict.PASS,
-        About(version.id, digest, act.now),
+        About(version.id, version.digest, act.now),
         measures={
             "epsilon": made.charge.epsilon,
             "rho": made.charge.rho,
@@ -222,7 +200,7 @@ def _act(act: Act, args: wire.DpRelease, made: _Made) -> wire.DpReleased:
     ]
     return wire.DpReleased(
         name=version.name, epsilon=made.charge.epsilon, rho=made.charge.rho,
-        delta=made.charge.delta, version=number, rows=made.table.rows,
+        delta=made.charge.delta, version=version.version, rows=made.table.rows,
         columns=made.table.columns, budgets=tuple(budgets),
     )  # fmt: skip
 
