@@ -26,6 +26,7 @@ from vallum.base.errors import (
 from vallum.base.ids import Digest, ResourceId, digest, is_id, new_id
 from vallum.base.names import check_name, name_key
 from vallum.base.permit import Permit
+from vallum.base.run import Run, run_here
 from vallum.base.secret import Secret
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Permit",
     "RefusedError",
     "ResourceId",
+    "Run",
     "SealedError",
     "Secret",
     "SystemClock",
@@ -54,6 +56,7 @@ __all__ = [
     "name_key",
     "new_id",
     "parse_timestamp",
+    "run_here",
     "stored_time",
     "sync_folder",
     "timestamp",

@@ -2,13 +2,14 @@
 
 import bisect
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 import re2
 
+from vallum.base import Run, run_here
 from vallum.privacy.kind import Kind
 from vallum.privacy.lexicon import candidates
 from vallum.privacy.names import find_names
@@ -23,6 +24,7 @@ _WINDOW = 2048
 _OVERLAP = 256  # no pattern but a URL or a key is longer
 _SURE, _LIKELY = 0.95, 0.8
 _FOLLOWING = 8  # characters that may say what a match really is
+_BATCH_CHARS = 2 * 1024 * 1024
 _BETWEEN = "\n\x1e\n"  # no pattern matches across it
 
 
@@ -86,6 +88,7 @@ def discover_texts(
     *,
     recognizers: Sequence[Recognizer] = (),
     entities: Mapping[str, str] = ENTITIES,
+    run: Run = run_here,
 ) -> list[tuple[Span, ...]]:
     """Find spans in many texts at once, which costs less than one by one.
 
@@ -93,6 +96,8 @@ def discover_texts(
         texts: Any texts.
         recognizers: Asked as well: of presidio-analyzer, or from `read_spacy`.
         entities: What their entities are called here; those that are not in it are left out.
+        run: Applies a function to batches of texts: in this thread, or in several processes
+            (`sandbox.process_pool`), which need recognizers that can be pickled.
 
     Returns:
         For each text its spans, in order, none overlapping; offsets in its code points.
@@ -100,6 +105,25 @@ def discover_texts(
     Raises:
         InputError: A recognizer returned what lies outside its text.
     """
+    search = functools.partial(_discover, recognizers=recognizers, entities=entities)
+    return [spans for batch in run(search, _batches(texts)) for spans in batch]
+
+
+def _batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Cut between texts, at about `_BATCH_CHARS`; a longer text is a batch of its own."""
+    ends = list(accumulate(map(len, texts)))
+    start = 0
+    while start < len(texts):
+        limit = (ends[start - 1] if start else 0) + _BATCH_CHARS
+        stop = max(start + 1, bisect.bisect_right(ends, limit, start))
+        yield texts[start:stop]
+        start = stop
+
+
+def _discover(
+    texts: Sequence[str], *, recognizers: Sequence[Recognizer], entities: Mapping[str, str]
+) -> list[tuple[Span, ...]]:
+    """Find spans in the texts of one batch."""
     joined = _BETWEEN.join(texts)
     data = joined.encode("utf-8", "surrogatepass")
     begins = _begins(texts)
@@ -144,7 +168,8 @@ def discover_texts(
 
 def _begins(texts: Sequence[str]) -> list[int]:
     """Return where each text begins when they are joined."""
-    return list(accumulate((len(one) + len(_BETWEEN) for one in texts[:-1]), initial=0))
+    lengths = accumulate(map(len, texts[:-1]), initial=0)
+    return [at * len(_BETWEEN) + length for at, length in enumerate(lengths)]
 
 
 def _odd_texts(joined: str, data: bytes, begins: Sequence[int]) -> list[int]:

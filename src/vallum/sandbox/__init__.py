@@ -5,6 +5,7 @@ from vallum.sandbox.check import CHECK_LIMITS, Check, run_check
 from vallum.sandbox.doctor import Problem, doctor
 from vallum.sandbox.job import Input, Job, Limits, Outcome, Runner, Status
 from vallum.sandbox.memory import is_sealed, memory_file
+from vallum.sandbox.pool import process_pool
 from vallum.sandbox.process import Process, spawn
 from vallum.sandbox.resident import Resident
 
@@ -24,6 +25,7 @@ __all__ = [
     "doctor",
     "is_sealed",
     "memory_file",
+    "process_pool",
     "run_check",
     "spawn",
 ]

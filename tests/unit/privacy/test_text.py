@@ -3,6 +3,8 @@
 import base64
 import html
 import urllib.parse
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from vallum.privacy import discover_text, discover_texts
 from vallum.privacy.patterns import KINDS
 from vallum.privacy.plain import plain_text
 from vallum.privacy.regions import regions
+from vallum.sandbox import process_pool
 
 VALUES = {
     "personal.email": "ann.lee@example.org",
@@ -156,3 +159,26 @@ def test_no_word_with_a_mark_or_many_digits_is_outside_a_region(words: list[str]
 
 def test_entities_are_read_once() -> None:
     assert plain_text(html.escape("&amp;#64;")).text == "&amp;amp;#64;".replace("&amp;", "&", 1)
+
+
+def test_batches_in_several_processes_find_what_one_pass_finds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = [f"write to ada{at}@example.org, or call Maria Gonzalez" for at in range(50)]
+    texts += ["", "nothing here", "x" * 300, ""]
+    whole = discover_texts(texts)
+    assert sum(map(len, whole)) >= 100
+    monkeypatch.setattr("vallum.privacy.text._BATCH_CHARS", 120)
+    cut: list[int] = []
+
+    def counted(function: Callable[[Any], Any], batches: Iterable[Any], /) -> Iterator[Any]:
+        for batch in batches:
+            cut.append(len(batch))
+            yield function(batch)
+
+    assert discover_texts(texts, run=counted) == whole
+    assert len(cut) > 20
+    assert sum(cut) == len(texts)
+    assert discover_texts([]) == []
+    with process_pool(2) as run:
+        assert discover_texts(texts, run=run) == whole
