@@ -65,6 +65,8 @@ class ModelBounds:
     max_stack: int = 1_000_000
 
 
+MAX_TOKEN_BYTES = 8 * KIB  # what proves who calls: our keys, and other issuers' tokens
+
 JSON = JsonBounds()
 ARCHIVE = ArchiveBounds()
 TABLE = TableBounds()

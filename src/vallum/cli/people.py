@@ -1,9 +1,11 @@
 """`vallum group …`, `identity …`, `key …` and `approval …`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vallum.base import InputError
 from vallum.cli.border import SESSION, check_output, show, table
 from vallum.cli.options import DryRun, Output, Version
 from vallum.cli.serving import secret_out
@@ -84,6 +86,42 @@ def identity_disable(name: Name, dry_run: DryRun = False) -> None:
     with SESSION.client() as client:
         done = client.identities.disable(name, dry_run=dry_run)
     show("identity.disable", done, done.text)
+
+
+@identity.command("federate")
+def identity_federate(
+    name: Name,
+    issuer: Annotated[str, typer.Option(help="https:// address of the OpenID provider.")],
+    subject: Annotated[str, typer.Option(help="`sub` of its tokens.")],
+    audience: Annotated[
+        str, typer.Option(help="`aud` of its tokens: this workspace's name there.")
+    ],
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="JSON Web Key Set to use; else the issuer is asked for its keys."),
+    ] = None,
+    expires_at: Annotated[str, typer.Option(help="RFC 3339 time.")] = "",
+    action: Annotated[list[str] | None, typer.Option(help="Narrow to this pattern.")] = None,
+    scope: Annotated[str, typer.Option(help="Narrow to this scope.")] = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Let an OpenID provider's tokens act as a principal; `vallum key revoke` ends it.
+
+    Example: vallum identity federate robot --issuer https://id.example.org --subject robot
+    --audience vallum.
+    """
+    held = ""
+    if keys is not None:
+        try:
+            held = keys.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"`{keys}` cannot be read", code="cli.file") from error
+    with SESSION.client() as client:
+        done = client.identities.federate(
+            name, issuer=issuer, subject=subject, audience=audience, public_keys=held,
+            expires_at=expires_at, actions=action or (), scope=scope, dry_run=dry_run,
+        )  # fmt: skip
+    show("identity.federate", done, done.text)
 
 
 @identity.command("session")

@@ -33,6 +33,7 @@ from vallum.base import (
     VallumError,
     parse_timestamp,
 )
+from vallum.base.bounds import MAX_TOKEN_BYTES
 from vallum.gateway.bundle import Bundle, empty_close, recovered
 from vallum.gateway.isolated import IsolatedModel
 from vallum.gateway.metrics import Metrics
@@ -73,7 +74,6 @@ MAX_TOKENS = 65_536
 MAX_CONCURRENT = 256
 MAX_HEADERS = 64
 MAX_UNKNOWN = 1024  # (code, source) pairs kept apart; further sources are counted together
-MAX_TOKEN_BYTES = 128
 LONG_BODY = 32 * 1024
 INTEGRITY_S = 30.0
 POLL_S = 0.4
@@ -589,7 +589,7 @@ class Gateway:
         ):
             raise LimitExceededError(f"the body exceeds {MAX_BODY_BYTES} bytes", code="score.body")
         token = headers.get(b"authorization", b"")
-        if token[:7].lower() != _BEARER or len(token) > MAX_TOKEN_BYTES:
+        if token[:7].lower() != _BEARER or len(token) - 7 > MAX_TOKEN_BYTES:
             return b""
         return token[7:]
 

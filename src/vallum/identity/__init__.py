@@ -1,4 +1,4 @@
-"""Who is calling: API keys, sessions, principals, nested groups, lock-out."""
+"""Who is calling: keys, tokens of other issuers, sessions, principals, groups, lock-out."""
 
 from vallum.identity.authenticator import (
     Authenticator,
@@ -7,19 +7,23 @@ from vallum.identity.authenticator import (
     with_secret,
 )
 from vallum.identity.directory import check_membership, groups_of, make_caller, parents_of
+from vallum.identity.issuers import Issuers, check_issuer, read_keys
 from vallum.identity.throttle import Throttle
 from vallum.identity.token import mint, parse
 
 __all__ = [
     "Authenticator",
     "Directory",
+    "Issuers",
     "Throttle",
     "WrongCredentialError",
+    "check_issuer",
     "check_membership",
     "groups_of",
     "make_caller",
     "mint",
     "parents_of",
     "parse",
+    "read_keys",
     "with_secret",
 ]

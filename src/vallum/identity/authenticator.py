@@ -6,27 +6,36 @@ What must hold, in this order (all wrong answers cost the same work):
 3. the keyed hash of the secret equals the stored one, in constant time;
 4. the credential is neither revoked nor expired, nor is the one that a session was opened with;
 5. its principal exists and is not disabled.
+
+A token of another issuer has no secret here: instead of 2. and 3. a federated credential names its
+issuer, subject and audience, and one of the issuer's keys signed it.
 """
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
+import structlog
 
 from vallum.base import (
     LimitExceededError,
     Secret,
     UnauthenticatedError,
+    VallumError,
     parse_timestamp,
+    timestamp,
 )
 from vallum.crypto import hash_credential
+from vallum.identity import federated
 from vallum.identity.directory import make_caller
+from vallum.identity.issuers import Issuers, read_keys
 from vallum.identity.throttle import Throttle
 from vallum.identity.token import parse
 from vallum.schema import Caller, Credential, Principal, Session
 
+_LOG = structlog.get_logger("vallum.identity")
 _TEXT = "the credential is missing, wrong, expired or revoked"
 _HINT = "set VALLUM_TOKEN or pass --token-file; `vallum key create` makes a new key"
 _NOBODY = Secret(b"no credential has this secret")
@@ -40,14 +49,17 @@ class Directory:
     principals: Mapping[str, Principal]
     parents: Mapping[str, tuple[str, ...]]
     generation: int
+    federated: Mapping[tuple[str, str], tuple[Credential, ...]] = field(default_factory=dict)
+    # by issuer and subject
 
 
 class Authenticator:
     """Holds the credential key and the failure counts between calls."""
 
-    def __init__(self, key: Secret, throttle: Throttle) -> None:
+    def __init__(self, key: Secret, throttle: Throttle, issuers: Issuers) -> None:
         self._key = key
         self._throttle = throttle
+        self._issuers = issuers
 
     def authenticate(
         self, token: Secret | None, *, source: str, directory: Directory, now: datetime
@@ -65,6 +77,8 @@ class Authenticator:
             UnauthenticatedError: Anything else. `delay_s` on it is how long the door waits
                 before it answers.
         """
+        if token is not None and (said := federated.read(token)) is not None:
+            return self._vouched(said, source=source, directory=directory, now=now)
         presented = None if token is None else parse(token)
         account = "-" if presented is None else presented.credential_id
         # 1. What is no token at all guesses no secret: it is delayed, but locks nobody out.
@@ -89,6 +103,7 @@ class Authenticator:
         if (
             presented is None
             or credential is None
+            or credential.issuer
             or not equal
             or not _in_force(credential, directory, now)
             or principal is None
@@ -96,15 +111,38 @@ class Authenticator:
         ):
             raise WrongCredentialError(delay_s=self._throttle.fail(account, source))
         self._throttle.succeed(account, source)
-        caller = make_caller(
-            principal,
-            directory.parents,
-            session=Session(credential.kind),
-            credential_id=credential.id,
-            key_actions=credential.actions,
-            key_scope=credential.scope,
-        )
-        return caller, credential
+        return _caller(credential, principal, directory), credential
+
+    def _vouched(
+        self, said: federated.Said, *, source: str, directory: Directory, now: datetime
+    ) -> tuple[Caller, Credential]:
+        """Return who another issuer's token is for; the credential ends when the token does."""
+        for credential in directory.federated.get((said.issuer, said.subject), ()):
+            principal = directory.principals.get(credential.principal_id)
+            if principal is None or principal.disabled or not _in_force(credential, directory, now):
+                continue
+            expires = self._verified(said, credential, now)
+            if expires is None:
+                continue
+            ends = min(filter(None, (credential.expires_at, timestamp(expires))))
+            caller = _caller(credential, principal, directory)
+            return caller, msgspec.structs.replace(credential, expires_at=ends)
+        raise WrongCredentialError(delay_s=self._throttle.fail("-", source))
+
+    def _verified(
+        self, said: federated.Said, credential: Credential, now: datetime
+    ) -> datetime | None:
+        try:
+            if credential.public_keys:
+                keys = read_keys(credential.public_keys.encode())
+            else:
+                keys = self._issuers.keys(said.issuer)
+                if not federated.has_key(said, keys):
+                    keys = self._issuers.keys(said.issuer, missing=True)
+        except VallumError as error:  # what is the matter is not the caller's to know
+            _LOG.warning("a token cannot be checked", credential=credential.id, code=error.code)
+            return None
+        return federated.verify(said, keys, audience=credential.audience, now=now)
 
 
 class WrongCredentialError(UnauthenticatedError):
@@ -113,6 +151,17 @@ class WrongCredentialError(UnauthenticatedError):
     def __init__(self, *, delay_s: float) -> None:
         super().__init__(_TEXT, hint=_HINT)
         self.delay_s = delay_s
+
+
+def _caller(credential: Credential, principal: Principal, directory: Directory) -> Caller:
+    return make_caller(
+        principal,
+        directory.parents,
+        session=Session(credential.kind),
+        credential_id=credential.id,
+        key_actions=credential.actions,
+        key_scope=credential.scope,
+    )
 
 
 def with_secret(credential: Credential, *, key: Secret, secret: Secret) -> Credential:

@@ -381,6 +381,9 @@ class KeyShown(Record, frozen=True):
     expires_at: str = ""
     revoked_at: str = ""
     endpoint_id: str = ""
+    issuer: str = ""  # of tokens; empty: an API key
+    subject: str = ""
+    audience: str = ""
 
 
 class ConnectionShown(Record, frozen=True):
@@ -463,12 +466,6 @@ class Posture(Record, frozen=True):
 
     findings: tuple[PostureFinding, ...] = ()
     checked: int = 0
-
-
-class SessionCreate(Record, frozen=True):
-    """Open an interactive session with a user's own, un-narrowed key."""
-
-    minutes: int = 15
 
 
 class ApprovalCreate(Record, frozen=True):

@@ -226,7 +226,11 @@ class Connection(Record, frozen=True):
 
 
 class Credential(Record, frozen=True):
-    """An API key as stored: the secret only as a keyed hash (an authority row)."""
+    """An API key as stored: the secret only as a keyed hash (an authority row).
+
+    With an `issuer` it is a federated credential: it has no secret, and tokens of that issuer for
+    that subject and audience act as the principal.
+    """
 
     id: str
     principal_id: str
@@ -240,3 +244,7 @@ class Credential(Record, frozen=True):
     endpoint_id: str = ""  # an endpoint's key: good for scoring there and nothing else
     kind: str = "api-key"  # or `console`, `token`: how a caller who presents it is seen
     made_with: str = ""  # the credential that a session was opened with: it ends with that one
+    issuer: str = ""  # https:// address, compared as it is
+    subject: str = ""
+    audience: str = ""
+    public_keys: str = ""  # JSON Web Key Set; empty: the issuer is asked

@@ -146,13 +146,15 @@ ROUTES: tuple[Route, ...] = (
           "Create a user or service principal"),
     Route("POST", "/identities/{name}/disable", "identity.disable", api.Named, api.Done,
           "Disable a principal and all its credentials"),
+    Route("POST", "/identities/{name}/federated-credentials", "identity.federate", rules.Federate,
+          api.Done, "Let tokens of another issuer act as a principal"),
     # keys
     Route("GET", "/keys", "key.list", api.Page, api.Listing, "List API keys"),
     Route("POST", "/keys", "key.create", api.KeyCreate, api.Shown, "Issue an API key"),
     Route("POST", "/keys/{name}/rotate", "key.rotate", api.Named, api.Shown,
           "Replace an API key's secret"),
     Route("DELETE", "/keys/{name}", "key.revoke", api.Named, api.Done, "Revoke an API key"),
-    Route("POST", "/sessions", "session.create", api.SessionCreate, api.Shown,
+    Route("POST", "/sessions", "session.create", rules.SessionCreate, api.Shown,
           "Open an interactive session"),
     # approvals
     Route("GET", "/approvals", "approval.list", api.Page, api.Approvals, "List approvals"),

@@ -1,4 +1,4 @@
-"""What crosses the HTTP border about the rules: policy file, waivers, break-glass."""
+"""What crosses the HTTP border about the rules: policy file, waivers, break-glass, sessions."""
 
 from vallum.schema.asset import Waiver
 from vallum.schema.record import Record
@@ -65,3 +65,22 @@ class BreakGlassShown(Record, frozen=True):
     opened_at: str = ""
     expires_at: str = ""
     secret: str = ""  # its key, once, to whoever opened it
+
+
+class Federate(Record, frozen=True):
+    """Let tokens of another issuer act as a principal."""
+
+    name: str  # of the principal
+    issuer: str
+    subject: str
+    audience: str
+    public_keys: str = ""  # JSON Web Key Set; empty: asked for at the issuer
+    expires_at: str = ""
+    actions: tuple[str, ...] = ()
+    scope: str = ""
+
+
+class SessionCreate(Record, frozen=True):
+    """Open an interactive session with a user's own, un-narrowed key."""
+
+    minutes: int = 15

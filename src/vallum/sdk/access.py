@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from vallum.schema import DenyAssignment, Principal, Role, RoleAssignment, api
+from vallum.schema import DenyAssignment, Principal, Role, RoleAssignment, api, rules
 from vallum.sdk.nouns import Noun, by_name
 
 
@@ -159,9 +159,29 @@ class Identities(Noun):
             "identity.disable", api.Named(name=name), api.Done, dry_run=dry_run
         )
 
+    def federate(
+        self,
+        name: str,
+        *,
+        issuer: str,
+        subject: str,
+        audience: str,
+        public_keys: str = "",
+        expires_at: str = "",
+        actions: Sequence[str] = (),
+        scope: str = "",
+        dry_run: bool = False,
+    ) -> api.Done:
+        """Let tokens of another issuer act as a principal, until `keys.revoke`."""
+        arguments = rules.Federate(
+            name=name, issuer=issuer, subject=subject, audience=audience, public_keys=public_keys,
+            expires_at=expires_at, actions=tuple(actions), scope=scope,
+        )  # fmt: skip
+        return self._transport.call("identity.federate", arguments, api.Done, dry_run=dry_run)
+
     def session(self, *, minutes: int = 15, dry_run: bool = False) -> api.Shown:
         """Open an interactive session: approvals need one."""
-        arguments = api.SessionCreate(minutes=minutes)
+        arguments = rules.SessionCreate(minutes=minutes)
         return self._transport.call("session.create", arguments, api.Shown, dry_run=dry_run)
 
 

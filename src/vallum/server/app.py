@@ -21,6 +21,7 @@ from vallum.base import (
     VallumError,
     check_name,
 )
+from vallum.base.bounds import MAX_TOKEN_BYTES
 from vallum.formats import load_json
 from vallum.identity import WrongCredentialError
 from vallum.schema import Caller, Record
@@ -34,7 +35,6 @@ from vallum.workspace.upload import Upload
 
 _THREADS = 16
 _TOKEN_SCHEME = b"bearer "
-MAX_TOKEN_BYTES = 4096
 
 
 class _MethodError(InputError):
@@ -153,7 +153,9 @@ async def _authenticate(
 ) -> Caller:
     header = request.headers.get("authorization", "").encode()
     token: Secret | None = None
-    if header[: len(_TOKEN_SCHEME)].lower() == _TOKEN_SCHEME and len(header) <= MAX_TOKEN_BYTES:
+    if header[: len(_TOKEN_SCHEME)].lower() == _TOKEN_SCHEME and len(header) <= (
+        len(_TOKEN_SCHEME) + MAX_TOKEN_BYTES
+    ):
         token = Secret(header[len(_TOKEN_SCHEME) :])
     source = request.client.host if request.client is not None else "unix"
     try:

@@ -41,7 +41,7 @@ from vallum.console import (
     style,
 )
 from vallum.identity import WrongCredentialError
-from vallum.schema import Caller, Record, Session, api
+from vallum.schema import Caller, Record, Session, api, rules
 from vallum.workspace.kernel import Kernel
 from vallum.workspace.steps.claim import Claim, claimed
 
@@ -228,7 +228,7 @@ class Console:
         caller = await self._authenticate(request, key)
         made = await self._run(
             lambda: self.kernel.perform(
-                caller, "session.create", api.SessionCreate(minutes=SESSION_MINUTES),
+                caller, "session.create", rules.SessionCreate(minutes=SESSION_MINUTES),
                 request_id=str(request.state.request_id),
             ).value
         )  # fmt: skip

@@ -91,11 +91,18 @@ def compile_rules(rows: AuthorityRows) -> Rules:
         requirements=requirements,
         sealed=[seal.id for seal in seals],
     )
+    credentials = rows.all("credential", Credential)
+    vouched: dict[tuple[str, str], tuple[Credential, ...]] = {}
+    for one in credentials:
+        if one.issuer:
+            of = (one.issuer, one.subject)
+            vouched[of] = (*vouched.get(of, ()), one)
     directory = Directory(
-        credentials={one.id: one for one in rows.all("credential", Credential)},
+        credentials={one.id: one for one in credentials},
         principals={one.id: one for one in principals},
         parents=parents_of(one for one in principals if one.kind is PrincipalKind.GROUP),
         generation=rows.generation,
+        federated=vouched,
     )
     return Rules(
         generation=rows.generation,

@@ -39,7 +39,7 @@ from vallum.base import (
     write_atomic,
 )
 from vallum.crypto import FileKeyProvider, Keyring, Purpose, WrappedKey, make_certificates
-from vallum.identity import Authenticator, Throttle, mint, with_secret
+from vallum.identity import Authenticator, Issuers, Throttle, mint, with_secret
 from vallum.policy import BUILT_IN_ROLES
 from vallum.sandbox import BubblewrapRunner
 from vallum.schema import (
@@ -340,7 +340,11 @@ def assemble(
         refusals=Refusals(log, clock.monotonic),
         keyring=keyring,
         provider=provider,
-        authenticator=Authenticator(keyring.derive(Purpose.CREDENTIAL), Throttle(clock.monotonic)),
+        authenticator=Authenticator(
+            keyring.derive(Purpose.CREDENTIAL),
+            Throttle(clock.monotonic),
+            Issuers(clock.monotonic),
+        ),
         open_runner=BubblewrapRunner.open,
         clock=clock,
         free_bytes=lambda: shutil.disk_usage(places.data).free,

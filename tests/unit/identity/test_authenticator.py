@@ -19,6 +19,7 @@ from vallum.base import (
 from vallum.identity import (
     Authenticator,
     Directory,
+    Issuers,
     Throttle,
     WrongCredentialError,
     check_membership,
@@ -61,7 +62,9 @@ class World:
             key=KEY,
             secret=secret,
         )
-        self.authenticator = Authenticator(KEY, Throttle(self.clock.monotonic))
+        self.authenticator = Authenticator(
+            KEY, Throttle(self.clock.monotonic), Issuers(self.clock.monotonic)
+        )
 
     def directory(self, credential: Credential | None = None) -> Directory:
         held = self.credential if credential is None else credential

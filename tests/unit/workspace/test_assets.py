@@ -7,7 +7,7 @@ from conftest_workspace import Place
 from running import small_model
 
 from vallum.base import ConflictError, NotFoundError, RefusedError
-from vallum.schema import Caller, Claim, Claimed, Job, JobState, PrincipalKind, api
+from vallum.schema import Caller, Claim, Claimed, Job, JobState, PrincipalKind, api, rules
 from vallum.sdk.nouns import pack
 
 PEOPLE = b"name,email,postcode,value\n" + b"".join(
@@ -147,14 +147,14 @@ def test_an_approval_needs_a_session_and_another_person(place: Place) -> None:
     )
     with pytest.raises(RefusedError):
         place.do("approval.create", api.ApprovalCreate(model="m"))
-    shown = place.do("session.create", api.SessionCreate()).value
+    shown = place.do("session.create", rules.SessionCreate()).value
     assert isinstance(shown, api.Shown)
     with pytest.raises(RefusedError, match="had a part"):
         place.do("approval.create", api.ApprovalCreate(model="m"), who=place.token(shown.secret))
     releaser = place.person("releaser", "Vallum Releaser")
     with pytest.raises(RefusedError):
         place.do("approval.create", api.ApprovalCreate(model="m"), who=releaser)
-    shown = place.do("session.create", api.SessionCreate(), who=releaser).value
+    shown = place.do("session.create", rules.SessionCreate(), who=releaser).value
     assert isinstance(shown, api.Shown)
     place.do("approval.create", api.ApprovalCreate(model="m"), who=place.token(shown.secret))
 

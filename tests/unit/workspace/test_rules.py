@@ -28,7 +28,7 @@ def shown(place: Place) -> rules.PolicyShown:
 
 
 def interactive(place: Place, who: Caller) -> Caller:
-    made = place.do("session.create", api.SessionCreate(), who=who).value
+    made = place.do("session.create", rules.SessionCreate(), who=who).value
     assert isinstance(made, api.Shown)
     return place.token(made.secret)
 

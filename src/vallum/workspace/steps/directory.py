@@ -1,17 +1,19 @@
 """Steps on principals, groups and API keys: all of them grant-equivalent, none can escalate."""
 
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 import msgspec
 
 from vallum.base import ConflictError, InputError, NotFoundError, new_id, stored_time, timestamp
-from vallum.identity import check_membership, mint, with_secret
+from vallum.identity import check_issuer, check_membership, mint, read_keys, with_secret
 from vallum.policy import AccessChange
-from vallum.schema import Ask, Caller, Credential, Principal, PrincipalKind, Session, api
+from vallum.schema import Ask, Caller, Credential, Principal, PrincipalKind, Session, api, rules
 from vallum.workspace.context import Context, ask
 from vallum.workspace.step import Act, Asks, Effect, Step, on_workspace
 
 _PEOPLE = (PrincipalKind.USER, PrincipalKind.SERVICE_PRINCIPAL)
+MAX_CLAIM_CHARS = 255
 _PREFIX = {
     PrincipalKind.GROUP: "grp",
     PrincipalKind.SERVICE_PRINCIPAL: "sp",
@@ -123,17 +125,75 @@ def _act_create_key(act: Act, args: api.KeyCreate) -> api.Shown:
     )
     if owner.kind is PrincipalKind.GROUP:
         raise InputError("a group has no keys of its own", code="key.group")
+    _refuse_lesser(act)
+    if owner.id != act.caller.id:
+        act.refuse_escalation(AccessChange(act_as=(owner.id,)), ())
+    scope = act.context.scope(args.scope).id if args.scope else ""
+    return issue(act, owner, name=args.name, expires_at=args.expires_at, actions=args.actions,
+                 scope=scope)  # fmt: skip
+
+
+def _refuse_lesser(act: Act) -> None:
+    """Refuse a caller whose credential is less than an API key: what it made would be more.
+
+    Raises:
+        ConflictError: It is narrowed, or ends soon.
+    """
     if act.caller.key_actions or act.caller.key_scope:
         raise ConflictError(
             "a narrowed key cannot make further keys",
             code="key.narrowed",
             hint="use a key without --actions and --scope",
         )
+    if act.caller.session is Session.TOKEN:
+        raise ConflictError(
+            "a token cannot make keys that outlive it",
+            code="key.token",
+            hint="use an API key, or have the issuer give you another token when this one ends",
+        )
+
+
+def _act_federate(act: Act, args: rules.Federate) -> api.Done:
+    owner = act.context.principal(args.name)
+    if owner.kind not in _PEOPLE:
+        raise InputError("tokens act as users and service principals", code="identity.kind")
+    _refuse_lesser(act)
+    issuer = check_issuer(args.issuer)
+    for what, said in (("subject", args.subject), ("audience", args.audience)):
+        if not 0 < len(said) <= MAX_CLAIM_CHARS:
+            raise InputError(
+                f"the {what} has 1 to {MAX_CLAIM_CHARS} characters", code="identity.claim"
+            )
+    if args.public_keys:
+        read_keys(args.public_keys.encode())
+    scope = act.context.scope(args.scope).id if args.scope else ""
     if owner.id != act.caller.id:
         act.refuse_escalation(AccessChange(act_as=(owner.id,)), ())
-    scope = act.context.scope(args.scope).id if args.scope else ""
-    return issue(act, owner, name=args.name, expires_at=args.expires_at, actions=args.actions,
-                 scope=scope)  # fmt: skip
+    for one in act.context.all("credential", Credential):
+        same = (issuer, args.subject, args.audience) == (one.issuer, one.subject, one.audience)
+        if same and not one.revoked_at:
+            raise ConflictError(
+                "tokens of that issuer, subject and audience act as somebody already",
+                code="identity.federated",
+                hint=f"vallum key revoke {one.id}",
+            )
+    credential = Credential(
+        id=str(new_id("key")),
+        principal_id=owner.id,
+        name=urlsplit(issuer).hostname or issuer,
+        secret_hash="",
+        created_at=timestamp(act.now),
+        expires_at=_expiry(act, args.expires_at),
+        actions=args.actions,
+        scope=scope,
+        kind=Session.TOKEN.value,
+        issuer=issuer,
+        subject=args.subject,
+        audience=args.audience,
+        public_keys=args.public_keys,
+    )
+    act.put("credential", credential, on=act.first_resource, parent_id=owner.id)
+    return api.Done(id=credential.id, text=f"tokens of {issuer} act as {owner.name}")
 
 
 def issue(
@@ -203,6 +263,9 @@ def _act_list_keys(act: Act, args: api.Page) -> api.Listing:
             expires_at=one.expires_at,
             revoked_at=one.revoked_at,
             endpoint_id=one.endpoint_id,
+            issuer=one.issuer,
+            subject=one.subject,
+            audience=one.audience,
         )
         for one in act.context.all("credential", Credential)
         if one.id > args.after and (everyone or one.principal_id == act.caller.id)
@@ -231,6 +294,14 @@ def _act_rotate(act: Act, args: api.Named) -> api.Shown:
     old = act.context.credential(args.name)
     if old.revoked_at:
         raise ConflictError("the key is revoked already", code="key.revoked")
+    if old.issuer:
+        raise ConflictError(
+            "a federated credential has no secret to replace",
+            code="key.federated",
+            hint="its issuer turns its keys over; `vallum key revoke` ends it",
+        )
+    if act.caller.session is Session.TOKEN:
+        _refuse_lesser(act)
     owner = act.context.principal(old.principal_id)
     if owner.id != act.caller.id:
         act.refuse_escalation(AccessChange(act_as=(owner.id,)), ())
@@ -256,6 +327,9 @@ STEPS = (
     Step("identity.create", api.IdentityCreate, on_workspace("identities/write"),
          _act_create_identity),
     Step("identity.disable", api.Named, on_workspace("identities/write"), _act_disable),
+    Step("identity.federate", rules.Federate,
+         on_workspace("identities/federatedCredentials/write"), _act_federate,
+         threat="privilege-escalation"),
     Step("group.list", api.Page, on_workspace("groups/read"), _act_list_groups, Effect.READ),
     Step("group.create", api.IdentityCreate, on_workspace("groups/write"), _act_create_group),
     Step("group.add", api.GroupChange, on_workspace("groups/write"), _act_add),

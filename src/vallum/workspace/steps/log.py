@@ -20,6 +20,7 @@ from vallum.schema import (
     Session,
     WrappedDataKey,
     api,
+    rules,
 )
 from vallum.workspace.backup import backup_chunks
 from vallum.workspace.context import Context, ask
@@ -206,15 +207,21 @@ def _act_rotate(act: Act, args: api.RotateKeys) -> api.Done:
 # -- approvals and sessions ---------------------------------------------------------------------
 
 
-def _session_asks(context: Context, args: api.SessionCreate, caller: Caller) -> Sequence[Ask]:
+def _session_asks(context: Context, args: rules.SessionCreate, caller: Caller) -> Sequence[Ask]:
     return ()  # for oneself only
 
 
-def _act_session(act: Act, args: api.SessionCreate) -> api.Shown:
+def _act_session(act: Act, args: rules.SessionCreate) -> api.Shown:
     if act.caller.kind is not PrincipalKind.USER:
         raise RefusedError("only a person opens an interactive session", code="session.person")
     if act.caller.key_actions or act.caller.key_scope:
         raise RefusedError("a narrowed key opens no session", code="session.narrowed")
+    if act.caller.session is Session.TOKEN:
+        raise RefusedError(
+            "a token of another issuer opens no session",
+            code="session.token",
+            hint="use an API key of your own",
+        )
     if act.caller.session is Session.CONSOLE:
         raise RefusedError("a session opens no further one", code="session.session")
     if not 0 < args.minutes <= MAX_SESSION_MINUTES:
@@ -301,7 +308,7 @@ STEPS = (
          Effect.READ, _LONG, _prepare_backup),
     Step("workspace.rotate-keys", api.RotateKeys, on_workspace("workspaces/rotateKey/action"),
          _act_rotate),
-    Step("session.create", api.SessionCreate, _session_asks, _act_session),
+    Step("session.create", rules.SessionCreate, _session_asks, _act_session),
     Step("approval.list", api.Page, on_workspace("approvals/read"), _act_approvals,
          Effect.READ),
     Step("approval.create", api.ApprovalCreate, _approve_asks, _act_approve,
