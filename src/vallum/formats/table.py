@@ -16,7 +16,19 @@ from vallum.formats.refusal import refuse, within
 TableKind = Literal["csv", "jsonl", "parquet"]
 
 _WHOLE = r"^(0|-?[1-9][0-9]{0,17})$"  # no leading zero: a postcode is not a number
-_DECIMAL = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?$"
+_DIGITS = 17  # of a decimal: so many lead to one float64 and back
+_DECIMAL = "^-?(?:{})(?:[eE][+-]?[12]?[0-9]{{1,2}})?$".format(
+    "|".join(
+        [
+            r"0(?:\.0{1,30})?",
+            rf"0\.0{{0,30}}[1-9][0-9]{{0,{_DIGITS - 1}}}",
+            *(
+                rf"[1-9][0-9]{{{whole - 1}}}(?:\.[0-9]{{1,{_DIGITS - whole}}})?"
+                for whole in range(1, _DIGITS)
+            ),
+        ]
+    )
+)
 # A Rust panic reaches Python as a BaseException that `except Exception` would let through.
 _POLARS_ERRORS: tuple[type[BaseException], ...] = (
     pl.exceptions.PolarsError,

@@ -30,6 +30,23 @@ def test_csv_types_are_taken_only_where_the_text_stays_the_same() -> None:
     assert frame["t"].to_list() == ["x", None]
 
 
+@given(
+    st.lists(st.floats(-1e299, 1e299).filter(lambda value: not 0 < abs(value) < 1e-299), min_size=1)
+)
+def test_whatever_a_program_writes_as_a_float_is_read_as_it(values: list[float]) -> None:
+    frame = read_table("\n".join(["a", *map(repr, values), ""]).encode())
+    assert frame.schema == {"a": pl.Float64}
+    assert frame["a"].to_list() == values
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["01.5", "1.234567890123456789", "12345678901234567.5", "1e999", "0x1p3", "1_0.5", "1.5 "],
+)
+def test_what_would_not_come_back_as_a_number_stays_text(text: str) -> None:
+    assert read_table(f"a,b\n{text},x\n".encode())["a"].to_list() == [text]
+
+
 def test_csv_quoted_newlines_commas_and_quotes_are_one_cell() -> None:
     frame = read_table(b'a,b\r\n"x\ny","p,""q"""\r\n')
     assert frame.rows() == [("x\ny", 'p,"q"')]
