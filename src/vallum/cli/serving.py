@@ -146,11 +146,47 @@ def endpoint_traffic(
 @endpoint.command("invoke")
 def endpoint_invoke(
     name: Name,
-    request: Annotated[Path, typer.Argument(help="V2 request as JSON; - for stdin.")],
+    request: Annotated[Path | None, typer.Argument(help="V2 request as JSON; - for stdin.")] = None,
     key_file: Annotated[Path | None, typer.Option(help="File with the scoring key.")] = None,
+    data: Annotated[
+        str, typer.Option("--input", help="DATA or DATA:VERSION to score as a batch instead.")
+    ] = "",
+    into: Annotated[str, typer.Option(help="Data asset that takes the scores of --input.")] = "",
+    deployment: Annotated[str, typer.Option(help="Of --input: which; else the one in use.")] = "",
+    feature: Annotated[
+        list[str] | None, typer.Option(help="Of --input: a column of the model, in order.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="Of --input: a column to repeat beside the scores.")
+    ] = None,
+    mini_batch: Annotated[int, typer.Option(help="Of --input: rows at once.")] = 4096,
+    max_failed: Annotated[int, typer.Option(help="Of --input: rows that may fail.")] = 0,
+    dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    """Score rows. Example: vallum endpoint invoke risk request.json --key-file risk.key."""
+    """Score rows, or a whole table with --input.
+
+    Example: vallum endpoint invoke risk request.json --key-file risk.key, or
+    vallum endpoint invoke risk --input patients --into scores --keep id.
+    """
+    if (request is None) == (not data) or bool(data) != bool(into):
+        raise InputError(
+            "give a request, or --input and --into", code="cli.usage",
+            hint="vallum endpoint invoke NAME --input DATA --into DATA",
+        )  # fmt: skip
+    if request is not None and dry_run:
+        raise InputError("scoring a request changes nothing: --dry-run is of --input",
+                         code="cli.usage")  # fmt: skip
+    if request is None:
+        with SESSION.client() as client, progress(f"scoring {data}"):
+            done = client.endpoints.batch(
+                name, data, into, deployment=deployment, features=feature or (), keep=keep or (),
+                mini_batch=mini_batch, max_failed=max_failed, dry_run=dry_run,
+            )  # fmt: skip
+        text = f"{done.rows} rows of {data} scored by {done.deployment} into {done.name}"
+        failed = f", {done.failed} failed: see their column `error`" if done.failed else ""
+        show("endpoint.invoke", done, f"{text}:{done.version}{failed}")
+        return
     body = sys.stdin.buffer.read() if str(request) == "-" else read_file(request)
     check_output(output)
     key = None if key_file is None else read_key_file(key_file)

@@ -1,4 +1,4 @@
-"""What crosses the HTTP border about what is released: aliases of models, traffic of endpoints."""
+"""What crosses the HTTP border about what is released: aliases, traffic, batches."""
 
 from vallum.schema.record import Record
 
@@ -23,3 +23,29 @@ class EndpointTraffic(Record, frozen=True):
 
     endpoint: str
     traffic: dict[str, int]  # deployment to per cent; sums to 0 or 100; those not named get 0
+
+
+class EndpointBatch(Record, frozen=True):
+    """Score a data version by a deployment of an endpoint, into a data asset."""
+
+    endpoint: str
+    data: str
+    into: str
+    version: int | None = None
+    deployment: str = ""  # the one with the most traffic if not given
+    features: tuple[str, ...] = ()  # columns in the model's order; empty: every numeric one
+    keep: tuple[str, ...] = ()  # columns that the result repeats
+    mini_batch: int = 4096
+    max_failed: int = 0  # rows
+
+
+class BatchScored(Record, frozen=True):
+    """A table of scores."""
+
+    name: str
+    version: int
+    rows: int
+    failed: int
+    columns: tuple[str, ...]
+    deployment: str
+    model_digest: str

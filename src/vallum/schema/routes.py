@@ -101,6 +101,8 @@ ROUTES: tuple[Route, ...] = (
           api.EndpointShown, "Deploy a model version"),
     Route("POST", "/endpoints/{endpoint}/traffic", "endpoint.traffic", release.EndpointTraffic,
           api.EndpointShown, "Share the traffic among the deployments"),
+    Route("POST", "/endpoints/{endpoint}/batch", "endpoint.batch", release.EndpointBatch,
+          release.BatchScored, "Score a data version into a data asset"),
     Route("POST", "/endpoints/{endpoint}/keys", "endpoint.keys", api.EndpointKeys, api.Shown,
           "Make a new scoring key"),
     Route("DELETE", "/endpoints/{name}", "endpoint.delete", api.Named, api.Done,

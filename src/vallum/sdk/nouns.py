@@ -233,6 +233,30 @@ class Endpoints(Noun):
             "endpoint.traffic", arguments, api.EndpointShown, dry_run=dry_run
         )
 
+    def batch(
+        self,
+        name: str,
+        data: str,
+        into: str,
+        *,
+        version: int | None = None,
+        deployment: str = "",
+        features: Sequence[str] = (),
+        keep: Sequence[str] = (),
+        mini_batch: int = 4096,
+        max_failed: int = 0,
+        dry_run: bool = False,
+    ) -> release.BatchScored:
+        """Score a data version into the data asset `into`, under your own rights on both."""
+        arguments = release.EndpointBatch(
+            endpoint=name, data=data, into=into, version=version, deployment=deployment,
+            features=tuple(features), keep=tuple(keep), mini_batch=mini_batch,
+            max_failed=max_failed,
+        )  # fmt: skip
+        return self._transport.call(
+            "endpoint.batch", arguments, release.BatchScored, dry_run=dry_run
+        )
+
     def keys(
         self, name: str, *, kind: str = "primary", expires_at: str = "", dry_run: bool = False
     ) -> api.Shown:

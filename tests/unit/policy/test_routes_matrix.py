@@ -64,6 +64,7 @@ def requests(ids: dict[str, str]) -> dict[str, Record]:
         "dp.release": privacy.DpRelease(name="d", into="o", marginals=("a",), epsilon="1"),
         "dp.show": api.Named(name="d"),
         "endpoint.create": api.EndpointCreate(name="new"),
+        "endpoint.batch": release.EndpointBatch(endpoint="e", data="d", into="o"),
         "endpoint.deploy": api.EndpointDeploy(endpoint="e", deployment="blue", model="m"),
         "endpoint.keys": api.EndpointKeys(endpoint="e"),
         "endpoint.traffic": release.EndpointTraffic(endpoint="e", traffic={}),

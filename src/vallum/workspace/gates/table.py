@@ -59,9 +59,10 @@ DP_SKETCH = "vallum.privacy.dp.gate:sketch_table"
 EXTRACT = "vallum.privacy.gate:extract_table"
 FORGET = "vallum.privacy.gate:forget_people"
 SYNTHESIZE = "vallum.privacy.dp.synthetic:synthesize"
+SCORE = "vallum.guard.batch:score_table"
 UNMASK = "vallum.privacy.gate:unmask_rows"
-# Not gates: they parse content for reading it, and give no verdict on it.
-_READERS = (DP_OPEN, DP_SKETCH, EXTRACT, FORGET, SYNTHESIZE, UNMASK)
+# Not gates: they parse content for reading or scoring it, and give no verdict on it.
+_READERS = (DP_OPEN, DP_SKETCH, EXTRACT, FORGET, SCORE, SYNTHESIZE, UNMASK)
 ALLOWED = frozenset({*_READERS, *(gate.function for gate in GATES if gate.function)})
 
 

@@ -256,8 +256,10 @@ def derive(
     rows: int,
     columns: tuple[str, ...],
     what: str,
+    label: str = Label.CONFIDENTIAL.value,
+    protected: bool = True,
 ) -> tuple[AssetVersion, str]:
-    """Return a protected table made from a version, and what to publish it on.
+    """Return a table made from a version, and what to publish it on.
 
     Makes the data asset `name` if there is none. The table may be read for no more than its source
     and that asset may.
@@ -282,8 +284,8 @@ def derive(
         created_at=timestamp(act.now),
         created_by=act.caller.id,
         format="csv",
-        label=Label.CONFIDENTIAL.value,
-        protected=True,
+        label=label,
+        protected=protected,
         rows=rows,
         columns=columns,
         lineage=(source.id,),

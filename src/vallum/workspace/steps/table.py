@@ -4,6 +4,7 @@ from vallum.workspace.step import Step
 from vallum.workspace.steps import (
     access,
     aliases,
+    batch,
     bom,
     break_glass,
     claim,
@@ -25,6 +26,7 @@ from vallum.workspace.steps import (
 STEPS: tuple[Step, ...] = (
     *access.STEPS,
     *aliases.STEPS,
+    *batch.STEPS,
     *bom.STEPS,
     *break_glass.STEPS,
     *claim.STEPS,

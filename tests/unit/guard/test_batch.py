@@ -1,0 +1,139 @@
+"""Batch scoring: a row gets what it gets alone, and bad rows cost their neighbours nothing."""
+
+import io
+
+import msgspec
+import numpy as np
+import onnx
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from vallum.base import GateError, InputError
+from vallum.guard.batch import ScoredTable, score_table
+
+
+def linear(width: int = 2, *, root: bool = False) -> bytes:
+    """Return a model: `score` is the row's sum (or its root), `both` the row twice over."""
+    nodes = [
+        helper.make_node("ReduceSum", ["x", "axis"], ["sum" if root else "score"], keepdims=0),
+        helper.make_node("Concat", ["x", "x"], ["both"], axis=1),
+    ]
+    if root:
+        nodes.append(helper.make_node("Sqrt", ["sum"], ["score"]))
+    axis = helper.make_tensor("axis", TensorProto.INT64, [1], [1])
+    graph = helper.make_graph(
+        nodes, "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, width])],
+        [
+            helper.make_tensor_value_info("score", TensorProto.FLOAT, [None]),
+            helper.make_tensor_value_info("both", TensorProto.FLOAT, [None, 2 * width]),
+        ],
+        initializer=[axis],
+    )  # fmt: skip
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(made.SerializeToString())
+
+
+def fails_above(limit: int) -> bytes:
+    """Return a model that fails on a batch with a value of `limit` or more: an index too large."""
+    table = helper.make_tensor("table", TensorProto.FLOAT, [limit], [0.5] * limit)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["x"], ["at"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["table", "at"], ["score"], axis=0),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 1])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, [None, 1])],
+        initializer=[table],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(made)
+    return bytes(made.SerializeToString())
+
+
+def score(model: bytes, frame: pl.DataFrame, **more: object) -> tuple[ScoredTable, pl.DataFrame]:
+    payload = msgspec.msgpack.encode({"model": model, "table": frame.write_csv().encode()})
+    made = score_table(payload, kind="csv", **more)  # type: ignore[arg-type]
+    return made, pl.read_csv(io.BytesIO(made.table))
+
+
+def test_every_row_is_scored_in_its_order_whatever_the_mini_batch() -> None:
+    rng = np.random.default_rng(7)
+    frame = pl.DataFrame({"id": [f"p{at}" for at in range(101)], "b": rng.random(101)})
+    frame = frame.with_columns(a=rng.random(101))
+    whole, table = score(linear(), frame, keep=["id"], features=["a", "b"])
+    assert whole.columns == ("id", "score", "both_0", "both_1", "both_2", "both_3", "error")
+    assert (whole.rows, whole.failed) == (101, 0)
+    assert table["id"].to_list() == frame["id"].to_list()
+    np.testing.assert_allclose(table["score"], frame["a"] + frame["b"], rtol=1e-6)
+    np.testing.assert_allclose(table["both_0"], frame["a"], rtol=1e-6)
+    for mini_batch in (1, 7, 100, 101, 5000):
+        again, _ = score(linear(), frame, keep=["id"], features=["a", "b"], mini_batch=mini_batch)
+        assert again == whole
+    rounded, table = score(linear(), frame, features=["a", "b"], decimals=1)
+    assert table["score"].to_list() == [round(value, 1) for value in table["score"]]
+    assert "id" not in rounded.columns
+
+
+@given(
+    bad=st.sets(st.integers(0, 39)),
+    mini_batch=st.integers(1, 50),
+    empty=st.sets(st.integers(0, 39)),
+)
+@settings(max_examples=25, deadline=None)
+def test_bad_rows_cost_their_neighbours_nothing(
+    bad: set[int], mini_batch: int, empty: set[int]
+) -> None:
+    values = [None if at in empty else 9 if at in bad else at % 3 for at in range(40)]
+    failed = len(bad | empty)
+    made, table = score(
+        fails_above(5), pl.DataFrame({"x": values, "id": range(40)}), features=["x"], keep=["id"],
+        mini_batch=mini_batch, max_failed=failed,
+    )  # fmt: skip
+    assert made.failed == failed
+    for at, error in enumerate(table["error"].to_list()):
+        assert bool(error) == (at in bad | empty)
+        if failed < 40:
+            assert (table["score"][at] is None) == bool(error)
+    if failed:
+        with pytest.raises(GateError, match=f"{failed} of 40 rows failed"):
+            score(
+                fails_above(5), pl.DataFrame({"x": values, "id": range(40)}), features=["x"],
+                max_failed=failed - 1,
+            )  # fmt: skip
+
+
+def test_an_answer_that_is_not_finite_fails_its_row_alone() -> None:
+    frame = pl.DataFrame({"a": [1.0, -5.0, 4.0], "b": [3.0, 1.0, 5.0]})
+    with pytest.raises(GateError, match="row 2, the model answers"):
+        score(linear(root=True), frame)
+    made, table = score(linear(root=True), frame, max_failed=1)
+    assert made.failed == 1
+    assert table["score"].to_list() == [2.0, None, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("frame", "more", "text"),
+    [
+        (pl.DataFrame({"a": [1]}), {}, "takes 2 features, the data has 1"),
+        (pl.DataFrame({"a": [1], "b": ["x"]}), {"features": ["a", "b"]}, "`b` is not numeric"),
+        (pl.DataFrame({"a": [1], "b": [2]}), {"features": ["a", "c"]}, "no column `c`"),
+        (pl.DataFrame({"a": [1], "b": [2]}), {"keep": ["c"]}, "no column `c`"),
+        (
+            pl.DataFrame({"a": [1], "b": [2], "score": ["x"]}),
+            {"features": ["a", "b"], "keep": ["score"]},
+            "called `score`",
+        ),
+    ],
+)
+def test_a_table_that_does_not_fit_is_told(
+    frame: pl.DataFrame, more: dict[str, object], text: str
+) -> None:
+    with pytest.raises(InputError, match=text):
+        score(linear(), frame, **more)
+    with pytest.raises(InputError, match="does not load"):
+        score(b"no model", pl.DataFrame({"a": [1]}))
