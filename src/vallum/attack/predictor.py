@@ -87,11 +87,13 @@ class OnnxPredictor:
         except Exception as error:  # onnxruntime raises bare RuntimeErrors of many kinds
             raise InputError("the model does not load", code="attack.model") from error
         inputs = self._session.get_inputs()
-        if len(inputs) != 1 or len(inputs[0].shape) != 2:  # noqa: PLR2004 - rows and columns
-            raise InputError("the model does not take one matrix", code="attack.model")
+        if len(inputs) != 1 or len(inputs[0].shape) < 2:  # noqa: PLR2004 - rows and columns
+            raise InputError(
+                "the model does not take one matrix, or one array of records", code="attack.model"
+            )
         self._input = inputs[0].name
-        width = inputs[0].shape[1]
-        self.width: int | None = width if isinstance(width, int) else None
+        self.shape = tuple(one if isinstance(one, int) else None for one in inputs[0].shape[1:])
+        self.width: int | None = self.shape[0] if len(self.shape) == 1 else None
         names = [one.name for one in self._session.get_outputs()]
         scores = [name for name in names if "prob" in name.lower() or "score" in name.lower()]
         self._output = scores[0] if scores else names[-1]
