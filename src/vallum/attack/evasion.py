@@ -22,12 +22,12 @@ from vallum.base import GateError, InputError
 from vallum.schema import Record
 
 Norm = Literal["l2", "linf"]
-_SEARCH_STEPS = 12
-_HALVINGS = 10
-_PROBES = 40
-_MAX_ITERATIONS = 12
+SEARCH_STEPS = 12
+HALVINGS = 10
+PROBES = 40
+ITERATIONS = 12
 _STARTS = 5000  # known records among which a start is sought
-_START_TRIES = 10  # of them, where not every record may stand in another's place
+START_TRIES = 10  # of them, where not every record may stand in another's place
 _CELLS = 4_000_000  # numbers in one batch of probes: 32 MB
 _SMALLEST = 1e-3  # probes closer together than this drown in float32
 
@@ -177,7 +177,7 @@ def nearest_flips(
     current = front.search(current)
     best, nearest = front.distance(current), current.copy()
     done = 0
-    for iteration in range(1, _MAX_ITERATIONS + 1):
+    for iteration in range(1, ITERATIONS + 1):
         late = monotonic() - start > budget_s or victim.queries > max_queries
         if (iteration > 1 and late) or len(active) == 0:
             break
@@ -187,7 +187,7 @@ def nearest_flips(
         nearest[found < best] = current[found < best]
         best = np.minimum(best, found)
         done = iteration
-    complete = done == _MAX_ITERATIONS or len(active) == 0
+    complete = done == ITERATIONS or len(active) == 0
     hits = int((best <= epsilon).sum())
     distance = np.full(len(chosen), np.inf)
     distance[active] = best
@@ -258,7 +258,7 @@ class _Front:
             return starts.nearest(0), np.ones(len(self.origin), np.bool_)
         out = self.origin.copy()
         waiting = np.arange(len(out))
-        for rank in range(_START_TRIES):
+        for rank in range(START_TRIES):
             tried = self.place(starts.nearest(rank)[waiting], waiting)
             hit = self.flipped(tried, waiting)
             out[waiting[hit]] = tried[hit]
@@ -282,7 +282,7 @@ class _Front:
             return self.place(self.origin + change, every)
 
         near, far = np.zeros(len(gap)), reach
-        for _ in range(_SEARCH_STEPS if len(gap) else 0):
+        for _ in range(SEARCH_STEPS if len(gap) else 0):
             middle = (near + far) / 2
             hit = self.flipped(at(middle), every)
             far = np.where(hit, middle, far)
@@ -292,7 +292,7 @@ class _Front:
     def normal(self, current: Floats, iteration: int, rng: np.random.Generator) -> Floats:
         """Estimate the boundary's normal at each point from probes around it (equation 16)."""
         width = current.shape[1]
-        probes = int(_PROBES * math.sqrt(iteration))
+        probes = int(PROBES * math.sqrt(iteration))
         low, high = self.space.clip()
         # Section III.C: Euclidean distance / d, and largest distance / d for the largest norm.
         root = width if self.norm == "linf" else math.sqrt(width)
@@ -329,7 +329,7 @@ class _Front:
         low, high = self.space.clip()
         out = current.copy()
         waiting = np.arange(len(current))
-        for _ in range(_HALVINGS):
+        for _ in range(HALVINGS):
             moved = current[waiting] + size[waiting, None] * normal[waiting]
             tried = self.place(np.clip(moved, low, high), waiting)
             hit = self.flipped(tried, waiting)
@@ -369,14 +369,14 @@ class _Starts:
     ) -> "_Starts":
         kinds, firsts = np.unique(predicted, return_index=True)
         pool = np.unique(np.concatenate([rng.permutation(len(known))[:_STARTS], firsts]))
-        order = np.zeros((len(chosen), _START_TRIES), np.intp)
+        order = np.zeros((len(chosen), START_TRIES), np.intp)
         for kind in kinds:
             others = np.flatnonzero(predicted[pool] != kind)
             for at in np.flatnonzero(predicted[chosen] == kind):
                 far = ((known[pool[others]] - known[chosen[at]]) ** 2).sum(axis=1)
                 # The last of few is tried again: that costs queries, and changes nothing.
-                ranked = others[np.argsort(far, kind="stable")[:_START_TRIES]]
-                order[at] = ranked[np.minimum(np.arange(_START_TRIES), len(ranked) - 1)]
+                ranked = others[np.argsort(far, kind="stable")[:START_TRIES]]
+                order[at] = ranked[np.minimum(np.arange(START_TRIES), len(ranked) - 1)]
         return cls(known[pool], order)
 
     def nearest(self, rank: int) -> Floats:

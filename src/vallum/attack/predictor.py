@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vallum.base import GateError, InputError
+from vallum.base import GateError, InputError, VallumError
 from vallum.schema import Record
 
 Records = NDArray[np.float32]
@@ -184,7 +184,7 @@ class Checked:
         """
         try:
             scores = self._model.predict(np.ascontiguousarray(x, dtype=np.float32))
-        except (GateError, InputError):
+        except VallumError:
             raise
         except Exception as error:  # a predictor is anybody's code
             raise GateError("the model fails on its own input", code="attack.model") from error
@@ -207,7 +207,7 @@ class Checked:
             answer = LossGradient(
                 *self.differentiable.loss_gradient(np.ascontiguousarray(x, dtype=np.float32), loss)
             )
-        except (GateError, InputError):
+        except VallumError:
             raise
         except Exception as error:  # a predictor is anybody's code
             raise GateError("the model fails to differentiate", code="attack.gradient") from error
