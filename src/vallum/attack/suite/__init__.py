@@ -1,5 +1,7 @@
 """A suite of attacks on one model: planned from a budget, run, and reported."""
 
+from vallum.attack.suite.diff import Change, Difference, compare_reports
+from vallum.attack.suite.page import attack_page
 from vallum.attack.suite.plan import Cost, Plan, make_plan
 from vallum.attack.suite.record import Outcome, SuiteReport, Threat, Used, Verdict
 from vallum.attack.suite.run import run_suite
@@ -10,7 +12,9 @@ __all__ = [
     "ATTACKS",
     "SUITES",
     "THREATS",
+    "Change",
     "Cost",
+    "Difference",
     "Outcome",
     "Plan",
     "Subject",
@@ -19,6 +23,8 @@ __all__ = [
     "Used",
     "Verdict",
     "array_subject",
+    "attack_page",
+    "compare_reports",
     "make_plan",
     "run_suite",
     "table_subject",

@@ -60,6 +60,8 @@ class Measured:
         records: That it rests on.
         flipped: Of evasion: which of the bench's records were flipped, (k,).
         failed: Of evasion: on which the attack proves nothing, (k,).
+        misled: Of evasion: a failure of this attack is one of the whole: where gradients are
+            zero, others may be misled as well.
         curve: Distance and share of records flipped within it.
         more: Further figures.
     """
@@ -70,6 +72,7 @@ class Measured:
     records: int
     flipped: Mask | None = None
     failed: Mask | None = None
+    misled: bool = False
     curve: tuple[tuple[float, float], ...] = ()
     more: dict[str, float] = field(default_factory=dict)
 

@@ -5,6 +5,7 @@ column is, unchanged where it must be. What does not hold then is no flip, and n
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,7 +173,9 @@ def coordinates(bench: Bench) -> Measured:
 
 
 def together(bench: Bench, parts: list[Measured], *, complete: bool) -> Measured:
-    """Return the rate over all attacks: flipped by any, and failed where one failed and none did.
+    """Return the rate over all attacks: what any of them flipped.
+
+    A record is failed where no attack came to an end on it, or one along gradients did not.
 
     Args:
         bench: That all of them worked on.
@@ -181,15 +184,18 @@ def together(bench: Bench, parts: list[Measured], *, complete: bool) -> Measured
     """
     count = len(bench.rows)
     flipped, failed = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+    assessed = np.zeros(count, np.bool_)
     for part in parts:
         if part.flipped is not None and part.failed is not None:
             flipped |= part.flipped
-            failed |= part.failed
+            assessed |= ~part.failed
+            failed |= part.failed & part.misled
+    failed = (failed | ~assessed) & ~flipped
     hits = int(flipped.sum())
-    high = wilson(hits + int((failed & ~flipped).sum()), count)[1] if complete else 1.0
+    high = wilson(hits + int(failed.sum()), count)[1] if complete else 1.0
     return Measured(
         rate=hits / count, low=wilson(hits, count)[0], high=high, records=count,
-        flipped=flipped, failed=failed & ~flipped,
+        flipped=flipped, failed=failed,
     )  # fmt: skip
 
 
@@ -220,7 +226,8 @@ def _from(bench: Bench, found: Attacked, *, nearest: bool = False) -> Measured:
     failed = found.idle if found.complete else np.ones(len(flat), np.bool_)
     failed = failed & ~found.adversarial
     points = subject.space.raw(flat) if table else flat
-    return _measured(bench, points, found.distance / unit, failed, nearest=nearest)
+    made = _measured(bench, points, found.distance / unit, failed, nearest=nearest)
+    return replace(made, misled=bool(found.gradients.any()))
 
 
 def _measured(
