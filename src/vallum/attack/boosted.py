@@ -134,9 +134,8 @@ class BoostedTrees:
             if np.array_equal(after, at):  # leaves lead to themselves
                 break
             at = after
-        else:
-            if not self._is_leaf[at].all():
-                raise _malformed("trees")
+        if not self._is_leaf[at].all():  # it leads in circles
+            raise _malformed("trees")
         values = self._split[at].astype(np.float64)
         out = np.zeros((len(x), self._outputs))
         for output in range(self._outputs):
@@ -150,7 +149,7 @@ class BoostedTrees:
         self._output = np.array(model.tree_info, dtype=np.intp)
         self._roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.intp)
         self._deepest = max(sizes)
-        parts: dict[str, list[NDArray[Any]]] = {name: [] for name in "lrfsd"}
+        parts: dict[str, list[NDArray[Any]]] = {name: [] for name in "lrfsde"}
         for tree, size, root in zip(model.trees, sizes, self._roots, strict=True):
             if any(tree.split_type):
                 raise InputError(
@@ -173,11 +172,12 @@ class BoostedTrees:
             parts["r"].append(np.where(leaf, every, right) + root)
             parts["f"].append(np.where(leaf, 0, feature))
             parts["s"].append(split)
+            parts["e"].append(leaf)
             parts["d"].append(default.astype(np.bool_))
         self._left, self._right = np.concatenate(parts["l"]), np.concatenate(parts["r"])
         self._feature, self._split = np.concatenate(parts["f"]), np.concatenate(parts["s"])
         self._default = np.concatenate(parts["d"])
-        self._is_leaf = self._left == np.arange(len(self._left))
+        self._is_leaf = np.concatenate(parts["e"])
         if not ((self._output >= 0) & (self._output < self._outputs)).all():
             raise _malformed("tree_info")
 

@@ -132,8 +132,8 @@ class _Run:
         self.meter.limit = 3 * len(subject.x)
         try:
             # Raw at first: a refusal is the caller's, and labels are told apart from scores.
-            first = model.predict(subject.x[:1])
             self.meter.take(1)
+            first = _first(model, subject)
             labels = getattr(first, "ndim", 0) == 1
             expected = len(names) or len(set(subject.labels.tolist()))
             ready = metered(model, self.meter, classes=expected if labels else 0)
@@ -294,6 +294,16 @@ def _worst(threats: tuple[Threat, ...]) -> Verdict:
     if Verdict.NOT_TESTED in verdicts or not verdicts:
         return Verdict.NOT_TESTED
     return Verdict.PASSED
+
+
+def _first(model: Predictor, subject: Subject) -> object:
+    """Ask the first question: whatever is no refusal of ours is the model's failure."""
+    try:
+        return model.predict(subject.x[:1])
+    except VallumError:
+        raise
+    except Exception as error:  # a predictor is anybody's code
+        raise GateError("the model fails on its own input", code="attack.model") from error
 
 
 def _access(model: Predictor, scores: Scores) -> Access:
