@@ -189,9 +189,7 @@ class Resident:
                 channel.settimeout(max(0.001, deadline - time.monotonic()))
                 chunk = channel.recv(min(1 << 20, count - len(out)))
             except TimeoutError as error:
-                raise GateError(
-                    "the sandbox gave no answer in time", code="sandbox.late"
-                ) from error
+                raise GateError("the check took longer than it had", code="sandbox.late") from error
             except OSError:
                 chunk = b""
             if not chunk:

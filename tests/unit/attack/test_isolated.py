@@ -310,7 +310,7 @@ def test_a_model_that_hangs_is_stopped_and_was_not_tested(hung: IsolatedPredicto
     hung.until(time.monotonic() + 1.0)
     report = run_suite(hung, subject, plan)
     assert report.verdict is Verdict.NOT_TESTED
-    assert report.not_assessed[0] == "the model: the sandbox gave no answer in time"
+    assert report.not_assessed[0] == "the model: the check took longer than it had"
     with pytest.raises(GateError, match="has ended"):
         hung.predict(x)
 
