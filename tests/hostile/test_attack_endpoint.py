@@ -3,13 +3,14 @@
 import http.server
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from running import Up, deploy, table
+from running import Up, deploy, request, table
 from sessions import execute
 
 from vallum.base import (
@@ -59,6 +60,21 @@ def test_a_live_endpoint_is_attacked_through_its_gateway(serving: Up, desk: Any)
     assert {one["attack"]: one["outcome"] for one in evasion["attacks"]} == {
         "HopSkipJump": "done", "Square": "done",
     }  # fmt: skip
+    assert serving.score("attacked", request([[1.0] * 4]), key=key).status_code == 200
+    name = next(one.id for one in serving.owner.endpoints.list() if one.name == "attacked")
+    closed: list[Any] = []
+    end = time.monotonic() + 20
+    while time.monotonic() < end and sum(one["answered"] - one["tests"] for one in closed) < 1:
+        time.sleep(0.5)
+        closed = [
+            json.loads(serving.owner.audit.show(one.entry.id).details)
+            for one in serving.owner.audit.list(kind="bundle-closed", limit=1000)
+            if name in one.entry.resources
+        ]
+    # The log tells the attack from everybody else, request by request, and its roots hold.
+    assert sum(one["tests"] for one in closed) > 500
+    assert sum(one["answered"] - one["tests"] for one in closed) >= 1
+    assert serving.owner.workspace.verify().findings == ()
 
 
 def test_a_dry_run_asks_an_endpoint_nothing(desk: Any) -> None:
@@ -80,7 +96,6 @@ def test_an_endpoint_that_the_key_may_not_score_is_left_alone(serving: Up, desk:
 def test_a_rate_limit_is_waited_for(serving: Up) -> None:
     key = deploy(serving, "slow", rate_per_s=20, burst=2)
     waited: list[float] = []
-    import time
 
     def sleep(seconds: float) -> None:
         waited.append(seconds)
