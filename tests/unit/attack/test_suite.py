@@ -231,6 +231,21 @@ def test_an_attack_that_crashes_is_failed_and_the_others_go_on(
     assert threats(report)["evasion"].verdict is Verdict.NOT_TESTED
 
 
+def test_a_gradient_that_is_zero_everywhere_is_a_failed_attack_and_no_robustness() -> None:
+    class Masked(Affine):
+        def loss_gradient(self, x: Any, loss: Any) -> Any:
+            answer = super().loss_gradient(x, loss)
+            return answer._replace(gradient=np.zeros_like(answer.gradient))
+
+    report = attack(Masked(linear().weights, linear().bias), access="gradients")
+    found = {one.attack: one for one in threats(report)["evasion"].attacks}
+    assert found["APGD-CE"].outcome.value == "failed"
+    assert "did nothing" in found["APGD-CE"].reason
+    assert found["HopSkipJump"].outcome.value == found["Square"].outcome.value == "done"
+    assert threats(report)["evasion"].verdict is Verdict.NOT_TESTED
+    assert threats(report)["evasion"].high == 1.0
+
+
 @pytest.mark.parametrize("dressed", [False, True])
 def test_a_model_that_answers_labels_is_attacked_by_labels_and_the_rest_is_not_tested(
     dressed: Any,
