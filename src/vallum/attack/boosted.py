@@ -95,7 +95,8 @@ class BoostedTrees:
                 f"the objective is `{objective[:40]}`, which is no classifier's",
                 code="attack.model",
             )
-        self.shape = (width,)
+        self._width = width
+        self.shape: tuple[int | None, ...] = (width,)
         self.features = tuple(learner.feature_names)
         self._outputs = 1 if objective in _BINARY else max(classes, 2)
         if objective == "binary:logistic":
@@ -109,9 +110,9 @@ class BoostedTrees:
 
     def predict(self, x: Records) -> Scores:
         """Return probabilities, shape (n, c), for `x`, shape (n, d)."""
-        if x.ndim != 2 or x.shape[1] != self.shape[0]:  # noqa: PLR2004 - a matrix
+        if x.ndim != 2 or x.shape[1] != self._width:  # noqa: PLR2004 - a matrix
             raise InputError(
-                f"the model takes {self.shape[0]} features, not shape {x.shape[1:]}",
+                f"the model takes {self._width} features, not shape {x.shape[1:]}",
                 code="attack.features",
             )
         block = max(1, _CELLS // max(1, len(self._roots)))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vallum.attack.boosted import BoostedTrees
 from vallum.attack.predictor import (
     GradientPredictor,
     LossGradient,
@@ -21,6 +22,7 @@ from vallum.attack.predictor import (
 from vallum.base import GateError, InputError, VallumError
 from vallum.schema import Record
 
+_Shape = tuple[int | None, ...]
 KINDS = ("onnx", "skops", "torch", "xgboost")
 
 
@@ -79,7 +81,7 @@ def open_model(payload: bytes, *, kind: str) -> Callable[..., object]:
     """
     warnings.simplefilter("ignore")  # they would fill the pipe that tells why a sandbox died
     try:
-        return _Answers(_load(payload, kind))
+        return _Answers(*_load(payload, kind))
     except VallumError:
         raise
     except Exception as error:  # a file is anybody's
@@ -88,26 +90,27 @@ def open_model(payload: bytes, *, kind: str) -> Callable[..., object]:
         ) from error
 
 
-def _load(payload: bytes, kind: str) -> Predictor:
+def _load(payload: bytes, kind: str) -> tuple[Predictor, _Shape]:
+    made: OnnxPredictor | SkopsPredictor | BoostedTrees
     match kind:
         case "onnx":
-            return OnnxPredictor(payload)
+            made = OnnxPredictor(payload)
         case "skops":
-            return SkopsPredictor(payload)
+            made = SkopsPredictor(payload)
         case "xgboost":
-            from vallum.attack.boosted import BoostedTrees
-
-            return BoostedTrees(payload)
+            made = BoostedTrees(payload)
         case "torch":
             return _exported(payload)
-    raise InputError(f"`{kind[:40]}` is no kind of model", code="attack.kind")
+        case _:
+            raise InputError(f"`{kind[:40]}` is no kind of model", code="attack.kind")
+    return made, made.shape
 
 
 class _Answers:
     """Answers questions about one model; the scores of the last one are kept for its gradient."""
 
-    def __init__(self, model: Predictor) -> None:
-        self._model = model
+    def __init__(self, model: Predictor, shape: _Shape) -> None:
+        self._model, self._shape = model, shape
 
     def __call__(
         self, *, ask: str, x: bytes = b"", shape: list[int] | None = None, slopes: bytes = b""
@@ -116,7 +119,7 @@ class _Answers:
         if ask == "describe":
             return Described(
                 gradients=isinstance(self._model, GradientPredictor),
-                shape=tuple(-1 if one is None else one for one in _told(self._model, "shape")),
+                shape=tuple(-1 if one is None else one for one in self._shape),
                 classes=_told(self._model, "classes"),
                 features=_told(self._model, "features"),
             )
@@ -198,7 +201,7 @@ class SkopsPredictor:
         self.classes = tuple(str(one) for one in names)
         self.features = tuple(str(one) for one in getattr(self._model, "feature_names_in_", ()))
         width = getattr(self._model, "n_features_in_", None)
-        self.shape: tuple[int, ...] = () if width is None else (int(width),)
+        self.shape: _Shape = () if width is None else (int(width),)
 
     def predict(self, x: Records) -> Scores:
         """Return probabilities, else margins, else labels as 0 and 1; (n, c)."""
@@ -211,7 +214,7 @@ class SkopsPredictor:
         return hit
 
 
-def _exported(data: bytes) -> Predictor:
+def _exported(data: bytes) -> tuple[Predictor, _Shape]:
     """Load an exported program; one thread, so that the same question has the same answer."""
     import io
 
@@ -225,12 +228,22 @@ def _exported(data: bytes) -> Predictor:
         ) from error
     torch.set_num_threads(1)
     try:
-        module = torch.export.load(io.BytesIO(data)).module()
+        program = torch.export.load(io.BytesIO(data))
+        module = program.module()
+        (taken,) = program.graph_signature.user_inputs
+        (node,) = (one for one in program.graph.nodes if one.name == taken)
+        size = node.meta["val"].shape
     except Exception as error:  # torch raises errors of many kinds
         raise InputError(
             f"the program does not load ({type(error).__name__})", code="attack.model",
-            hint="export it with the version of torch that is installed here",
+            hint="export a module of one input with the version of torch that is installed here",
         ) from error  # fmt: skip
+    if len(size) < 2 or isinstance(size[0], int):  # noqa: PLR2004 - records and their values
+        raise InputError(
+            f"the program takes batches of {size[0] if len(size) else 'one'} only",
+            code="attack.model",
+            hint="export it with dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)",
+        )
     for part in module.modules():
         part.training = False  # its mode is part of the graph; torch refuses to set it again
-    return TorchPredictor(module)
+    return TorchPredictor(module), tuple(one if isinstance(one, int) else None for one in size[1:])

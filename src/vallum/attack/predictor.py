@@ -92,6 +92,8 @@ class OnnxPredictor:
                 "the model does not take one matrix, or one array of records", code="attack.model"
             )
         self._input = inputs[0].name
+        rows = inputs[0].shape[0]
+        self._rows: int | None = rows if isinstance(rows, int) and rows > 0 else None
         self.shape = tuple(one if isinstance(one, int) else None for one in inputs[0].shape[1:])
         self.width: int | None = self.shape[0] if len(self.shape) == 1 else None
         names = [one.name for one in self._session.get_outputs()]
@@ -104,6 +106,17 @@ class OnnxPredictor:
         Raises:
             GateError: The model fails or answers something else.
         """
+        if self._rows is None or len(x) == self._rows:
+            return self._run(x)
+        # Exported for batches of one size: the last one is filled up.
+        parts = []
+        for first in range(0, len(x), self._rows):
+            part = x[first : first + self._rows]
+            more = np.repeat(part[-1:], self._rows - len(part), axis=0)
+            parts.append(self._run(np.concatenate([part, more]))[: len(part)])
+        return np.concatenate(parts)
+
+    def _run(self, x: Records) -> Scores:
         try:
             (answer,) = self._session.run([self._output], {self._input: x})
         except Exception as error:  # onnxruntime raises bare RuntimeErrors of many kinds

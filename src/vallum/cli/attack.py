@@ -105,7 +105,7 @@ def run(
 ) -> None:
     """Attack a model within a budget; exit 1 if it does not pass.
 
-    Example: vallum attack model.onnx --data held-out.csv --label ill --report attack.html
+    Example: vallum attack run model.onnx --data held-out.csv --label ill --report attack.html
     """
     from vallum.attack.suite import run_suite
     from vallum.cli.attack_target import DataOptions, prepare, read_data

@@ -64,6 +64,7 @@ def test_a_torch_cnn_is_attacked_along_its_gradients(digits: Any, runner: Bubble
     x, y, net, exported = digits
     with IsolatedPredictor.open(runner, without_pickles(exported), kind="torch") as model:
         assert model.described.gradients
+        assert model.described.shape == (1, 8, 8)
         inside = torch.tensor(x[:50], requires_grad=True)
         outside = net(inside)
         assert np.allclose(model.predict(x[:50]), outside.detach().numpy(), atol=1e-5)
@@ -83,6 +84,17 @@ def test_a_torch_cnn_is_attacked_along_its_gradients(digits: Any, runner: Bubble
     assert report.accuracy > 0.8  # type: ignore[operator]
     assert evasion.rate > 0.3  # type: ignore[operator]
     assert evasion == again.threats[0]
+
+
+def test_a_program_of_one_batch_size_is_refused_with_what_mends_it(
+    runner: BubblewrapRunner,
+) -> None:
+    torch = pytest.importorskip("torch", reason="the program is torch's")
+    out = io.BytesIO()
+    torch.export.save(torch.export.export(torch.nn.Linear(4, 2), (torch.rand(3, 4),)), out)
+    with pytest.raises(InputError, match="batches of 3 only") as refused:
+        IsolatedPredictor.open(runner, without_pickles(out.getvalue()), kind="torch")
+    assert "dynamic_shapes" in refused.value.hint
 
 
 def rebuilt(exported: bytes, change: Any) -> bytes:
@@ -294,6 +306,19 @@ def hanging() -> bytes:
         helper.make_node("Loop", ["times", "go", "m"], ["probabilities"], body=body),
     ]
     return graph(nodes, weights)
+
+
+def test_a_graph_of_one_batch_size_is_asked_in_batches_of_it(runner: BubblewrapRunner) -> None:
+    made = onnx.load_from_string(
+        graph([helper.make_node("MatMul", ["x", "w"], ["probabilities"])],
+              {"w": np.arange(8, dtype=np.float32).reshape(4, 2)})
+    )  # fmt: skip
+    for value in (*made.graph.input, *made.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 3
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    with IsolatedPredictor.open(runner, made.SerializeToString(), kind="onnx") as model:
+        wanted = x @ np.arange(8).reshape(4, 2)
+        assert np.allclose(model.predict(x), wanted, atol=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,8 @@ def attack_page(
             f"<tr><td>small change<td>{report.epsilon:.4g} ({escape(report.unit)})</table>"
         ),
         "".join(
-            _threat(one, names.get(one.threat, (one.threat, "", ""))) for one in report.threats
+            _threat(one, names.get(one.threat, (one.threat, "", "")), report.epsilon)
+            for one in report.threats
         ),
         _list("What could not be assessed", report.not_assessed),
         _list("About the data", report.notes),
@@ -69,7 +70,7 @@ def attack_page(
     return "\n".join(parts)
 
 
-def _threat(one: Threat, name: tuple[str, str, str]) -> str:
+def _threat(one: Threat, name: tuple[str, str, str], epsilon: float) -> str:
     title, atlas, nist = name
     known = ", ".join(part for part in (atlas, nist) if part)
     rows = "".join(
@@ -88,7 +89,7 @@ def _threat(one: Threat, name: tuple[str, str, str]) -> str:
         f"<p>{_verdict(one.verdict)}{reason}. Measured: {escape(one.measure)}:"
         f" <strong>{_rate(one)}</strong>; the limit is {one.limit:g}.</p>"
         + (_intervals(one) if one.rate is not None else "")
-        + "".join(_curve(used) for used in one.attacks if used.curve)
+        + "".join(_curve(used, epsilon) for used in one.attacks if used.curve)
         + "<table><tr><th>attack<th>needs<th>outcome<th>rate, 95 % interval<th>records"
         f"<th>queries<th></tr>{rows}{left_out}</table>"
         f"<p>{escape(one.means)}</p><p>What lowers it: {escape(one.lowers)}.</p>"
@@ -149,7 +150,7 @@ def _intervals(one: Threat) -> str:
     return "".join(out) + "</svg>"
 
 
-def _curve(used: Used) -> str:
+def _curve(used: Used, epsilon: float) -> str:
     """Draw the share of records flipped within each distance."""
     most = used.curve[-1][0] or 1.0
     points = " ".join(
@@ -162,6 +163,10 @@ def _curve(used: Used) -> str:
         f'<text x="{_LEFT - 10}" y="154" text-anchor="end">none</text>'
         f'<line class="axis" x1="{_LEFT}" y1="150" x2="{_LEFT + _WIDTH}" y2="150"/>'
         f'<line class="axis" x1="{_LEFT}" y1="20" x2="{_LEFT}" y2="150"/>'
+        f'<line class="limit" x1="{_LEFT + _WIDTH * epsilon / most:.1f}" y1="20"'
+        f' x2="{_LEFT + _WIDTH * epsilon / most:.1f}" y2="150"/>'
+        f'<text x="{_LEFT + _WIDTH * epsilon / most:.1f}" y="14" text-anchor="middle">small'
+        " change</text>"
         f'<polyline class="curve" points="{points}"/>'
         f'<text x="{_LEFT}" y="168" text-anchor="middle">0</text>'
         f'<text x="{_LEFT + _WIDTH}" y="168" text-anchor="middle">{most:.3g}</text>'

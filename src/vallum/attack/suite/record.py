@@ -68,6 +68,7 @@ class Threat(Record, frozen=True):
         rate: Over all attacks together; none where nothing was measured.
         low: Lower end of its 95 % interval.
         high: Upper end; 1 where an attack was cut or failed.
+        unassessed: Records on which no attack proves anything; `high` counts them as flipped.
         limit: That `high` must not exceed.
         means: The figure in words.
         lowers: What would lower it.
@@ -82,6 +83,7 @@ class Threat(Record, frozen=True):
     rate: float | None
     low: float | None
     high: float | None
+    unassessed: int
     limit: float
     means: str
     lowers: str

@@ -236,6 +236,7 @@ class _Run:
             rate=None if whole is None else _round(whole.rate),
             low=None if whole is None else _round(whole.low),
             high=None if whole is None else _round(whole.high),
+            unassessed=0 if whole is None or whole.failed is None else int(whole.failed.sum()),
             limit=limit,
             means=row.means,
             lowers=row.lowers,
@@ -258,11 +259,10 @@ class _Run:
         for one in threats:
             if one.verdict is Verdict.NOT_TESTED:
                 said.append(f"{one.threat}: {one.reason}")
-            failed = sum(used.more.get("failed records", 0.0) > 0 for used in one.attacks)
-            if failed:
+            if one.unassessed:
                 said.append(
-                    f"{one.threat}: {failed} attack(s) prove nothing about some records, which"
-                    " count as if they could be flipped in the upper end of the interval"
+                    f"{one.threat}: on {one.unassessed} record(s) no attack proves anything; the"
+                    " upper end of the interval counts them as if they could be flipped"
                 )
         return said
 
