@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from running import Up, deploy, request, table
+from running import Up, deploy, free_port, request, table
 from sessions import execute
 
 from vallum.base import (
@@ -223,6 +223,18 @@ def test_a_wait_beyond_the_budget_is_not_waited(scripted: Any) -> None:
     with pytest.raises(UnavailableError, match="longer than there is"):
         endpoint.predict(ROWS)
     assert len(asked) == 1
+
+
+def test_an_endpoint_that_is_gone_is_asked_again_and_then_told() -> None:
+    waited: list[float] = []
+    endpoint = EndpointPredictor(
+        f"http://127.0.0.1:{free_port()}/v2/models/m", Secret("vlm_k"), test="t", rate_per_s=1e6,
+        sleep=waited.append,
+    )  # fmt: skip
+    with endpoint, pytest.raises(UnavailableError, match="cannot be reached") as refused:
+        endpoint.predict(ROWS)
+    assert len(waited) >= 4
+    assert "vlm_k" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from vallum.attack.predictor import (
     Predictor,
     Records,
     Scores,
+    class_name,
 )
 from vallum.base import GateError, InputError, VallumError
 from vallum.schema import Record
@@ -198,7 +199,7 @@ class SkopsPredictor:
         names = list(self._model.classes_)
         if any(isinstance(one, list | np.ndarray) for one in names):
             raise InputError("the model has several outputs", code="attack.model")
-        self.classes = tuple(str(one) for one in names)
+        self.classes = tuple(class_name(one) for one in names)
         self.features = tuple(str(one) for one in getattr(self._model, "feature_names_in_", ()))
         width = getattr(self._model, "n_features_in_", None)
         self.shape: _Shape = () if width is None else (int(width),)

@@ -129,6 +129,14 @@ class OnnxPredictor:
             raise GateError("the model answers no scores", code="attack.scores") from error
 
 
+def class_name(value: object) -> str:
+    """Return a class as text, so that data and model name it alike: 1.0, 1 and true are one."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    if isinstance(plain, bool) or (isinstance(plain, float) and plain.is_integer()):
+        return str(int(plain))
+    return str(plain)
+
+
 class Scored(Record, frozen=True):
     """A model's answer to many rows, as it leaves a sandbox.
 

@@ -119,9 +119,7 @@ class EndpointPredictor:
         self._next_s = -np.inf
         self._until_s = np.inf
         self._most = MOST_ROWS
-        self._client = httpx.Client(
-            verify=context, timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False
-        )
+        self._client = httpx.Client(verify=context, follow_redirects=False, trust_env=False)
 
     def until(self, deadline_s: float) -> None:
         """Wait for nothing beyond a moment of the clock."""
@@ -162,17 +160,25 @@ class EndpointPredictor:
                 ],
             }
         )  # fmt: skip
+        failure = ""
         for _ in range(_TRIES):
             self._wait(self._next_s - self._monotonic())
             self._next_s = max(self._monotonic(), self._next_s) + self._pause_s
-            status, retry_s, content = self._post(body)
+            try:
+                status, retry_s, content = self._post(body)
+            except httpx.HTTPError as error:
+                # Not its text: that may quote the address or the header.
+                failure = f"cannot be reached ({type(error).__name__})"
+                self._next_s = max(self._next_s, self._monotonic() + 1.0)
+                continue
+            failure = "is busy"
             if status == HTTPStatus.OK:
                 return _scores(content, len(x))
             if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and len(x) > 1:
                 return None
             _refuse(status, content)
             self._next_s = max(self._next_s, self._monotonic() + retry_s)
-        raise UnavailableError("the endpoint is busy", code="attack.endpoint")
+        raise UnavailableError(f"the endpoint {failure}", code="attack.endpoint")
 
     def _post(self, body: bytes) -> tuple[int, float, bytes]:
         headers = {
@@ -181,20 +187,17 @@ class EndpointPredictor:
             TEST_HEADER: self._test,
         }
         content = bytearray()
-        try:
-            with self._client.stream("POST", self.url, content=body, headers=headers) as reply:
-                for chunk in reply.iter_bytes():
-                    content += chunk
-                    if len(content) > _MAX_REPLY_BYTES:
-                        raise GateError("the answer is too long", code="attack.answer")
-                given = reply.headers.get("retry-after", "")
-                retry_s = float(given) if given.isdigit() and len(given) < 6 else 1.0  # noqa: PLR2004
-                return reply.status_code, retry_s, bytes(content)
-        except httpx.HTTPError as error:
-            # Not its text: that may quote the address or the header.
-            raise UnavailableError(
-                f"the endpoint cannot be reached ({type(error).__name__})", code="attack.endpoint"
-            ) from None
+        timeout_s = min(_TIMEOUT_S, max(0.05, self._until_s - self._monotonic()))
+        with self._client.stream(
+            "POST", self.url, content=body, headers=headers, timeout=timeout_s
+        ) as reply:
+            for chunk in reply.iter_bytes():
+                content += chunk
+                if len(content) > _MAX_REPLY_BYTES:
+                    raise GateError("the answer is too long", code="attack.answer")
+            given = reply.headers.get("retry-after", "")
+            retry_s = float(given) if given.isdigit() and len(given) < 6 else 1.0  # noqa: PLR2004
+            return reply.status_code, retry_s, bytes(content)
 
     def _wait(self, pause_s: float) -> None:
         if pause_s <= 0:

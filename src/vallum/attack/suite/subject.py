@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vallum.attack.predictor import MIN_RECORDS, Records
+from vallum.attack.predictor import MIN_RECORDS, Records, class_name
 from vallum.attack.space import Space
 from vallum.base import InputError
 
@@ -168,7 +168,7 @@ def class_indices(labels: Labels, names: Sequence[str], count: int) -> NDArray[n
     Raises:
         InputError: The data has other classes than the model.
     """
-    texts = [_text(one) for one in labels.tolist()]
+    texts = [class_name(one) for one in labels.tolist()]
     if names:
         known = {name: at for at, name in enumerate(names)}
         strange = sorted(set(texts) - set(known))
@@ -205,7 +205,7 @@ def _checked(
         )
     if not np.isfinite(x).all():
         raise InputError(f"a value of {what} is not finite in float32", code="attack.features")
-    if len({_text(one) for one in labels.tolist()}) < 2:  # noqa: PLR2004 - classes
+    if len({class_name(one) for one in labels.tolist()}) < 2:  # noqa: PLR2004 - classes
         raise InputError(f"{what} has one class only", code="attack.label")
     if len(x) > MAX_RECORDS:
         notes.append(f"a sample of {MAX_RECORDS} of the {len(x)} records of {what} is used")
@@ -235,12 +235,3 @@ def _positive(epsilon: float) -> float:
     if not 0 < epsilon < np.inf:
         raise InputError(f"`epsilon` must be positive; got {epsilon}", code="attack.epsilon")
     return epsilon
-
-
-def _text(value: object) -> str:
-    """Return a label as text: 1.0 and 1 are one class."""
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
