@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vallum.attack.suite import Plan, Subject, SuiteReport
     from vallum.attack.suite.diff import Difference
     from vallum.attack.suite.plan import Cost
+    from vallum.attack.suite.table import Access
     from vallum.cli.attack_endpoint import EndpointPredictor
     from vallum.cli.attack_target import DataOptions, ModelFile
 
@@ -71,6 +72,10 @@ def run(
         Literal["quick", "standard", "full"], typer.Option(help="How much to do.")
     ] = "standard",
     seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
+    access: Annotated[
+        Literal["labels", "scores", "gradients"],
+        typer.Option(help="What an attacker sees at most; less where the model offers less."),
+    ] = "gradients",
     limit: Annotated[
         list[str] | None,
         typer.Option(help="evasion=0.5: what the upper end of an interval must not exceed."),
@@ -131,7 +136,7 @@ def run(
             else _opened(Path(model))
         )
         subject = prepare(held, inside, options, known=target.features, shape=target.shape)
-        plan = _planned(target, subject, suite, budget_s, seed)
+        plan = _planned(target, subject, access, suite, budget_s, seed)
         settings = _settings(options, plan)
         if dry_run:
             made = {"model": target.about, "data": about, "settings": settings,
@@ -245,19 +250,23 @@ def _key(key_file: Path | None) -> Secret:
     return Secret(given)
 
 
-def _planned(target: _Target, subject: "Subject", suite: str, budget_s: float, seed: int) -> "Plan":
+def _planned(
+    target: _Target, subject: "Subject", access: "Access", suite: str, budget_s: float, seed: int
+) -> "Plan":
     from vallum.attack.suite import make_plan
 
-    kind = target.about["kind"]
+    if access == "gradients" and not target.gradients:
+        access = "scores"
     return make_plan(
-        subject, kind=kind, access="gradients" if target.gradients else "scores", suite=suite,
-        budget_s=budget_s, seed=seed, cost=target.cost,
+        subject, kind=target.about["kind"], access=access, suite=suite, budget_s=budget_s,
+        seed=seed, cost=target.cost,
     )  # fmt: skip
 
 
 def _settings(options: "DataOptions", plan: "Plan") -> dict[str, str]:
     """Return what makes two reports comparable, as text."""
     return {
+        "access": plan.access,
         "label": options.label or "y",
         "features": ",".join(options.features),
         "immutable": ",".join(options.immutable),

@@ -231,6 +231,16 @@ def test_an_attack_that_crashes_is_failed_and_the_others_go_on(
     assert threats(report)["evasion"].verdict is Verdict.NOT_TESTED
 
 
+@pytest.mark.parametrize(
+    ("access", "wanted"), [("labels", {"HopSkipJump"}), ("scores", {"HopSkipJump", "Square"})]
+)
+def test_a_weaker_attacker_can_be_assumed(access: Any, wanted: Any) -> None:
+    report = attack(linear(), access=access)
+    found = {one.attack: one.outcome.value for one in threats(report)["evasion"].attacks}
+    assert report.access == access
+    assert found == dict.fromkeys(wanted, "done")
+
+
 def test_a_gradient_that_is_zero_everywhere_is_a_failed_attack_and_no_robustness() -> None:
     class Masked(Affine):
         def loss_gradient(self, x: Any, loss: Any) -> Any:

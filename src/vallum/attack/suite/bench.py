@@ -135,19 +135,20 @@ class Meter:
 
 
 class _Metered:
-    """A predictor behind a meter. Labels become 0 and 1, one column a class."""
+    """A predictor behind a meter, that tells no more than it must."""
 
-    def __init__(self, model: Predictor, meter: Meter, classes: int) -> None:
+    def __init__(self, model: Predictor, meter: Meter, classes: int, *, labels: bool) -> None:
         self._model, self._meter, self._classes = model, meter, classes
+        self._labels = labels
 
     def predict(self, x: Records) -> Scores:
-        """Return scores, (n, c)."""
+        """Return scores, (n, c); labels as 0 and 1."""
         self._meter.take(len(x))
-        return self._answer(self._model.predict(x))
-
-    def _answer(self, scores: Scores) -> Scores:
+        scores = self._model.predict(x)
         if self._classes and getattr(scores, "ndim", 0) == 1:
             return one_hot(scores, self._classes)
+        if self._labels and getattr(scores, "ndim", 0) == 2 and np.isfinite(scores).all():  # noqa: PLR2004
+            return one_hot(scores.argmax(axis=1).astype(np.float64), scores.shape[1])
         return scores
 
 
@@ -155,7 +156,7 @@ class _MeteredGradient(_Metered):
     """The same with a gradient."""
 
     def __init__(self, model: GradientPredictor, meter: Meter) -> None:
-        super().__init__(model, meter, 0)
+        super().__init__(model, meter, 0, labels=False)
         self._differentiable = model
 
     def loss_gradient(self, x: Records, loss: Loss) -> LossGradient:
@@ -164,17 +165,20 @@ class _MeteredGradient(_Metered):
         return self._differentiable.loss_gradient(x, loss)
 
 
-def metered(model: Predictor, meter: Meter, *, classes: int = 0) -> Predictor:
+def metered(
+    model: Predictor, meter: Meter, *, classes: int = 0, access: str = "gradients"
+) -> Predictor:
     """Return `model` behind a meter.
 
     Args:
         model: A predictor, with or without gradients.
         meter: What counts.
         classes: Of a model that answers labels, (n,): how many there are.
+        access: What attacks may see of it: `labels`, `scores` or `gradients`.
     """
-    if isinstance(model, GradientPredictor) and not classes:
+    if isinstance(model, GradientPredictor) and not classes and access == "gradients":
         return _MeteredGradient(model, meter)
-    return _Metered(model, meter, classes)
+    return _Metered(model, meter, classes, labels=access == "labels")
 
 
 def one_hot(labels: Scores, classes: int) -> Scores:

@@ -117,7 +117,7 @@ def make_plan(
     Args:
         subject: The data.
         kind: Of the model, one of `COSTS`.
-        access: What it offers.
+        access: What attacks may use of what it offers.
         suite: `quick`, `standard` or `full`.
         budget_s: Seconds.
         seed: Of every random choice, >= 0.

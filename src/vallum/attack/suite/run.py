@@ -136,7 +136,9 @@ class _Run:
             first = _first(model, subject)
             labels = getattr(first, "ndim", 0) == 1
             expected = len(names) or len(set(subject.labels.tolist()))
-            ready = metered(model, self.meter, classes=expected if labels else 0)
+            ready = metered(
+                model, self.meter, classes=expected if labels else 0, access=self.plan.access
+            )
             scores = Checked(ready).probe(subject.x, labels=True)
             self.classes = scores.shape[1]
             self.access = _access(ready, scores)
