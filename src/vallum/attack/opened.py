@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vallum.attack.boosted import BoostedTrees
+from vallum.attack.graphs import DifferentiableOnnx, differentiable
 from vallum.attack.predictor import (
     GradientPredictor,
     LossGradient,
@@ -35,12 +36,15 @@ class Described(Record, frozen=True):
         shape: Of one record; -1 where it takes any size, empty where it does not say.
         classes: Names of its classes in the order of its scores; empty where it does not say.
         features: Names of its columns in order; empty where it does not say.
+        difference: Where the gradients are another runtime's: how far its scores are from the
+            model's own, at most.
     """
 
     gradients: bool
     shape: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    difference: float | None = None
 
 
 class Answered(Record, frozen=True):
@@ -92,10 +96,11 @@ def open_model(payload: bytes, *, kind: str) -> Callable[..., object]:
 
 
 def _load(payload: bytes, kind: str) -> tuple[Predictor, _Shape]:
-    made: OnnxPredictor | SkopsPredictor | BoostedTrees
+    made: OnnxPredictor | DifferentiableOnnx | SkopsPredictor | BoostedTrees
     match kind:
         case "onnx":
             made = OnnxPredictor(payload)
+            made = differentiable(payload, made) or made
         case "skops":
             made = SkopsPredictor(payload)
         case "xgboost":
@@ -123,6 +128,7 @@ class _Answers:
                 shape=tuple(-1 if one is None else one for one in self._shape),
                 classes=_told(self._model, "classes"),
                 features=_told(self._model, "features"),
+                difference=getattr(self._model, "difference", None),
             )
         try:
             records = np.frombuffer(x, dtype="<f4").reshape(shape or [])

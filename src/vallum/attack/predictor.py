@@ -98,7 +98,7 @@ class OnnxPredictor:
         self.width: int | None = self.shape[0] if len(self.shape) == 1 else None
         names = [one.name for one in self._session.get_outputs()]
         scores = [name for name in names if "prob" in name.lower() or "score" in name.lower()]
-        self._output = scores[0] if scores else names[-1]
+        self.output = scores[0] if scores else names[-1]
 
     def predict(self, x: Records) -> Scores:
         """Return scores, shape (n, c).
@@ -118,7 +118,7 @@ class OnnxPredictor:
 
     def _run(self, x: Records) -> Scores:
         try:
-            (answer,) = self._session.run([self._output], {self._input: x})
+            (answer,) = self._session.run([self.output], {self._input: x})
         except Exception as error:  # onnxruntime raises bare RuntimeErrors of many kinds
             raise GateError("the model fails on its own input", code="attack.model") from error
         try:

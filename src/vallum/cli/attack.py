@@ -135,7 +135,9 @@ def run(
             if "://" in model
             else _opened(Path(model))
         )
-        subject = prepare(held, inside, options, known=target.features, shape=target.shape)
+        subject = prepare(
+            held, inside, options, known=target.features, shape=target.shape, notes=target.notes
+        )
         plan = _planned(target, subject, access, suite, budget_s, seed)
         settings = _settings(options, plan)
         if dry_run:
@@ -195,6 +197,7 @@ class _Target:
         self.classes: tuple[str, ...] = ()
         self.features: tuple[str, ...] = ()
         self.shape: tuple[int, ...] = ()
+        self.notes: tuple[str, ...] = ()
 
     @property
     def predictor(self) -> "Predictor":
@@ -218,6 +221,11 @@ def _opened(path: Path) -> Iterator[_Target]:
         target = _Target(made, about, gradients=made.described.gradients)
         target.classes, target.features = made.described.classes, made.described.features
         target.shape = made.described.shape
+        if (difference := made.described.difference) is not None:
+            said = (
+                "gradients are those of the graph in torch; its scores differ from the model's by"
+            )
+            target.notes = (f"{said} at most {difference:.1e}",)
         yield target
 
 

@@ -156,6 +156,7 @@ def prepare(
     *,
     known: Sequence[str] = (),
     shape: Sequence[int] = (),
+    notes: Sequence[str] = (),
 ) -> Subject:
     """Return the subject of a suite.
 
@@ -165,19 +166,20 @@ def prepare(
         options: What the caller says.
         known: Columns that the model names.
         shape: Of a record, as the model tells; -1 is any, empty is not told.
+        notes: What the report is to say beside what is noted here.
 
     Raises:
         InputError: Data, options and model do not fit.
     """
     if train is not None and (train.frame is None) != (data.frame is None):
         raise InputError("data and training data are of two kinds", code="attack.data")
-    notes: list[str] = []
+    said = list(notes)
     if data.frame is not None:
         names = _columns(data.frame, options, known)
-        x, labels = _rows(data.frame, names, options.label, "the data", notes)
+        x, labels = _rows(data.frame, names, options.label, "the data", said)
         inside = None
         if train is not None and train.frame is not None:
-            inside = _rows(train.frame, names, options.label, "the training data", notes)
+            inside = _rows(train.frame, names, options.label, "the training data", said)
     else:
         x, labels = _arrays(data)
         names = tuple(f"f{at}" for at in range(x.shape[1])) if x.ndim == 2 else ()  # noqa: PLR2004
@@ -190,7 +192,7 @@ def prepare(
             x, labels, names=names, train=inside,
             epsilon=0.1 if options.epsilon is None else options.epsilon,
             fixed=options.immutable, real=options.real,
-            ranges=[_range(one) for one in options.ranges], seed=options.seed, notes=notes,
+            ranges=[_range(one) for one in options.ranges], seed=options.seed, notes=said,
         )  # fmt: skip
     if options.immutable or options.real or options.ranges:
         raise InputError(
@@ -199,7 +201,7 @@ def prepare(
     return array_subject(
         x, labels, train=inside, clip=_bounds(options.clip, "--clip") if options.clip else None,
         epsilon=8 / 255 if options.epsilon is None else options.epsilon, seed=options.seed,
-        notes=notes,
+        notes=said,
     )  # fmt: skip
 
 

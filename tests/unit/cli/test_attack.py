@@ -76,10 +76,10 @@ def test_rows_that_cannot_be_used_are_left_out_and_told(folder: Path) -> None:
     code, report = attack(rows(folder, gaps))
     assert code == 0
     assert report["records"] == 112
-    assert report["notes"][:2] == [
+    assert {
         "5 of 120 records of the data are left out: without a label",
         "3 of 120 records of the data are left out: with a missing or infinite value",
-    ]
+    } <= set(report["notes"])
 
 
 def test_ten_rows_and_constant_columns_have_a_defined_result(folder: Path) -> None:
