@@ -75,6 +75,7 @@ class Space:
         fixed: Sequence[int] = (),
         real: Sequence[int] = (),
         ranges: Sequence[tuple[int, float, float]] = (),
+        names: Sequence[str] = (),
     ) -> Self:
         """Make a space as the data shows it.
 
@@ -87,6 +88,7 @@ class Space:
             fixed: Columns that never change.
             real: Columns that are not whole although the data looks like it.
             ranges: Column, least and greatest value, where the data does not show it.
+            names: Of the columns, for messages.
 
         Raises:
             InputError: A record lies outside a range that is given.
@@ -101,9 +103,10 @@ class Space:
         for column, least, most in ranges:
             if not (least < most and (both[:, column] >= least).all()
                     and (both[:, column] <= most).all()):  # fmt: skip
+                name = names[column] if names else str(column)
                 raise InputError(
-                    f"column {column} has values from {low[column]:g} to {high[column]:g}, outside"
-                    f" of the range {least:g} to {most:g}",
+                    f"column `{name[:80]}` has values from {low[column]:g} to {high[column]:g},"
+                    f" outside of the range {least:g} to {most:g}",
                     code="attack.range",
                 )
             low[column], high[column] = least, most

@@ -100,7 +100,7 @@ def test_ten_rows_and_constant_columns_have_a_defined_result(folder: Path) -> No
         ("--features f0,f1,f2,nothing", "the data has no column `nothing`"),
         ("--immutable nothing", "the data has no column `nothing`"),
         ("--immutable f0,f1,f2,f3", "no column may change"),
-        ("--range f0=0:0.001", "outside of the range"),
+        ("--range f0=0:0.001", "column `f0` has values from"),
         ("--range f0", "is no range"),
         ("--range f0=a:b", "is not LOW:HIGH"),
         ("--clip 0:1", "--clip is for arrays"),

@@ -97,7 +97,7 @@ def table_subject(
     base = x if train is None else train[0]
     space = Space.infer(
         base, x, fixed=[places[one] for one in fixed], real=[places[one] for one in real],
-        ranges=[(places[name], low, high) for name, low, high in ranges],
+        ranges=[(places[name], low, high) for name, low, high in ranges], names=names,
     )  # fmt: skip
     if space.fixed.all():
         raise InputError("no column may change", code="attack.features")
