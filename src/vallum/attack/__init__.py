@@ -10,7 +10,7 @@ from vallum.attack.ensemble import (
     Status,
     ensemble,
 )
-from vallum.attack.evasion import EvasionReport, Norm, hop_skip_jump
+from vallum.attack.evasion import EvasionReport, NearestFlips, Norm, hop_skip_jump, nearest_flips
 from vallum.attack.fab import fab
 from vallum.attack.gate import AttackReport, attack_tabular
 from vallum.attack.gradient import fgsm, pgd
@@ -28,6 +28,7 @@ from vallum.attack.predictor import (
 )
 from vallum.attack.search import Attacked, Clip
 from vallum.attack.simba import simba
+from vallum.attack.space import Space, scaled
 from vallum.attack.square import square
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Loss",
     "LossGradient",
     "MembershipReport",
+    "NearestFlips",
     "Norm",
     "OnnxPredictor",
     "Outcome",
@@ -50,6 +52,7 @@ __all__ = [
     "Predictor",
     "Schedule",
     "Scored",
+    "Space",
     "Status",
     "TorchPredictor",
     "apgd",
@@ -60,8 +63,10 @@ __all__ = [
     "fgsm",
     "hop_skip_jump",
     "loss_threshold",
+    "nearest_flips",
     "pack_rows",
     "pgd",
+    "scaled",
     "simba",
     "square",
 ]

@@ -27,6 +27,7 @@ from vallum.attack.search import (
     check_count,
     unit,
 )
+from vallum.attack.space import Repair
 from vallum.base import InputError
 
 Climbed = Literal["ce", "dlr"]
@@ -49,6 +50,7 @@ def apgd(
     restarts: int = 1,
     clip: Clip | None = None,
     max_queries: int | None = None,
+    repair: Repair | None = None,
 ) -> Attacked:
     """Run Auto-PGD on cross-entropy (`ce`) or on the difference of logits ratio (`dlr`).
 
@@ -64,6 +66,7 @@ def apgd(
         restarts: Climbs from random points, 1 to 10⁶.
         clip: Least and greatest value of the input; the model's own `clip` when not given.
         max_queries: For a record, those on the unchanged one (at most two) included.
+        repair: Makes points ones that may exist, see `Space`; none when not given.
 
     Raises:
         InputError: The arguments do not fit.
@@ -74,7 +77,15 @@ def apgd(
     check_count("steps", steps)
     check_count("restarts", restarts)
     search = begin(
-        model, x, y, norm=norm, epsilon=epsilon, clip=clip, white_box=True, max_queries=max_queries
+        model,
+        x,
+        y,
+        norm=norm,
+        epsilon=epsilon,
+        clip=clip,
+        white_box=True,
+        max_queries=max_queries,
+        repair=repair,
     )
     for _ in range(restarts):
         climb_auto(search, rng, loss=loss, steps=steps)
@@ -93,6 +104,7 @@ def apgd_targeted(
     targets: int = 9,
     clip: Clip | None = None,
     max_queries: int | None = None,
+    repair: Repair | None = None,
 ) -> Attacked:
     """Run Auto-PGD towards each of the strongest wrong classes, by the targeted logits ratio.
 
@@ -107,6 +119,7 @@ def apgd_targeted(
         targets: How many classes, strongest first, 1 to 10⁶; at most all wrong ones.
         clip: Least and greatest value of the input; the model's own `clip` when not given.
         max_queries: For a record, those on the unchanged one (at most two) included.
+        repair: Makes points ones that may exist, see `Space`; none when not given.
 
     Raises:
         InputError: The arguments do not fit.
@@ -115,7 +128,15 @@ def apgd_targeted(
     check_count("steps", steps)
     check_count("targets", targets)
     search = begin(
-        model, x, y, norm=norm, epsilon=epsilon, clip=clip, white_box=True, max_queries=max_queries
+        model,
+        x,
+        y,
+        norm=norm,
+        epsilon=epsilon,
+        clip=clip,
+        white_box=True,
+        max_queries=max_queries,
+        repair=repair,
     )
     climb_to_targets(search, rng, steps=steps, targets=targets)
     return search.result("APGD-T")

@@ -12,6 +12,7 @@ from vallum.attack.evasion import Norm
 from vallum.attack.losses import Classes, difference
 from vallum.attack.predictor import Predictor, Records, Scores
 from vallum.attack.search import Attacked, Ball, Clip, Rows, Search, begin, check_count, lengths
+from vallum.attack.space import Repair
 
 # Section 3.1 of the source: largest pull, overshoot, and retreat from what was found.
 _PULL = 0.1
@@ -32,6 +33,7 @@ def fab(
     targets: int = 9,
     clip: Clip | None = None,
     max_queries: int | None = None,
+    repair: Repair | None = None,
 ) -> Attacked:
     """Look for the nearest flip of each record. Nothing in it is random.
 
@@ -46,6 +48,7 @@ def fab(
         targets: How many wrong classes, strongest first, 1 to 10⁶; at most all.
         clip: Least and greatest value of the input; the model's own `clip` when not given.
         max_queries: For a record, those on the unchanged one (at most two) included.
+        repair: Makes points ones that may exist, see `Space`; none when not given.
 
     Raises:
         InputError: The arguments do not fit.
@@ -55,7 +58,7 @@ def fab(
     check_count("targets", targets)
     search = begin(
         model, x, y, norm=norm, epsilon=epsilon, clip=clip, white_box=True, unbounded=True,
-        max_queries=max_queries,
+        max_queries=max_queries, repair=repair,
     )  # fmt: skip
     approach(search, steps=steps, targets=targets, nearest=True)
     search.forget_beyond(epsilon)

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vallum.base import GateError, InputError
+from vallum.base import GateError, InputError, VallumError
 from vallum.schema import Record
 
 Records = NDArray[np.float32]
@@ -87,14 +87,18 @@ class OnnxPredictor:
         except Exception as error:  # onnxruntime raises bare RuntimeErrors of many kinds
             raise InputError("the model does not load", code="attack.model") from error
         inputs = self._session.get_inputs()
-        if len(inputs) != 1 or len(inputs[0].shape) != 2:  # noqa: PLR2004 - rows and columns
-            raise InputError("the model does not take one matrix", code="attack.model")
+        if len(inputs) != 1 or len(inputs[0].shape) < 2:  # noqa: PLR2004 - rows and columns
+            raise InputError(
+                "the model does not take one matrix, or one array of records", code="attack.model"
+            )
         self._input = inputs[0].name
-        width = inputs[0].shape[1]
-        self.width: int | None = width if isinstance(width, int) else None
+        rows = inputs[0].shape[0]
+        self._rows: int | None = rows if isinstance(rows, int) and rows > 0 else None
+        self.shape = tuple(one if isinstance(one, int) else None for one in inputs[0].shape[1:])
+        self.width: int | None = self.shape[0] if len(self.shape) == 1 else None
         names = [one.name for one in self._session.get_outputs()]
         scores = [name for name in names if "prob" in name.lower() or "score" in name.lower()]
-        self._output = scores[0] if scores else names[-1]
+        self.output = scores[0] if scores else names[-1]
 
     def predict(self, x: Records) -> Scores:
         """Return scores, shape (n, c).
@@ -102,8 +106,19 @@ class OnnxPredictor:
         Raises:
             GateError: The model fails or answers something else.
         """
+        if self._rows is None or len(x) == self._rows:
+            return self._run(x)
+        # Exported for batches of one size: the last one is filled up.
+        parts = []
+        for first in range(0, len(x), self._rows):
+            part = x[first : first + self._rows]
+            more = np.repeat(part[-1:], self._rows - len(part), axis=0)
+            parts.append(self._run(np.concatenate([part, more]))[: len(part)])
+        return np.concatenate(parts)
+
+    def _run(self, x: Records) -> Scores:
         try:
-            (answer,) = self._session.run([self._output], {self._input: x})
+            (answer,) = self._session.run([self.output], {self._input: x})
         except Exception as error:  # onnxruntime raises bare RuntimeErrors of many kinds
             raise GateError("the model fails on its own input", code="attack.model") from error
         try:
@@ -112,6 +127,14 @@ class OnnxPredictor:
             return np.asarray(answer, dtype=np.float64)
         except (TypeError, ValueError) as error:  # names of classes, or ragged rows
             raise GateError("the model answers no scores", code="attack.scores") from error
+
+
+def class_name(value: object) -> str:
+    """Return a class as text, so that data and model name it alike: 1.0, 1 and true are one."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    if isinstance(plain, bool) or (isinstance(plain, float) and plain.is_integer()):
+        return str(int(plain))
+    return str(plain)
 
 
 class Scored(Record, frozen=True):
@@ -182,7 +205,7 @@ class Checked:
         """
         try:
             scores = self._model.predict(np.ascontiguousarray(x, dtype=np.float32))
-        except (GateError, InputError):
+        except VallumError:
             raise
         except Exception as error:  # a predictor is anybody's code
             raise GateError("the model fails on its own input", code="attack.model") from error
@@ -205,7 +228,7 @@ class Checked:
             answer = LossGradient(
                 *self.differentiable.loss_gradient(np.ascontiguousarray(x, dtype=np.float32), loss)
             )
-        except (GateError, InputError):
+        except VallumError:
             raise
         except Exception as error:  # a predictor is anybody's code
             raise GateError("the model fails to differentiate", code="attack.gradient") from error
@@ -240,8 +263,12 @@ class Checked:
         found: NDArray[np.intp] = self.predict(x).argmax(axis=1)
         return found
 
-    def probe(self, x: Records) -> Scores:
+    def probe(self, x: Records, *, labels: bool = False) -> Scores:
         """Return scores after checking that attacks on them mean something.
+
+        Args:
+            x: Records.
+            labels: Labels dressed as scores will do.
 
         Raises:
             GateError: The model is not deterministic, predicts one class only, or answers labels
@@ -251,7 +278,8 @@ class Checked:
         check_same(first, second)
         if len(np.unique(first.argmax(axis=1))) < 2:  # noqa: PLR2004
             raise GateError("the model predicts one class for everything", code="attack.constant")
-        check_scored(first)
+        if not labels:
+            check_scored(first)
         return first
 
 

@@ -23,6 +23,7 @@ from vallum.attack.predictor import (
     check_same,
     check_scored,
 )
+from vallum.attack.space import Repair
 from vallum.base import GateError, InputError
 
 Rows = NDArray[np.intp]
@@ -166,6 +167,7 @@ class Search:
         clip: Clip,
         max_queries: int | None = None,
         late: Callable[[], bool] = lambda: False,
+        repair: Repair | None = None,
     ) -> None:
         """Ask about the unchanged records once."""
         self.victim, self.y, self.norm, self.epsilon = victim, y, norm, epsilon
@@ -179,7 +181,7 @@ class Search:
         self.gradients: Rows = np.zeros(len(x), np.intp)
         self.moved: Mask = np.zeros(len(x), np.bool_)
         self.complete, self.late = True, False
-        self.limit, self._late = max_queries, late
+        self.limit, self._late, self._repair = max_queries, late, repair
         self.log_scores = False
         every = np.arange(len(x))
         self.clean = np.zeros((0, 0))
@@ -273,6 +275,7 @@ class Search:
 
     def scores(self, rows: Rows, points: Records) -> Scores:
         """Return logits of `points`, (k, d), tried for `rows`, (k,)."""
+        points = self._placed(rows, points)
         scores = self._ask(rows, points)
         if self.log_scores:
             scores = logs(scores)
@@ -282,6 +285,7 @@ class Search:
 
     def gradient(self, rows: Rows, points: Records, loss: Loss) -> tuple[Scores, Records]:
         """Return values of `loss` on logits, (k,), and its gradient, (k, d)."""
+        points = self._placed(rows, points)
         used = on_probabilities(loss) if self.log_scores else loss
         answer = self.victim.loss_gradient(points.reshape(-1, *self.shape), used)
         np.add.at(self.queries, rows, 1)
@@ -322,6 +326,9 @@ class Search:
             complete=complete,
         )
 
+    def _placed(self, rows: Rows, points: Records) -> Records:
+        return points if self._repair is None else self._repair(points, self.ball.origin[rows])
+
     def _ask(self, rows: Rows, points: Records) -> Scores:
         scores = self.victim.predict(points.reshape(-1, *self.shape))
         np.add.at(self.queries, rows, 1)
@@ -352,10 +359,12 @@ def begin(
     white_box: bool,
     unbounded: bool = False,
     max_queries: int | None = None,
+    repair: Repair | None = None,
 ) -> Search:
     """Check everything that an attack is given, and open a search.
 
-    With `unbounded`, a flip at any distance counts until the attack forgets the far ones.
+    With `unbounded`, a flip at any distance counts until the attack forgets the far ones. With
+    `repair`, the model is asked only about points that went through it.
 
     Raises:
         InputError: Arrays, norm, radius or range do not fit.
@@ -375,7 +384,7 @@ def begin(
         )
     search = Search(
         victim, x, y, norm=norm, epsilon=np.inf if unbounded else epsilon, clip=found,
-        max_queries=max_queries,
+        max_queries=max_queries, repair=repair,
     )  # fmt: skip
     search.repeat()
     return search

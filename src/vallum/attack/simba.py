@@ -11,6 +11,7 @@ from vallum.attack.evasion import Norm
 from vallum.attack.losses import margin
 from vallum.attack.predictor import Predictor, Records
 from vallum.attack.search import Attacked, Clip, Rows, Search, begin, check_step
+from vallum.attack.space import Repair
 
 
 def simba(
@@ -24,6 +25,8 @@ def simba(
     step_size: float | None = None,
     queries: int = 5000,
     clip: Clip | None = None,
+    repair: Repair | None = None,
+    steps: Records | None = None,
 ) -> Attacked:
     """Change one random feature at a time and keep what lowers the margin.
 
@@ -37,6 +40,8 @@ def simba(
         step_size: Of one feature, > 0; when not given, epsilon for `linf` and a fifth for `l2`.
         queries: For a record at most, 3 to 10⁶, those on the unchanged one (at most two) included.
         clip: Least and greatest value of the input; the model's own `clip` when not given.
+        steps: Of each feature, (d,) > 0, in place of `step_size`.
+        repair: Makes points ones that may exist, see `Space`; none when not given.
 
     Raises:
         InputError: The arguments do not fit.
@@ -45,23 +50,30 @@ def simba(
     check_step(step_size)
     size = (epsilon if norm == "linf" else epsilon / 5) if step_size is None else step_size
     search = begin(
-        model, x, y, norm=norm, epsilon=epsilon, clip=clip, white_box=False, max_queries=queries
+        model,
+        x,
+        y,
+        norm=norm,
+        epsilon=epsilon,
+        clip=clip,
+        white_box=False,
+        max_queries=queries,
+        repair=repair,
     )
-    try_coordinates(search, rng, tries=queries, step_size=size)
+    try_coordinates(search, rng, tries=queries, step_size=size if steps is None else steps)
     return search.result("SimBA", spent=True)
 
 
 def try_coordinates(
-    search: Search, rng: np.random.Generator, *, tries: int, step_size: float
+    search: Search, rng: np.random.Generator, *, tries: int, step_size: float | Records
 ) -> None:
     """Try coordinates of every record that still stands, in random order, again and again."""
+    sizes = np.broadcast_to(np.float32(step_size), search.ball.origin.shape[1:])
     for block in search.blocks():
-        _try(search, block, rng, tries, np.float32(step_size))
+        _try(search, block, rng, tries, sizes)
 
 
-def _try(
-    search: Search, rows: Rows, rng: np.random.Generator, tries: int, size: np.float32
-) -> None:
+def _try(search: Search, rows: Rows, rng: np.random.Generator, tries: int, sizes: Records) -> None:
     ball = search.ball.at(rows)
     points, best = ball.origin.copy(), margin(search.clean[rows], search.y[rows])
     width = points.shape[1]
@@ -79,7 +91,8 @@ def _try(
             return
         at = np.arange(len(rows))
         trial = points.copy()
-        trial[at, order[at, place % width]] += sign * size
+        column = order[at, place % width]
+        trial[at, column] += sign * sizes[column]
         ball.project(trial)
         found = margin(search.scores(rows, trial), search.y[rows])
         better = found < best

@@ -13,6 +13,7 @@ from vallum.attack.evasion import Norm
 from vallum.attack.losses import margin
 from vallum.attack.predictor import Predictor, Records
 from vallum.attack.search import Attacked, Ball, Clip, Rows, Search, begin
+from vallum.attack.space import Repair
 from vallum.base import InputError
 
 # Section 4.2: after these iterations of 10,000 the share of changed pixels is halved.
@@ -33,6 +34,7 @@ def square(
     queries: int = 5000,
     share: float = 0.8,
     clip: Clip | None = None,
+    repair: Repair | None = None,
 ) -> Attacked:
     """Attack by random squares of shrinking size, each kept where it lowers the margin.
 
@@ -49,6 +51,7 @@ def square(
         queries: For a record at most, 3 to 10⁶, those on the unchanged one (at most two) included.
         share: Of the pixels that the first squares change, 0 < share <= 1.
         clip: Least and greatest value of the input; the model's own `clip` when not given.
+        repair: Makes points ones that may exist, see `Space`; none when not given.
 
     Raises:
         InputError: The arguments do not fit.
@@ -56,7 +59,15 @@ def square(
     """
     check_share(share)
     search = begin(
-        model, x, y, norm=norm, epsilon=epsilon, clip=clip, white_box=False, max_queries=queries
+        model,
+        x,
+        y,
+        norm=norm,
+        epsilon=epsilon,
+        clip=clip,
+        white_box=False,
+        max_queries=queries,
+        repair=repair,
     )
     search_squares(search, rng, tries=queries, share=share)
     return search.result("Square", spent=True)

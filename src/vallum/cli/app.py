@@ -13,6 +13,7 @@ from vallum.cli import (
     access,
     anonymize,
     assets,
+    attack,
     dp,
     log,
     offline,
@@ -43,6 +44,7 @@ for noun in (
 offline.register(app)
 anonymize.register(app)
 poison.register(app)
+attack.register(app)
 log.register(app)
 
 

@@ -16,7 +16,7 @@ from vallum.base import InputError
 
 PANELS = {
     "Start": ("up", "demo", "doctor", "version"),
-    "Without a workspace": ("scan", "pii", "mask", "anonymize", "poison"),
+    "Without a workspace": ("scan", "pii", "mask", "anonymize", "poison", "attack"),
     "Assets": ("data", "dp", "model", "endpoint", "job"),
     "People and rights": (
         "role", "group", "identity", "key", "approval", "connection", "policy", "waiver",

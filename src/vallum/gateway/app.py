@@ -38,10 +38,11 @@ from vallum.gateway.bundle import Bundle, empty_close, recovered
 from vallum.gateway.isolated import IsolatedModel
 from vallum.gateway.metrics import Metrics
 from vallum.gateway.model import Arrays, InProcessModel, Model
-from vallum.gateway.wire import Answer, Request, problem_of, status_of
+from vallum.gateway.wire import TEST_HEADER, Answer, Request, problem_of, status_of
 from vallum.guard import (
     DIALECTS,
     MAX_BODY_BYTES,
+    TEST_MARK,
     V2,
     Dialect,
     Output,
@@ -442,6 +443,7 @@ class Gateway:
         if route is None or not route.running:
             raise UnavailableError("the endpoint has no deployment that runs", code="score.none")
         running = _choose(route)
+        mark = TEST_MARK if TEST_HEADER in request.headers else 0
         self._active += 1
         try:
             try:
@@ -453,7 +455,7 @@ class Gateway:
             except VallumError as error:
                 # Who is refused by name is in a bundle, like who is answered.
                 bundle = await self._bundle(route, running)
-                bundle.settle(bundle.reserve(), time.time(), status_of(error), who.pseudonym)
+                bundle.settle(bundle.reserve(), time.time(), status_of(error) | mark, who.pseudonym)
                 raise
             bundle = await self._bundle(route, running)
             slot = bundle.reserve()
@@ -468,7 +470,7 @@ class Gateway:
                 raise
             finally:
                 # 8.
-                bundle.settle(slot, time.time(), status, who.pseudonym)
+                bundle.settle(slot, time.time(), status | mark, who.pseudonym)
             self._require_lease()
             return dialect.encode(name, running.served.name, shaped, request_id)
         finally:

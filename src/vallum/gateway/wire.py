@@ -14,7 +14,9 @@ from vallum.schema.api import Problem
 
 _LOG = structlog.get_logger("vallum.gateway")
 JSON = b"application/json"
-KEPT = frozenset({b"authorization", b"content-length", b"expect", b"host"})
+TEST_HEADER = b"vallum-test"
+"""Who sends it says that the request belongs to a test, as `vallum attack` does."""
+KEPT = frozenset({b"authorization", b"content-length", b"expect", b"host", TEST_HEADER})
 _FIXED = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),

@@ -1,8 +1,10 @@
 """Room `guard`: run-time defence of endpoints; synchronous, non-blocking, constant time."""
 
 from vallum.guard.decisions import (
+    TEST_MARK,
     Decisions,
     count_decisions,
+    count_tests,
     pack_decisions,
     unpack_decisions,
 )
@@ -22,6 +24,7 @@ from vallum.guard.v2 import (
 __all__ = [
     "DIALECTS",
     "MAX_BODY_BYTES",
+    "TEST_MARK",
     "V2",
     "Decisions",
     "Dialect",
@@ -31,6 +34,7 @@ __all__ = [
     "RateLimiter",
     "Spec",
     "count_decisions",
+    "count_tests",
     "decode_request",
     "encode_response",
     "pack_decisions",

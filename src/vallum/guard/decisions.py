@@ -1,6 +1,7 @@
 """The decisions of a bundle of predictions, as spooled and as kept: 32 bytes each, then packed.
 
-    record  8 bytes: wall time, binary64; 2: HTTP status; 22: keyed digest of the credential
+    record  8 bytes: wall time, binary64; 2: HTTP status, plus 0x8000 where the caller said that
+            it belongs to a test; 22: keyed digest of the credential
     packed  zlib over the records' first bytes, then their second ones, and so on
 
 All numbers are little-endian. The root of a bundle is SHA-256 over its records, so who has the
@@ -17,6 +18,8 @@ from vallum.base import InputError
 
 RECORD_BYTES = 32
 MAX_RECORDS = 1 << 20
+TEST_MARK = 0x8000
+"""Set in the status of a request that says that it is a test: its word, and no exemption."""
 _FIELDS = np.dtype([("at", "<f8"), ("status", "<u2"), ("who", "V22")])
 _LEVEL = 1  # a higher one takes five times as long for a tenth
 
@@ -56,9 +59,14 @@ def unpack_decisions(packed: bytes, count: int) -> bytes:
     return rows.T.tobytes()
 
 
+def count_tests(records: bytes) -> int:
+    """Return how many of the records are of requests that said that they were tests."""
+    return int((np.frombuffer(records, dtype=_FIELDS)["status"] >= TEST_MARK).sum())
+
+
 def count_decisions(records: bytes) -> Decisions:
     """Recompute root and counts."""
-    statuses = np.frombuffer(records, dtype=_FIELDS)["status"]
+    statuses = np.frombuffer(records, dtype=_FIELDS)["status"] & (TEST_MARK - 1)
     answered = int((statuses == 200).sum())  # noqa: PLR2004 - HTTP
     return Decisions(
         answered=answered,

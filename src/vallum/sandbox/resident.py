@@ -92,23 +92,39 @@ class Resident:
             raise
         return made
 
-    def ask(self, report_type: type[R], arguments: Mapping[str, object]) -> R:
+    def ask(
+        self,
+        report_type: type[R],
+        arguments: Mapping[str, object],
+        *,
+        max_bytes: int = _ARGUMENT_BYTES,
+        wall_s: float | None = None,
+    ) -> R:
         """Return the answer to one question.
+
+        Args:
+            report_type: What it must be.
+            arguments: Of the function that opening returned.
+            max_bytes: Of the question.
+            wall_s: Seconds for the answer, where they are fewer than the sandbox's own.
 
         Raises:
             InputError: The question's own fault, or it is too long.
             GateError: The sandbox was killed or late; it is gone then.
         """
         message = msgspec.msgpack.encode(dict(arguments))
-        if len(message) > _ARGUMENT_BYTES:
+        if len(message) > max_bytes:
             raise InputError("the arguments are too long", code="sandbox.arguments")
+        patience_s = self._limits.wall_s if wall_s is None else min(wall_s, self._limits.wall_s)
+        deadline = time.monotonic() + patience_s
         with self._lock:
             if self._channel is None:
                 raise GateError("the sandbox has ended", code="sandbox.killed")
             try:
                 with contextlib.suppress(OSError):
+                    self._channel.settimeout(max(0.001, patience_s))
                     self._channel.sendall(len(message).to_bytes(_HEAD, "big") + message)
-                raw = self._frame(time.monotonic() + self._limits.wall_s)
+                raw = self._frame(deadline)
             except BaseException:
                 self._end()
                 raise
@@ -149,9 +165,7 @@ class Resident:
                 channel.settimeout(max(0.001, deadline - time.monotonic()))
                 chunk = channel.recv(min(1 << 20, count - len(out)))
             except TimeoutError as error:
-                raise GateError(
-                    f"the check took longer than {self._limits.wall_s:.0f} s", code="sandbox.late"
-                ) from error
+                raise GateError("the check took longer than it had", code="sandbox.late") from error
             except OSError:
                 chunk = b""
             if not chunk:

@@ -24,7 +24,7 @@ from vallum.base import (
     timestamp,
 )
 from vallum.crypto import WrappedKey
-from vallum.guard import Decisions, count_decisions, unpack_decisions
+from vallum.guard import Decisions, count_decisions, count_tests, unpack_decisions
 from vallum.policy import RequestFacts, decide
 from vallum.schema import (
     Deployment,
@@ -235,12 +235,8 @@ class Serving:
         """
         house = self.kernel.house
         said = Decisions(question.answered, question.refused, question.root)
-        if (
-            count_decisions(
-                unpack_decisions(question.records, question.answered + question.refused)
-            )
-            != said
-        ):
+        records = unpack_decisions(question.records, question.answered + question.refused)
+        if count_decisions(records) != said:
             raise InputError("the records are not those of the bundle", code="bundle.records")
         with house.log.transaction() as tx:
             try:
@@ -261,6 +257,7 @@ class Serving:
                 "refused": question.refused,
                 "root": question.root,
                 "recovered": question.recovered,
+                "tests": count_tests(records),
                 "records": base64.b64encode(question.records).decode(),
             }
             house.log.seal(tx, permit, changes=[change], details=details)
