@@ -19,6 +19,7 @@ from vallum.cli import (
     people,
     poison,
     rules,
+    scan,
     serving,
     views,
 )
@@ -40,6 +41,7 @@ for noun in (
     rules.break_glass, log.audit, log.workspace,
 ):  # fmt: skip
     app.add_typer(noun, cls=Nouns)
+scan.register(app)
 offline.register(app)
 anonymize.register(app)
 poison.register(app)
