@@ -35,6 +35,11 @@ _STANDS_IN = re.compile(
 _LONG_ENOUGH = 16
 _URL = re.compile(r"\b[a-z][a-z0-9+.\-]{1,20}://[^\s/:@\"'<>]{1,100}:([^\s/@\"'<>]{3,200})@")
 _MAX_TEXT = 4_000
+# Enough to keep a parameter back where no finder is at hand: the beginnings of well-known tokens.
+_FORMS = re.compile(
+    r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bgh[pousr]_\w{20,}|\bsk-[\w-]{20,}|\bhf_\w{20,}|"
+    r"\bxox[abprs]-|\beyJ[\w-]{10,}\.|-----BEGIN|\bvlm_\w{20,}|\bglpat-"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,13 @@ class Text:
     member: str = ""
     line: int | None = None
     name: str = ""
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Tell whether a value looks like a secret, by the name that it is given to or by its form."""
+    findings = Findings()
+    scan_secrets([Text(value, name=name)], findings, None)
+    return bool(findings.items) or bool(_FORMS.search(value))
 
 
 def lines_of(text: str, member: str = "") -> list[Text]:
