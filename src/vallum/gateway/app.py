@@ -251,7 +251,8 @@ class Gateway:
             return await asyncio.to_thread(InProcessModel, got.data, got.sha256)
         if self._runner is None:
             self._runner = await asyncio.to_thread(BubblewrapRunner.open)
-        isolated = IsolatedModel(got.data, got.sha256, self._runner)
+        runner = self._runner
+        isolated = await asyncio.to_thread(IsolatedModel, got.data, got.sha256, runner)
         try:
             await isolated.start()
         except BaseException:

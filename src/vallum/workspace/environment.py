@@ -13,6 +13,7 @@ from vallum.base import IntegrityError
 
 PACKAGES = ("vallum", "onnxruntime", "numpy", "msgspec")
 _CACHE = "__pycache__"
+_NEVER_RUN = (".pyi", ".pxd", ".pyx", ".c", ".h", ".a", ".md", ".typed")
 _NEVER_LOADED = frozenset({"tests", "demo_job"})
 _CHUNK = 1024 * 1024
 
@@ -95,6 +96,8 @@ class RunningCode:
                 below[:] = [name for name in below if name not in _NEVER_LOADED]
                 places[folder] = _look(folder) or ()
                 for name in names:
+                    if name.endswith(_NEVER_RUN):
+                        continue
                     path = f"{folder}/{name}"
                     look = _look(path)
                     if look is not None:
