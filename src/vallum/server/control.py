@@ -201,7 +201,9 @@ class Control:
 
     def _watch(self, serving: Serving) -> None:
         """Stop deployments whose stored model changes, until stopped."""
-        stored = StoredModels(serving, self._kernel.house.clock.monotonic, RunningCode.of())
+        code = RunningCode.of()
+        code.verify()  # how it is now is how it has to stay
+        stored = StoredModels(serving, self._kernel.house.clock.monotonic, code)
         while not self._stop.wait(LOOK_S):
             try:
                 stored.check()

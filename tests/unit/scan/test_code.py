@@ -114,6 +114,14 @@ def test_a_name_makes_no_pickle_source() -> None:
         ("settings.toml", "secret_key = 'f3a91bc07d'", "secret.named"),
         (".env", "AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMIK7MDENGbPxRfiCYzzzz12", "secret.named"),
         ("README.md", f"use `{AWS}`", "secret.token.aws"),
+        ("a.py", "x = '-----BEGIN RSA PRIVATE KEY-----'", "secret.private_key"),
+        ("a.py", "x = 'SK" + "0123456789abcdef" * 2 + "'", "secret.token.twilio"),
+        (
+            "a.yaml",
+            "url: https://hooks.slack.com/services/T0A1B2C3D/B0A1B2C3D/" + "a1B2" * 6,
+            "secret.token.slack",
+        ),
+        ("a.yaml", "a: AccountKey=" + "aB3+" * 20, "secret.token.azure"),
     ],
 )
 def test_secrets_are_found_and_never_told(name: str, line: str, id_: str) -> None:
@@ -135,6 +143,21 @@ def test_secrets_are_found_and_never_told(name: str, line: str, id_: str) -> Non
 )
 def test_what_stands_in_for_a_secret_is_none(name: str, text: str) -> None:
     assert not {one for one in ids(found(name, text)) if one.startswith("secret")}
+
+
+def test_a_random_text_between_quotes_may_be_a_secret_and_a_hash_is_none() -> None:
+    drawn = "q7Gd0ZtX3bVn8KfR5wLy2HcJ6mPs9TaE"
+    (one,) = found("a.py", f"send('{drawn}')\n")
+    assert (one.id, one.severity) == ("secret.high_entropy", "medium")
+    assert drawn not in one.message
+    for line in (
+        f"sha256 = '{drawn}'",
+        f"x = {{'digest': '{drawn}'}}",
+        "x = '" + "0123456789abcdef" * 4 + "'",
+        "x = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'",
+        "x = 'some_quite_long_identifier_of_a_layer_0'",
+    ):
+        assert found("a.py", line) == []
 
 
 def test_a_password_that_bandit_finds_is_not_repeated() -> None:
