@@ -145,7 +145,11 @@ def _beside_code(
     name: str, data: memoryview, kind: str, findings: Findings, code: CodeRules
 ) -> None:
     """Search a text for secrets; in a document, code is quoted and nothing that a loader runs."""
-    if kind not in _TEXTS or len(data) > MAX_TEXT_BYTES:
+    if kind not in _TEXTS:
+        return
+    if len(data) > MAX_TEXT_BYTES:
+        text = f"more than {MAX_TEXT_BYTES} bytes of text, not searched for secrets"
+        findings.add("code.too-large", text, severity="low")
         return
     if is_document(name):
         findings.items = [one for one in findings.items if one.id != "text.code"]

@@ -145,6 +145,12 @@ def test_what_stands_in_for_a_secret_is_none(name: str, text: str) -> None:
     assert not {one for one in ids(found(name, text)) if one.startswith("secret")}
 
 
+@pytest.mark.parametrize("text", ["a" * 20_000, "password" * 3_000, "x.token=" * 3_000])
+def test_long_lines_are_searched_in_pieces(text: str) -> None:
+    every = found("a.md", f"{text} '{AWS}'")
+    assert "secret.token.aws" in ids(every) or "secret.named" in ids(every)
+
+
 def test_a_random_text_between_quotes_may_be_a_secret_and_a_hash_is_none() -> None:
     drawn = "q7Gd0ZtX3bVn8KfR5wLy2HcJ6mPs9TaE"
     (one,) = found("a.py", f"send('{drawn}')\n")

@@ -26,7 +26,7 @@ from vallum.scan.code.requirements import parse_requirements
 from vallum.scan.code.secrets import SecretFinder, lines_of, scan_secrets
 from vallum.scan.report import Findings
 
-MAX_TEXT_BYTES = 64 * MIB
+MAX_TEXT_BYTES = 16 * MIB
 Kind = Literal["python", "notebook", "dependencies", "license", "metadata"]
 
 _PYTHON = re.compile(r"\.(py|pyw|pyi)$", re.IGNORECASE)

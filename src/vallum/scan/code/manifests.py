@@ -15,7 +15,7 @@ from vallum.formats import load_yaml
 from vallum.scan.code.declared import Declaration, Declared, is_commit
 from vallum.scan.code.requirements import exact, from_url, parse_requirements, read_requirement
 
-BOUNDS = JsonBounds(max_bytes=32 * MIB, max_depth=32, max_nodes=2_000_000)
+BOUNDS = JsonBounds(max_bytes=8 * MIB, max_depth=32, max_nodes=500_000)
 _CONDA = re.compile(
     r"^(?:([\w./:-]+)::)?([A-Za-z0-9_.-]+)\s*(?:\[.*\]|([=<>!~].*|\s[\d=<>!~*].*))?$"
 )

@@ -6,7 +6,7 @@ Source: pip 25, "Requirements File Format"; PEP 508 and PEP 440 by `packaging`.
 import re
 from collections.abc import Iterator
 
-from vallum.scan.code.declared import Declaration, Declared, Source, is_commit
+from vallum.scan.code.declared import MAX_DECLARED, Declaration, Declared, Source, is_commit
 
 MAX_LINE = 20_000
 _COMMENT = re.compile(r"(^|\s+)#.*$")
@@ -28,6 +28,8 @@ def parse_requirements(text: str) -> Declaration:
     """Read a requirements file; what pip would read and this does not is `unread`."""
     declared = Declaration("requirements")
     for number, line in _logical_lines(text):
+        if len(declared.packages) > MAX_DECLARED:
+            break  # `judge` says so
         if len(line) > MAX_LINE:
             declared.unread.append((line[:80], number))
             continue

@@ -27,9 +27,11 @@ _NAME = (
 )
 _IS_NAME = re.compile(rf"(?:^|[_.\-]|[a-z](?=[A-Z])){_NAME}$", re.IGNORECASE)
 _GIVEN = re.compile(
-    rf"([\w.\-]{{0,60}}{_NAME})[\"']?\s{{0,3}}(?::|=>|=)\s{{0,3}}[\"']?([^\s\"',;]{{6,256}})",
+    rf"{_NAME}[\"']?\s{{0,3}}(?::|=>|=)\s{{0,3}}[\"']?([^\s\"',;]{{6,256}})",
     re.IGNORECASE,
 )
+_WORDS = re.compile(r"[\w.\-]+$")
+_MAX_NAME = 60
 _LITERAL = re.compile(r"^[A-Za-z]{0,3}(?:'''|\"\"\"|'|\")(.*?)(?:'''|\"\"\"|'|\")$", re.DOTALL)
 # What stands in for a value: a variable, a call, a placeholder, the special tokens of a tokenizer.
 _STANDS_IN = re.compile(
@@ -178,7 +180,12 @@ def _by_name(piece: Text) -> str:
         value = literal[1] if literal is not None else piece.text
         return "named" if _IS_NAME.search(piece.name) and _counts(piece.name, value) else ""
     for match in _GIVEN.finditer(piece.text):
-        if _IS_NAME.search(match[1]) and _counts(match[1], match[2]):
+        # What stands before the word is looked at afterwards: as a part of the pattern it would
+        # be tried at every character.
+        before = _WORDS.search(piece.text[max(0, match.start() - _MAX_NAME) : match.start()])
+        word = re.split(r"[\"'\s:=]", match[0], maxsplit=1)[0]
+        name = (before[0] if before is not None else "") + word
+        if _IS_NAME.search(name) and _counts(name, match[1]):
             return "named"
     return ""
 
