@@ -86,6 +86,10 @@ def test_a_changed_byte_of_the_model_is_found_at_the_next_look(
     watched.check()
     assert state(place) is DeploymentState.FAILED
     assert len(findings(place)) == 1
+    posture = place.do("workspace.posture", api.Page()).value
+    assert isinstance(posture, api.Posture)
+    (alert,) = [one for one in posture.findings if one.severity == "critical"]
+    assert (alert.id, "`blue` was stopped" in alert.message) == ("deployment.stopped", True)
 
 
 def test_a_change_without_a_trace_is_found_within_a_minute(
