@@ -68,6 +68,30 @@ import pathlib, shutil
 print("training")
 shutil.copy("/code/model.onnx", "/out/model.onnx")
 """
+SCORE = """\
+import joblib
+
+MODEL = joblib.load("model.joblib")
+
+
+def run(rows):
+    return MODEL.predict(rows)
+"""
+NOTEBOOK = {
+    "nbformat": 4, "nbformat_minor": 5, "metadata": {},
+    "cells": [
+        {"cell_type": "code", "metadata": {}, "execution_count": 1, "outputs": [
+            {"output_type": "stream", "name": "stdout", "text": ["db_password=h0rse-b4ttery\\n"]},
+        ], "source": ["print(open('.env').read())"]},
+    ],
+}  # fmt: skip
+ADVISORY = {
+    "id": "PYSEC-2026-1", "modified": "2026-01-02T03:04:05Z", "summary": "Reads any file",
+    "affected": [{
+        "package": {"ecosystem": "PyPI", "name": "scoring-helpers"},
+        "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "1.2"}, {"fixed": "1.5"}]}],
+    }],
+}  # fmt: skip
 
 
 def lay_out(folder: Path) -> None:
@@ -97,6 +121,13 @@ def lay_out(folder: Path) -> None:
     code.mkdir()
     (code / "train.py").write_text(TRAIN)
     (code / "model.onnx").write_bytes(small_model(0.02))
+    scoring = folder / "scoring"
+    scoring.mkdir()
+    (scoring / "score.py").write_text(SCORE)
+    (scoring / "look.ipynb").write_text(json.dumps(NOTEBOOK))
+    (scoring / "requirements.txt").write_text("numpy\nscoring-helpers==1.4\n")
+    (scoring / "LICENSE").write_text("SPDX-License-Identifier: GPL-3.0-only\n")
+    (folder / "advisories.json").write_text(json.dumps(ADVISORY))
     secret = folder / "lake.secret"
     secret.touch(mode=0o600)
     secret.write_text("the lake's secret\n")
@@ -110,6 +141,7 @@ def sit_down(up: Up, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VALLUM_CA", str(up.ca))
     monkeypatch.setenv("VALLUM_TOKEN_FILE", str(up.folder / "data.keys/owner.key"))
     monkeypatch.setenv("VALLUM_STATE_DIR", str(folder / ".state"))
+    monkeypatch.setenv("VALLUM_ADVISORIES", str(folder / ".advisories"))
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.chdir(folder)

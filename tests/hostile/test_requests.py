@@ -39,6 +39,13 @@ def test_nothing_but_liveness_answers_without_a_credential(up: Up) -> None:
     assert len(texts) == 1
 
 
+def test_an_upload_is_bounded_by_its_own_limit_and_no_other(up: Up) -> None:
+    rows = b"".join(b"%d,%d\n" % (at, at) for at in range(1_000_000))
+    assert len(rows) > 12 * 1024 * 1024
+    made = up.owner.data.create("long-table", b"a,b\n" + rows, format="csv")
+    assert made.version.parts[0].length == len(rows) + 4
+
+
 def test_unknown_paths_and_methods_are_problems_too(up: Up) -> None:
     assert up.raw("/nothing").status_code in {401, 404}
     problem(up.raw(f"{API}/nothing"), 404)

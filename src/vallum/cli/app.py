@@ -20,6 +20,7 @@ from vallum.cli import (
     people,
     poison,
     rules,
+    scan,
     serving,
     views,
 )
@@ -41,6 +42,7 @@ for noun in (
     rules.break_glass, log.audit, log.workspace,
 ):  # fmt: skip
     app.add_typer(noun, cls=Nouns)
+scan.register(app)
 offline.register(app)
 anonymize.register(app)
 poison.register(app)

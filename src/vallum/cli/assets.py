@@ -200,6 +200,32 @@ def model_bom(
     show("model.bom-diff", msgspec.to_builtins(found), difference_text(found))
 
 
+@model.command("provenance")
+def model_provenance(
+    name: Name,
+    version: Version = None,
+    check: Annotated[
+        Path | None, typer.Option(help="Check this statement instead of writing one.")
+    ] = None,
+    public_key: Annotated[
+        bool, typer.Option("--public-key", help="Write the key that checks statements instead.")
+    ] = False,
+    output: Output = None,
+) -> None:
+    """Write how a version was made, signed. Example: vallum model provenance risk -o r.jsonl."""
+    if check is not None:
+        if output is not None or public_key:
+            raise InputError("--check writes no file", code="cli.usage")
+        with SESSION.client() as client:
+            done = client.models.check_provenance(name, version, envelope=read_file(check))
+        show("model.provenance", done, done.text)
+        return
+    check_content(output)
+    with SESSION.client() as client:
+        written = client.models.provenance(name, version, key=public_key)
+    content_out("model.provenance", [written], output)
+
+
 @model.command("sign")
 def model_sign(
     name: Name,

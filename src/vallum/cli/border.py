@@ -34,6 +34,7 @@ EXIT_CODES = {
     130: "interrupted",
 }
 ENVIRONMENT = {
+    "VALLUM_ADVISORIES": "folder of the advisories that `scan --code` matches against",
     "VALLUM_CA": "file with the server's certificate authority; `--ca`",
     "VALLUM_DEBUG": "`1` shows the trace of an internal error",
     "VALLUM_PURPOSE": "what data is read for, where it asks for one; `--purpose`",

@@ -1,4 +1,4 @@
-"""Verbs that need no workspace: `scan`, `pii`, `mask`, `doctor`, `version`."""
+"""Verbs that need no workspace: `pii`, `mask`, `doctor`, `version`."""
 
 import json
 import re
@@ -14,7 +14,6 @@ from vallum.base.version import VERSION
 from vallum.cli.border import (
     SESSION,
     check_content,
-    check_output,
     read_file,
     say,
     show,
@@ -38,44 +37,6 @@ _NO_TABLE = {  # but documents
 _INDEX = re.compile(r"\[\d+\]")
 MAX_TEXT_BYTES = 256 * 1024 * 1024
 _MANY_CHARS = 48 * 1024 * 1024
-
-
-def scan(
-    paths: Annotated[list[Path], typer.Argument(help="Files or folders.")],
-    sarif: Annotated[
-        Path | None, typer.Option(help="Also write SARIF 2.1.0 here; - is stdout instead.")
-    ] = None,
-) -> None:
-    """Scan model files without loading them; exit 1 on findings. Example: vallum scan model.pkl."""
-    from vallum.govern import sarif as as_sarif
-    from vallum.scan import ScanReport, scan_each
-
-    only_sarif = sarif is not None and str(sarif) == "-"
-    if only_sarif and SESSION.as_json:
-        raise InputError(
-            "SARIF and `--json` cannot share stdout", code="cli.output", hint="give --sarif a file"
-        )
-    check_output(sarif)
-    files = []
-    with progress("scanning", unit="files") as advance:
-        for path in paths:
-            for file in scan_each(path):
-                files.append(file)
-                advance(1)
-    report = ScanReport(tuple(files))
-    if sarif is not None:
-        found = [(file.path, finding) for file in files for finding in file.findings]
-        write_out(json.dumps(as_sarif(found, version=VERSION), indent=2).encode() + b"\n", sarif)
-    if SESSION.as_json:
-        sys.stdout.write(json.dumps(report.to_json()) + "\n")
-    elif not only_sarif:
-        for file in files:
-            sys.stdout.write(f"{file.verdict.value:<10} {file.format:<12} {file.path}\n")
-            for finding in file.findings:
-                where = f" at {finding.offset}" if finding.offset is not None else ""
-                sys.stdout.write(f"    {finding.severity}: {finding.message}{where}"
-                                 f" [{finding.id} {finding.atlas}]\n")  # fmt: skip
-    raise typer.Exit(report.exit_code)
 
 
 def pii(
@@ -325,7 +286,6 @@ def version() -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    app.command("scan")(scan)
     app.command("pii")(pii)
     app.command("mask")(mask)
     app.command("doctor")(doctor)

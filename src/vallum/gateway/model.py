@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import GateError, InputError, IntegrityError
+from vallum.crypto.fingerprint import BLOCK_BYTES, Fingerprint
 from vallum.sandbox import memory_file
 
 Arrays = list[tuple[str, NDArray[np.generic]]]
@@ -41,26 +43,53 @@ class Model(Protocol):
 
 
 class Held:
-    """The sealed bytes of a model, and their digest."""
+    """The sealed bytes of a model: hashed when they are taken, authenticated from then on."""
 
     def __init__(self, data: bytes, sha256: str) -> None:
+        """Take a sealed copy.
+
+        Raises:
+            IntegrityError: The copy has not the digest that was registered.
+        """
         self.descriptor = memory_file(data)
-        self._sha256 = sha256
-        self._size = len(data)
+        self._known = Fingerprint()
+        total = hashlib.sha256()
+        for block in self._blocks():
+            total.update(block)
+            self._known.add(block)
+        if f"sha256:{total.hexdigest()}" != sha256:
+            self.close()
+            raise _changed()
 
     def verify(self) -> None:
-        """Hash the memory again."""
-        total = hashlib.sha256()
-        offset = 0
-        while chunk := os.pread(self.descriptor, 1 << 20, offset):
-            total.update(chunk)
-            offset += len(chunk)
-        if f"sha256:{total.hexdigest()}" != self._sha256 or offset != self._size:
-            raise IntegrityError("the running model's bytes changed", code="model.changed")
+        """Read the memory again.
+
+        Raises:
+            IntegrityError: A byte is not what it was.
+        """
+        count = 0
+        for block in self._blocks():
+            if not self._known.matches(count, block):
+                raise _changed()
+            count += 1
+        if count != len(self._known):
+            raise _changed()
 
     def close(self) -> None:
         """Free the memory."""
         os.close(self.descriptor)
+
+    def _blocks(self) -> Iterator[memoryview]:
+        """Yield the content through one buffer."""
+        buffer = memoryview(bytearray(BLOCK_BYTES))
+        offset = 0
+        while length := os.preadv(self.descriptor, [buffer], offset):
+            offset += length
+            yield buffer[:length]
+
+
+def _changed() -> IntegrityError:
+    return IntegrityError("the running model's bytes changed", code="model.changed")
 
 
 class Session:

@@ -44,7 +44,9 @@ def _result(path: str, finding: Finding, index: int) -> dict[str, object]:
     place: dict[str, object] = {
         "artifactLocation": {"uri": quote(path.replace("\\", "/").lstrip("/"), safe="/")}
     }
-    if finding.offset is not None and not finding.member:
+    if finding.line is not None and not finding.member:
+        place["region"] = {"startLine": finding.line}
+    elif finding.offset is not None and not finding.member:
         place["region"] = {"byteOffset": finding.offset, "byteLength": 0}
     location: dict[str, object] = {"physicalLocation": place}
     if finding.member:  # an offset inside a member is not one of the file
@@ -54,6 +56,8 @@ def _result(path: str, finding: Finding, index: int) -> dict[str, object]:
         properties["tags"] = [finding.atlas]
     if finding.member and finding.offset is not None:
         properties["memberOffset"] = finding.offset
+    if finding.member and finding.line is not None:
+        properties["memberLine"] = finding.line
     return {
         "ruleId": finding.id,
         "ruleIndex": index,

@@ -1,6 +1,15 @@
 """Static findings in model files, archives and what travels with them; nothing is loaded."""
 
+from vallum.scan.code.files import CodeRules
 from vallum.scan.files import scan_bytes, scan_each, scan_path
 from vallum.scan.report import FileReport, ScanReport, ScanVerdict
 
-__all__ = ["FileReport", "ScanReport", "ScanVerdict", "scan_bytes", "scan_each", "scan_path"]
+__all__ = [
+    "CodeRules",
+    "FileReport",
+    "ScanReport",
+    "ScanVerdict",
+    "scan_bytes",
+    "scan_each",
+    "scan_path",
+]

@@ -7,8 +7,12 @@ from pathlib import Path
 
 from vallum.base.bounds import ARCHIVE, MODEL, ArchiveBounds, ModelBounds
 from vallum.base.errors import InputError
-from vallum.scan.inspector import Inspector, chunks_of
+from vallum.scan.code.files import MAX_TEXT_BYTES, CodeRules, is_document, kind_of, scan_code
+from vallum.scan.code.secrets import lines_of, scan_secrets
+from vallum.scan.inspector import Inspector, chunks_of, is_text
 from vallum.scan.report import FileReport, Findings, ScanReport
+
+_TEXTS = frozenset({"text", "yaml", "json", "jinja"})
 
 
 def scan_bytes(
@@ -17,6 +21,7 @@ def scan_bytes(
     *,
     model: ModelBounds = MODEL,
     archive: ArchiveBounds = ARCHIVE,
+    code: CodeRules | None = None,
 ) -> ScanReport:
     """Scan one file's bytes.
 
@@ -25,25 +30,35 @@ def scan_bytes(
         data: The bytes; never executed, unpickled or written to a file with a name.
         model: Limits on pickles and model headers.
         archive: Limits on archives and expansion.
+        code: Judges source, notebooks, dependency files and licences as what they are. None, the
+            default, takes the file for part of a model, in which code is always a finding.
 
     Any bytes give a report; what cannot be read is `suspicious`.
     """
-    return ScanReport((_scan(name, memoryview(data), model, archive),))
+    return ScanReport((_scan(name, memoryview(data), model, archive, code),))
 
 
 def scan_path(
-    path: Path, *, model: ModelBounds = MODEL, archive: ArchiveBounds = ARCHIVE
+    path: Path,
+    *,
+    model: ModelBounds = MODEL,
+    archive: ArchiveBounds = ARCHIVE,
+    code: CodeRules | None = None,
 ) -> ScanReport:
     """Scan a file, or every file below a folder in order of name; files are mapped, not read.
 
     Raises:
         InputError: Code `scan.no-such-path`.
     """
-    return ScanReport(tuple(scan_each(path, model=model, archive=archive)))
+    return ScanReport(tuple(scan_each(path, model=model, archive=archive, code=code)))
 
 
 def scan_each(
-    path: Path, *, model: ModelBounds = MODEL, archive: ArchiveBounds = ARCHIVE
+    path: Path,
+    *,
+    model: ModelBounds = MODEL,
+    archive: ArchiveBounds = ARCHIVE,
+    code: CodeRules | None = None,
 ) -> Iterator[FileReport]:
     """Yield what `scan_path` reports, file by file as each is done.
 
@@ -53,21 +68,30 @@ def scan_each(
     if path.is_symlink() or not path.is_dir():
         if not path.is_symlink() and not path.exists():
             raise InputError(f"`{path}` does not exist", code="scan.no-such-path")
-        yield _scan_file(path, model, archive)
+        yield _scan_file(path, model, archive, code)
         return
-    for file in _below(path):
-        yield _scan_file(file, model, archive)
+    for file in _below(path, skip_git=code is not None):
+        if file.name == ".git" and file.is_dir() and not file.is_symlink():
+            findings = Findings(code_capable=True)
+            findings.add("git.skipped", "the history of a checkout is not scanned", severity="info")
+            yield FileReport(str(file), "", "git", findings.verdict(), findings.sorted())
+            continue
+        yield _scan_file(file, model, archive, code)
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _below(folder: Path, *, skip_git: bool) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.is_symlink():
-            yield from _below(path)
+        if skip_git and path.name == ".git":
+            yield path
+        elif path.is_dir() and not path.is_symlink():
+            yield from _below(path, skip_git=skip_git)
         else:
             yield path
 
 
-def _scan_file(path: Path, model: ModelBounds, archive: ArchiveBounds) -> FileReport:
+def _scan_file(
+    path: Path, model: ModelBounds, archive: ArchiveBounds, code: CodeRules | None
+) -> FileReport:
     findings = Findings()
     try:
         if path.is_symlink() or not path.is_file():
@@ -76,21 +100,57 @@ def _scan_file(path: Path, model: ModelBounds, archive: ArchiveBounds) -> FileRe
         with path.open("rb") as file:
             size = path.stat().st_size
             if size == 0:
-                return _scan(str(path), memoryview(b""), model, archive)
+                return _scan(str(path), memoryview(b""), model, archive, code)
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError):
         findings.add("file.unreadable", "the file cannot be read")
         return FileReport(str(path), "", "unreadable", findings.verdict(), findings.sorted())
-    return _scan(str(path), view, model, archive)
+    return _scan(str(path), view, model, archive, code)
 
 
-def _scan(name: str, data: memoryview, model: ModelBounds, archive: ArchiveBounds) -> FileReport:
+def _scan(
+    name: str,
+    data: memoryview,
+    model: ModelBounds,
+    archive: ArchiveBounds,
+    code: CodeRules | None,
+) -> FileReport:
     findings = Findings()
     if len(data) > model.max_bytes:
         findings.add("file.too-large", f"larger than {model.max_bytes} bytes")
         return FileReport(name, "", "too-large", findings.verdict(), findings.sorted())
-    kind = Inspector(findings, model=model, archive=archive).inspect(data, name=name)
+    kind = "" if code is None else _by_code_rules(name, data, findings, code)
+    if not kind:
+        inspector = Inspector(findings, model=model, archive=archive)
+        kind = inspector.inspect(data, name=name)
+        if code is not None:
+            _beside_code(name, data, kind, findings, code)
     digest = hashlib.sha256()
     for chunk in chunks_of(data):
         digest.update(chunk)
     return FileReport(name, digest.hexdigest(), kind, findings.verdict(), findings.sorted())
+
+
+def _by_code_rules(name: str, data: memoryview, findings: Findings, code: CodeRules) -> str:
+    """Judge a file that code rules are for; empty where its bytes are no such text."""
+    if kind_of(name) is None or len(data) > MAX_TEXT_BYTES:
+        return ""
+    content = bytes(data)
+    if not content:
+        return "empty"  # such as `__init__.py`
+    return scan_code(name, content, findings, code) if is_text(content) else ""
+
+
+def _beside_code(
+    name: str, data: memoryview, kind: str, findings: Findings, code: CodeRules
+) -> None:
+    """Search a text for secrets; in a document, code is quoted and nothing that a loader runs."""
+    if kind not in _TEXTS:
+        return
+    if len(data) > MAX_TEXT_BYTES:
+        text = f"more than {MAX_TEXT_BYTES} bytes of text, not searched for secrets"
+        findings.add("code.too-large", text, severity="low")
+        return
+    if is_document(name):
+        findings.items = [one for one in findings.items if one.id != "text.code"]
+    scan_secrets(lines_of(bytes(data).decode(errors="replace")), findings, code.finder)

@@ -122,11 +122,11 @@ class Inspector:
     def _rest(self, data: memoryview, head: bytes, member: str) -> str:
         """Tell the formats that have no magic number."""
         text = bytes(data) if len(data) <= _MAX_TEXT else b""
-        is_text = bool(text) and _is_text(text)
-        json_like = is_text and head[:1] in (b"{", b"[")
+        textual = bool(text) and is_text(text)
+        json_like = textual and head[:1] in (b"{", b"[")
         if not json_like and looks_like_pickle(data, self._model):
             return scan_pickle(data, self._findings, self._model, member=member).format
-        if is_text:
+        if textual:
             return scan_text(text, self._findings, member)
         if head[:1] == b"{" and head[1:2] in (b"i", b"U", b"I", b"l", b"L"):
             return self._fault("ubjson", ubjson_fault(data, self._model), member)
@@ -264,7 +264,8 @@ class Inspector:
         self._findings.add(id_, message, member=member, atlas=_ATLAS)
 
 
-def _is_text(data: bytes) -> bool:
+def is_text(data: bytes) -> bool:
+    """Tell whether bytes are UTF-8 without control characters."""
     if _TEXT_CONTROL.search(data):
         return False
     try:

@@ -75,7 +75,8 @@ class ScanReport:
 
 
 def _plain(finding: Finding) -> dict[str, object]:
-    return {
+    """Return a finding; `line` is there only where the file is a text that has lines."""
+    plain: dict[str, object] = {
         "id": finding.id,
         "severity": finding.severity,
         "member": finding.member,
@@ -83,6 +84,7 @@ def _plain(finding: Finding) -> dict[str, object]:
         "message": finding.message,
         "atlas": finding.atlas,
     }
+    return plain if finding.line is None else {**plain, "line": finding.line}
 
 
 @dataclass(slots=True)
@@ -105,6 +107,7 @@ class Findings:
         severity: str = "high",
         member: str = "",
         offset: int | None = None,
+        line: int | None = None,
         atlas: str = "",
     ) -> None:
         """Keep a finding; beyond `limit` only those that are worse than what is kept matter."""
@@ -113,8 +116,9 @@ class Findings:
         if len(self.items) >= 2 * self.limit:
             return
         finding = Finding(
-            id=id_, severity=severity, message=message, member=member, offset=offset, atlas=atlas
-        )
+            id=id_, severity=severity, message=message, member=member, offset=offset, atlas=atlas,
+            line=line,
+        )  # fmt: skip
         self.items.append(finding)
 
     def verdict(self) -> ScanVerdict:
@@ -130,5 +134,8 @@ class Findings:
         """Worst first, then by place."""
         rank = {"critical": 0, "high": 1, "medium": 2, "low": 3, "info": 4}
         return tuple(
-            sorted(self.items, key=lambda f: (rank[f.severity], f.member, f.offset or 0, f.id))
+            sorted(
+                self.items,
+                key=lambda f: (rank[f.severity], f.member, f.line or 0, f.offset or 0, f.id),
+            )
         )

@@ -56,3 +56,4 @@ class Finding(Record, frozen=True):
     member: str = ""
     offset: int | None = None
     atlas: str = ""
+    line: int | None = None  # from 1, in a text; of the member, if there is one

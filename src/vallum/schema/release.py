@@ -18,6 +18,22 @@ class ModelUnalias(Record, frozen=True):
     alias: str
 
 
+class ModelProvenance(Record, frozen=True):
+    """Ask how a model version was made, or for the key that such statements are signed with."""
+
+    name: str
+    version: int | None = None
+    key: bool = False  # the public key instead, PEM
+
+
+class ModelProvenanceCheck(Record, frozen=True):
+    """Check a statement of provenance."""
+
+    name: str
+    envelope: str  # base64 of a DSSE envelope
+    version: int | None = None
+
+
 class EndpointTraffic(Record, frozen=True):
     """Share the traffic of an endpoint among its deployments: blue-green, and back again."""
 

@@ -95,6 +95,23 @@ class Models(Noun):
         arguments = api.Named(name=name, version=version)
         return b"".join(self._transport.download("model.bom", arguments))
 
+    def provenance(self, name: str, version: int | None = None, *, key: bool = False) -> bytes:
+        """Return how a version was made: SLSA provenance, in-toto, signed (DSSE), one line.
+
+        With `key`, the public key that checks it, as PEM. What you may not read is withheld.
+        """
+        arguments = release.ModelProvenance(name=name, version=version, key=key)
+        return b"".join(self._transport.download("model.provenance", arguments))
+
+    def check_provenance(
+        self, name: str, version: int | None = None, *, envelope: bytes
+    ) -> api.Done:
+        """Check that the workspace signed a statement, and about exactly this version."""
+        arguments = release.ModelProvenanceCheck(
+            name=name, version=version, envelope=base64.b64encode(envelope).decode()
+        )
+        return self._transport.call("model.check-provenance", arguments, api.Done)
+
     def sign(
         self,
         name: str,

@@ -85,6 +85,7 @@ def make_app(
         openapi_config=None,
         exception_handlers={Exception: _on_error},
         logging_config=None,
+        request_max_body_size=None,  # `Border` bounds every body by its route
     )
     return Border(litestar, hosts=hosts, bounds=limits)  # type: ignore[arg-type]  # ASGI scopes are dictionaries
 

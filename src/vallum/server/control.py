@@ -25,6 +25,7 @@ from vallum.sandbox import Process, spawn
 from vallum.server.app import make_app
 from vallum.server.internal import make_internal
 from vallum.workspace.bootstrap import Places, ensure_certificates, opened
+from vallum.workspace.environment import RunningCode
 from vallum.workspace.kernel import Kernel
 from vallum.workspace.serving import Serving
 from vallum.workspace.steps.claim import claimed
@@ -200,7 +201,9 @@ class Control:
 
     def _watch(self, serving: Serving) -> None:
         """Stop deployments whose stored model changes, until stopped."""
-        stored = StoredModels(serving, self._kernel.house.clock.monotonic)
+        code = RunningCode.of()
+        code.verify()  # how it is now is how it has to stay
+        stored = StoredModels(serving, self._kernel.house.clock.monotonic, code)
         while not self._stop.wait(LOOK_S):
             try:
                 stored.check()

@@ -150,18 +150,35 @@ def names(backend: ObjectStore) -> Iterator[tuple[str, datetime]]:
                 yield entry["path"], entry["last_modified"]
 
 
-def look(backend: ObjectStore, name: str) -> tuple[int, datetime, str] | None:
+def look(backend: ObjectStore, name: str) -> tuple[object, ...] | None:
     """Return an object's length, time of last change and tag; None if it is gone.
+
+    Of a local file also when its inode last changed: that time nobody can set back.
 
     Raises:
         UnavailableError: The back-end is gone.
     """
+    if isinstance(backend, LocalStore):
+        folder = str(backend.prefix)
+        try:
+            found = os.lstat(f"{folder}/{name}")
+        except FileNotFoundError:
+            if not Path(folder).is_dir():
+                raise UnavailableError(
+                    "the object back-end is not there", code="store.backend"
+                ) from None
+            return None
+        except OSError as error:
+            raise UnavailableError(
+                "the object back-end is not available", code="store.backend"
+            ) from error
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
     try:
         with _translated(backend):
-            found = obstore.head(backend, name)
+            head = obstore.head(backend, name)
     except FileNotFoundError:
         return None
-    return found["size"], found["last_modified"], found["e_tag"] or ""
+    return head["size"], head["last_modified"], head["e_tag"] or ""
 
 
 def _size(backend: ObjectStore, name: str) -> int | None:

@@ -7,7 +7,10 @@ request after a revoke is refused.
 
 import base64
 import hashlib
+import hmac
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -23,7 +26,7 @@ from vallum.base import (
     new_id,
     timestamp,
 )
-from vallum.crypto import WrappedKey
+from vallum.crypto import StreamReader, WrappedKey
 from vallum.guard import Decisions, count_decisions, count_tests, unpack_decisions
 from vallum.policy import RequestFacts, decide
 from vallum.schema import (
@@ -33,6 +36,7 @@ from vallum.schema import (
     EntryKind,
     Job,
     JobState,
+    Part,
     WrappedDataKey,
 )
 from vallum.schema.serving import (
@@ -59,6 +63,7 @@ LEASE_S = 1.0
 UNCLOSED_S = 120.0
 SCORE = "onlineEndpoints/score/action"
 SYSTEM_GATEWAY = "system-gateway"
+_VERIFY_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -305,6 +310,42 @@ class Serving:
             NotFoundError: It is not running.
             IntegrityError: A byte is not what was registered; the deployment is stopped.
         """
+        with self._stored(deployment_id) as (part, reader):
+            data = b"".join(chunks(reader))
+            _same(hashlib.sha256(data), part)
+        return ModelBytes(data=data, sha256=part.digest)
+
+    def verify(self, deployment_id: str, *, whole: bool) -> None:
+        """Read a running deployment's model as it is stored, in constant memory.
+
+        Every segment is authenticated under the version's key, at its place: a byte that is not
+        the one that was written does not pass. A hash over them all is a third of that again.
+
+        Args:
+            deployment_id: Of the deployment.
+            whole: Compare the hash, too.
+
+        Raises:
+            NotFoundError: It is not running.
+            IntegrityError: A byte is not what was registered; the deployment is stopped.
+        """
+        with self._stored(deployment_id) as (part, reader):
+            total = hashlib.sha256()
+            buffer = memoryview(bytearray(_VERIFY_BYTES))
+            offset = 0
+            while offset < reader.size:
+                length = reader.readinto(offset, buffer)
+                if whole:
+                    total.update(buffer[:length])
+                offset += length
+            if whole:
+                _same(total, part)
+            elif reader.size != part.length:
+                raise IntegrityError("the model is not what was registered", code="model.digest")
+
+    @contextmanager
+    def _stored(self, deployment_id: str) -> Iterator[tuple[Part, StreamReader]]:
+        """Open a running deployment's model; what does not hold in the block stops it."""
         house = self.kernel.house
         with house.log.transaction() as tx:
             context = Context(records=house.records, snapshot=tx, workspace_id=house.workspace_id)
@@ -328,16 +369,26 @@ class Serving:
             part = version.parts[0]
             wrapped = msgspec.convert(row.wrapped, WrappedKey)
             key = house.keyring.unwrap(permit, wrapped, version.id, CONTENT)
-            reader = house.objects.open(permit, version_id=version.id, part=part, data_key=key)
-            data = b"".join(chunks(reader))
-            if f"sha256:{hashlib.sha256(data).hexdigest()}" != part.digest:
-                raise IntegrityError("the model is not what was registered", code="model.digest")
+            yield part, house.objects.open(permit, version_id=version.id, part=part, data_key=key)
         except IntegrityError as error:
             self.fail(
                 DeploymentFailed(deployment_id=deployment_id, code=error.code, reason=error.message)
             )
             raise
-        return ModelBytes(data=data, sha256=part.digest)
+
+    def tampered(self, error: IntegrityError) -> None:
+        """Log that records do not hold; nothing is served while they do not."""
+        house = self.kernel.house
+        with house.log.transaction() as tx:
+            permit = house.log.system_permit(
+                tx,
+                step="endpoint.stop",
+                kind=EntryKind.FINDING,
+                principal_id=SYSTEM_GATEWAY,
+                resources=(house.workspace_id,),
+                error=error.code[:64],
+            )
+            house.log.seal(tx, permit, changes=[], details={"reason": error.message[:500]})
 
     def fail(self, report: DeploymentFailed) -> None:
         """Stop a deployment and log why: its bytes changed, or its model does not run."""
@@ -367,3 +418,8 @@ class Serving:
         with house.database.snapshot() as snapshot:
             generation = house.records.authority_generation(snapshot)
         self.barrier(generation)
+
+
+def _same(total: "hashlib._Hash", part: Part) -> None:
+    if not hmac.compare_digest(f"sha256:{total.hexdigest()}", part.digest):
+        raise IntegrityError("the model is not what was registered", code="model.digest")

@@ -1,44 +1,52 @@
-"""Looks at what running deployments were made from: a stored byte that changes stops them.
+"""Looks at what running deployments are made from: a byte that changes stops them.
 
-Each object's time, length and tag are compared every two seconds, which costs a look at its name;
-what moved is read and verified at once, everything once a minute.
+The model as it is stored: each object's times, length and tag are compared every two seconds,
+which costs a look at its name; what moved is hashed at once. Once a minute every byte is
+authenticated, which finds what changed without a trace. The deployment's own record: its MAC is
+checked every two seconds. The code that serves: `environment`.
 """
 
 from collections.abc import Callable
 
 from vallum.base import IntegrityError
 from vallum.schema import AssetVersion, Deployment, DeploymentState
+from vallum.schema.serving import DeploymentFailed
 from vallum.workspace.context import Context
+from vallum.workspace.environment import RunningCode
 from vallum.workspace.serving import Serving
 
 LOOK_S = 2.0
-VERIFY_S = 60.0
+VERIFY_S = 55.0  # with the look before and the reading after it, within a minute
 
 
 class StoredModels:
     """Holds how each running deployment's objects looked and when they were last verified."""
 
-    def __init__(self, serving: Serving, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, serving: Serving, monotonic: Callable[[], float], code: RunningCode | None = None
+    ) -> None:
         self._serving = serving
         self._monotonic = monotonic
         self._looks: dict[str, tuple[object, float]] = {}
+        self._code = code
+        self._code_s = 0.0
+        self._told = ""
 
     def check(self) -> None:
-        """Verify what changed or is due; a deployment whose model does not hold is stopped.
+        """Verify what changed or is due; a deployment that does not hold is stopped.
 
         Raises:
-            VallumError: The database or the back-end is gone; nothing was stopped for it.
+            VallumError: The database or the back-end is gone; nothing was stopped for it. Records
+                that do not hold stop every deployment by themselves, since no lease is given out.
         """
-        house = self._serving.kernel.house
-        with house.database.snapshot() as snapshot:
-            context = Context(
-                records=house.records, snapshot=snapshot, workspace_id=house.workspace_id
-            )
-            running = [
-                (one.id, context.version_by_id(one.model_version_id))
-                for one in context.all("deployment", Deployment)
-                if one.state is DeploymentState.RUNNING
-            ]
+        try:
+            running = self._running()
+        except IntegrityError as error:
+            if error.code != self._told:  # once, not every two seconds
+                self._told = error.code
+                self._serving.tampered(error)
+            raise
+        self._told = ""
         now_s = self._monotonic()
         self._looks = {
             identity: look
@@ -51,15 +59,43 @@ class StoredModels:
             if known is None:  # it was verified when it was loaded
                 self._looks[identity] = (look, now_s)
             elif look != known[0] or now_s - known[1] >= VERIFY_S:
-                self._verify(identity)
-                self._looks[identity] = (look, now_s)
+                self._verify(identity, whole=look != known[0])
+                self._looks[identity] = (look, self._monotonic())
+        if running and self._code is not None:
+            self._check_code([identity for identity, _ in running], now_s)
+
+    def _running(self) -> list[tuple[str, AssetVersion]]:
+        house = self._serving.kernel.house
+        with house.database.snapshot() as snapshot:
+            context = Context(
+                records=house.records, snapshot=snapshot, workspace_id=house.workspace_id
+            )
+            return [
+                (one.id, context.version_by_id(one.model_version_id))
+                for one in context.all("deployment", Deployment)
+                if one.state is DeploymentState.RUNNING
+            ]
 
     def _look(self, version: AssetVersion) -> object:
         objects = self._serving.kernel.house.objects
         return tuple(objects.look(part) for part in version.parts)
 
-    def _verify(self, identity: str) -> None:
+    def _verify(self, identity: str, *, whole: bool) -> None:
         try:
-            self._serving.model(identity)
+            self._serving.verify(identity, whole=whole)
         except IntegrityError:
             return  # it is stopped, and the finding is in the log
+
+    def _check_code(self, running: list[str], now_s: float) -> None:
+        """Compare the code that serves; one changed file stops all that runs on it."""
+        assert self._code is not None  # noqa: S101 - asked before
+        every = now_s - self._code_s >= VERIFY_S
+        if every:
+            self._code_s = now_s
+        try:
+            self._code.verify(every=every)
+        except IntegrityError as error:
+            for identity in running:
+                self._serving.fail(
+                    DeploymentFailed(deployment_id=identity, code=error.code, reason=error.message)
+                )

@@ -76,6 +76,8 @@ def requests(ids: dict[str, str]) -> dict[str, Record]:
         "model.alias": release.ModelAlias(name="m", alias="a"),
         "model.unalias": release.ModelUnalias(name="m", alias="first"),
         "model.register": api.ModelRegister(name="m", file_name="model.onnx"),
+        "model.check-provenance": release.ModelProvenanceCheck(name="m", envelope=""),
+        "model.provenance": release.ModelProvenance(name="m"),
         "model.sign": api.ModelSign(name="m"),
         "model.test": api.ModelTest(name="m", data="d:1", holdout="d:1"),
         "approval.create": api.ApprovalCreate(model="m"),

@@ -19,16 +19,21 @@ def _bom_asks(context: Context, args: api.Named, caller: Caller) -> Sequence[Ask
 
 def _act_bom(act: Act, args: api.Named) -> Download:
     version = act.context.version("model", args.name, args.version)
-    inventory = Inventory(
+    inventory = inventory_of(act, version)
+    return Download(
+        file_name=f"{version.name}-{version.version}.cdx.json", chunks=_written(inventory)
+    )
+
+
+def inventory_of(act: Act, version: AssetVersion) -> Inventory:
+    """Return what the caller may know of a version, its lineage and what made it."""
+    return Inventory(
         workspace_id=act.context.workspace_id,
         version=version,
         evidence=tuple(act.context.evidence(version.digest)),
         sources=_sources(act, version),
         description=act.context.named("model", version.asset_id, Asset).description,
         job=_job(act, version.job_id),
-    )
-    return Download(
-        file_name=f"{version.name}-{version.version}.cdx.json", chunks=_written(inventory)
     )
 
 

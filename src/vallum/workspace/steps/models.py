@@ -32,6 +32,7 @@ from vallum.workspace.gates.models import (
 from vallum.workspace.signing import SignatureRow, sign_version, verify_version
 from vallum.workspace.step import Act, Asks, Download, Effect, Length, Step, Work
 from vallum.workspace.versions import (
+    READ_ACTIONS,
     content_chunks,
     delete_version,
     listing,
@@ -60,12 +61,14 @@ def _register_asks(context: Context, args: api.ModelRegister, caller: Caller) ->
         if asset is None
         else ask("models/versions/write", context.asset_resource(asset))
     )
-    # A registration that claims data its caller cannot read would forge lineage.
+    # A registration that claims what its caller cannot read would forge lineage.
     claimed = [context.version_by_id(identity) for identity in args.lineage]
-    return (
-        *own,
-        *ask("data/versions/read", *(context.version_resource(one) for one in claimed)),
-    )
+    reads = [
+        one
+        for version in claimed
+        for one in ask(READ_ACTIONS[version.kind], context.version_resource(version))
+    ]
+    return (*own, *reads)
 
 
 @dataclass(frozen=True, slots=True)

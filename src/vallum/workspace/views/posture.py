@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from vallum.base import parse_timestamp
-from vallum.schema import Credential, Deployment, PrincipalKind, Verdict, api
+from vallum.schema import Credential, Deployment, DeploymentState, PrincipalKind, Verdict, api
 from vallum.workspace.step import Act
 
 LATE_S = 60.0
@@ -18,6 +18,17 @@ def posture(act: Act) -> api.Posture:
     context = act.context
     for deployment in context.all("deployment", Deployment):
         checked += 1
+        if deployment.state is DeploymentState.FAILED:
+            findings.append(
+                api.PostureFinding(
+                    id="deployment.stopped",
+                    severity="critical",
+                    message=f"deployment `{deployment.name}` was stopped: {deployment.reason}",
+                    fix="vallum audit list --kind finding, then deploy what is whole",
+                    resource=deployment.id,
+                )
+            )
+            continue
         evidence = context.evidence(deployment.model_digest)
         passed = {one.gate for one in evidence if one.verdict is Verdict.PASS}
         for gate in WANTED:

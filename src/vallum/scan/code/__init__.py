@@ -1,0 +1,1 @@
+"""Rules for what travels beside models: scoring code, notebooks, dependency files, licences."""

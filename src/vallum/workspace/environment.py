@@ -1,0 +1,144 @@
+"""The environment that models run in: the code of this program and of what loads models.
+
+It is hashed once, when the server starts. From then on a file that changes, comes or goes stops
+what runs: the process in memory is the old one, but the next that starts would not be.
+"""
+
+import hashlib
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from vallum.base import IntegrityError
+
+PACKAGES = ("vallum", "onnxruntime", "numpy", "msgspec")
+_CACHE = "__pycache__"
+_NEVER_RUN = (".pyi", ".pxd", ".pyx", ".c", ".h", ".a", ".md", ".typed")
+_NEVER_LOADED = frozenset({"tests", "demo_job"})
+_CHUNK = 1024 * 1024
+
+_Look = tuple[int, ...]
+
+
+class RunningCode:
+    """Holds how every file of some packages looked and what it hashed to."""
+
+    def __init__(self, folders: tuple[Path, ...]) -> None:
+        self._folders = folders
+        self._known: dict[str, tuple[_Look, str]] = {}
+        self._places: dict[str, _Look] = {}
+
+    @classmethod
+    def of(cls, packages: tuple[str, ...] = PACKAGES) -> "RunningCode":
+        """Return the code of installed packages, with the libraries that wheels put beside them."""
+        found: list[Path] = []
+        for name in packages:
+            spec = find_spec(name)
+            for place in () if spec is None else spec.submodule_search_locations or ():
+                found.append(Path(place))
+                beside = Path(place).with_name(f"{name}.libs")
+                if beside.is_dir():
+                    found.append(beside)
+        return cls(tuple(found))
+
+    @property
+    def digest(self) -> str:
+        """Return SHA-256 over path and digest of every file; empty before the first `verify`."""
+        if not self._known:
+            return ""
+        total = hashlib.sha256()
+        for path in sorted(self._known):
+            total.update(f"{path}\0{self._known[path][1]}\n".encode())
+        return f"sha256:{total.hexdigest()}"
+
+    def verify(self, *, every: bool = False) -> None:
+        """Compare all files with how they were; the first time, remember them.
+
+        Args:
+            every: Hash every file, not those alone that look different.
+
+        Raises:
+            IntegrityError: A file changed, came or went.
+        """
+        if not self._known:
+            files, self._places = self._walk()
+            self._known = {path: (look, _hash(path)) for path, look in files}
+            return
+        places = self._places
+        if self._moved():
+            files, places = self._walk()
+        else:
+            files = self._looks()
+        seen = set()
+        for path, look in files:
+            seen.add(path)
+            known = self._known.get(path)
+            if known is None:
+                if f"/{_CACHE}/" in path:  # Python compiles what is imported late
+                    self._known[path] = (look, _hash(path))
+                    continue
+                raise _changed(path, "is new")
+            if every or look != known[0]:
+                if _hash(path) != known[1]:
+                    raise _changed(path, "is not what it was")
+                self._known[path] = (look, known[1])
+        for path in self._known.keys() - seen:
+            if f"/{_CACHE}/" not in path:
+                raise _changed(path, "is gone")
+        self._places = places  # only if all is well: what was found once is found again
+
+    def _walk(self) -> tuple[list[tuple[str, _Look]], dict[str, _Look]]:
+        """Return every file and every folder, and how each looks."""
+        files: list[tuple[str, _Look]] = []
+        places: dict[str, _Look] = {}
+        for top in self._folders:
+            for folder, below, names in os.walk(top):
+                below[:] = [name for name in below if name not in _NEVER_LOADED]
+                places[folder] = _look(folder) or ()
+                for name in names:
+                    if name.endswith(_NEVER_RUN):
+                        continue
+                    path = f"{folder}/{name}"
+                    look = _look(path)
+                    if look is not None:
+                        files.append((path, look))
+        return files, places
+
+    def _looks(self) -> list[tuple[str, _Look]]:
+        looks = ((path, _look(path)) for path in self._known)
+        return [(path, look) for path, look in looks if look is not None]
+
+    def _moved(self) -> bool:
+        """Tell whether a file came or went: that changes the folder."""
+        return any(
+            _look(folder) != look
+            for folder, look in self._places.items()
+            if not folder.endswith(_CACHE)
+        )
+
+
+def _look(path: str) -> _Look | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    # Nobody sets the time of the last change of an inode, as one sets that of its content.
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+def _hash(path: str) -> str:
+    total = hashlib.sha256()
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - 2,000 of them, every minute
+            while chunk := file.read(_CHUNK):
+                total.update(chunk)
+    except OSError:
+        return ""
+    return total.hexdigest()
+
+
+def _changed(path: str, how: str) -> IntegrityError:
+    return IntegrityError(
+        f"`{'/'.join(Path(path).parts[-3:])}` of the running code {how}",
+        code="environment.changed",
+    )

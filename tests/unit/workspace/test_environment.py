@@ -1,0 +1,92 @@
+"""The code that serves: what changes, comes or goes under it is found."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vallum.base import IntegrityError
+from vallum.workspace.environment import RunningCode
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    folder = tmp_path / "package"
+    (folder / "below" / "__pycache__").mkdir(parents=True)
+    (folder / "a.py").write_text("x = 1\n")
+    (folder / "below" / "b.so").write_bytes(bytes(100))
+    (folder / "below" / "__pycache__" / "b.pyc").write_bytes(b"compiled")
+    return folder
+
+
+@pytest.fixture
+def code(package: Path) -> RunningCode:
+    made = RunningCode((package,))
+    assert made.digest == ""
+    made.verify()
+    return made
+
+
+def hidden_change(package: Path) -> None:
+    """Change a byte and set the times back, as somebody who hides it does."""
+    path = package / "below" / "b.so"
+    before = path.stat()
+    path.write_bytes(b"\1" + bytes(99))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda package: (package / "a.py").write_text("x = 2\n"), "package/a.py` of"),
+        (hidden_change, "b.so"),
+        (lambda package: (package / "new.py").write_text(""), "is new"),
+        (lambda package: (package / "a.py").unlink(), "is gone"),
+        (lambda package: (package / "below" / "__pycache__" / "b.pyc").write_bytes(b"x"), "b.pyc"),
+        (lambda package: (package / "a.py").rename(package / "c.py"), "c.py"),
+    ],
+    ids=["changed", "hidden", "new", "gone", "compiled", "renamed"],
+)
+def test_a_file_that_changes_comes_or_goes_is_found(
+    package: Path, code: RunningCode, change: Callable[[Path], object], what: str
+) -> None:
+    digest = code.digest
+    code.verify()
+    change(package)
+    with pytest.raises(IntegrityError, match=what) as caught:
+        code.verify()
+    assert caught.value.code == "environment.changed"
+    with pytest.raises(IntegrityError):  # and again: it does not get used to it
+        code.verify()
+    assert code.digest == digest
+
+
+def test_what_is_compiled_or_touched_is_no_change(package: Path, code: RunningCode) -> None:
+    (package / "below" / "__pycache__" / "c.pyc").write_bytes(b"compiled late")
+    (package / "a.py").touch()
+    (package / "tests").mkdir()
+    (package / "tests" / "test_x.py").write_text("")
+    code.verify()
+    code.verify(every=True)
+    (package / "below" / "__pycache__" / "c.pyc").write_bytes(b"changed")
+    with pytest.raises(IntegrityError):
+        code.verify()
+
+
+def test_a_change_that_left_no_trace_is_found_when_everything_is_hashed(
+    package: Path, code: RunningCode
+) -> None:
+    path = str(package / "a.py")
+    look, _ = code._known[path]
+    code._known[path] = (look, "0" * 64)  # as if the bytes had changed and nothing else
+    code.verify()
+    with pytest.raises(IntegrityError):
+        code.verify(every=True)
+
+
+def test_the_digest_is_of_paths_and_bytes(package: Path, code: RunningCode) -> None:
+    other = RunningCode((package,))
+    other.verify()
+    assert other.digest == code.digest
+    assert RunningCode.of(("vallum", "no_such_package"))._folders

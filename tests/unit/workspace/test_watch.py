@@ -1,0 +1,176 @@
+"""What running deployments are made from is watched: model, record and code."""
+
+import io
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from conftest_workspace import Place
+from running import small_model
+
+from vallum.base import IntegrityError
+from vallum.schema import DeploymentState, api, rules
+from vallum.workspace.environment import RunningCode
+from vallum.workspace.serving import Serving
+from vallum.workspace.watch import LOOK_S, VERIFY_S, StoredModels
+
+
+class Time:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def watched(place: Place, time: Time, tmp_path: Path) -> StoredModels:
+    """Deploy a model, and look at it once."""
+    document = json.dumps({"version": "vallum.policy/1", "steps": {"deploy": []}})
+    place.do("policy.set", rules.PolicySet(document=document, reason="a test"))
+    place.do(
+        "model.register",
+        api.ModelRegister(name="m", file_name="m.onnx"),
+        content=io.BytesIO(small_model()),
+    )
+    place.do("model.sign", api.ModelSign(name="m"))
+    place.do("endpoint.create", api.EndpointCreate(name="e"))
+    place.do("endpoint.deploy", api.EndpointDeploy(endpoint="e", deployment="blue", model="m"))
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/serve.py").write_text("x = 1\n")
+    code = RunningCode((tmp_path / "code",))
+    made = StoredModels(Serving(place.kernel), time, code)
+    made.check()
+    return made
+
+
+def state(place: Place) -> DeploymentState:
+    shown = place.do("endpoint.show", api.Named(name="e")).value
+    assert isinstance(shown, api.EndpointShown)
+    (deployment,) = shown.deployments
+    return deployment.state
+
+
+def findings(place: Place) -> list[str]:
+    return [error for kind, step, _, error in place.entries()
+            if (kind, step) == ("finding", "endpoint.stop")]  # fmt: skip
+
+
+def flip(place: Place) -> None:
+    objects = [one for one in (place.places.data / "objects").rglob("*") if one.is_file()]
+    newest = max(objects, key=lambda one: one.stat().st_mtime_ns)
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.chmod(0o600)
+    newest.write_bytes(bytes(data))
+
+
+def test_a_changed_byte_of_the_model_is_found_at_the_next_look(
+    place: Place, watched: StoredModels, time: Time
+) -> None:
+    time.now_s += LOOK_S
+    watched.check()
+    assert state(place) is DeploymentState.RUNNING
+    flip(place)
+    time.now_s += LOOK_S
+    watched.check()
+    assert state(place) is DeploymentState.FAILED
+    assert len(findings(place)) == 1
+    posture = place.do("workspace.posture", api.Page()).value
+    assert isinstance(posture, api.Posture)
+    (alert,) = [one for one in posture.findings if one.severity == "critical"]
+    assert (alert.id, "`blue` was stopped" in alert.message) == ("deployment.stopped", True)
+
+
+def test_a_change_without_a_trace_is_found_within_a_minute(
+    place: Place, watched: StoredModels, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = place.kernel.house.objects
+    (name,) = {one[0] for one in watched._looks.values()}
+    monkeypatch.setattr(type(objects), "look", lambda _self, _part: name[0])
+    flip(place)
+    while time.now_s + LOOK_S < VERIFY_S:
+        time.now_s += LOOK_S
+        watched.check()
+    assert state(place) is DeploymentState.RUNNING
+    time.now_s += LOOK_S
+    watched.check()
+    assert state(place) is DeploymentState.FAILED
+    assert time.now_s < 60
+
+
+def test_another_object_with_the_right_length_is_not_the_model(
+    place: Place, watched: StoredModels, time: Time
+) -> None:
+    objects = sorted(
+        (one for one in (place.places.data / "objects").rglob("*") if one.is_file()),
+        key=lambda one: one.stat().st_mtime_ns,
+    )
+    place.do(
+        "model.register",
+        api.ModelRegister(name="n", file_name="m.onnx"),
+        content=io.BytesIO(small_model(0.5)),
+    )
+    (other,) = {one for one in (place.places.data / "objects").rglob("*") if one.is_file()} - {
+        *objects
+    }
+    objects[-1].unlink()
+    other.rename(objects[-1])
+    time.now_s += LOOK_S
+    watched.check()
+    assert state(place) is DeploymentState.FAILED
+
+
+def test_a_changed_record_gives_out_no_lease_and_is_told_once(
+    place: Place, watched: StoredModels, time: Time
+) -> None:
+    with closing(sqlite3.connect(place.places.data / "vallum.db")) as connection:
+        done = connection.execute(
+            "UPDATE records SET content = CAST(replace(CAST(content AS TEXT),"
+            " '\"in_process\":false', '\"in_process\":true') AS BLOB) WHERE kind = 'deployment'"
+            " AND instr(CAST(content AS TEXT), '\"in_process\":false')"
+        )
+        assert done.rowcount == 1
+        connection.commit()
+    for _ in range(3):
+        time.now_s += LOOK_S
+        with pytest.raises(IntegrityError):
+            watched.check()
+    assert len(findings(place)) == 1
+    with pytest.raises(IntegrityError):
+        Serving(place.kernel)._lease()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: file.write_text("x = 2\n"),
+        lambda file: file.unlink(),
+        lambda file: file.with_name("more.py").write_text(""),
+    ],
+    ids=["changed", "gone", "new"],
+)
+def test_changed_code_stops_what_runs(
+    place: Place,
+    watched: StoredModels,
+    time: Time,
+    tmp_path: Path,
+    change: Callable[[Path], object],
+) -> None:
+    change(tmp_path / "code/serve.py")
+    time.now_s += LOOK_S
+    watched.check()
+    assert state(place) is DeploymentState.FAILED
+    assert findings(place) == ["environment.changed"]
+    watched.check()  # nothing runs any more
+    assert len(findings(place)) == 1
