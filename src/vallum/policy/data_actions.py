@@ -22,6 +22,7 @@ DATA_ACTIONS: frozenset[str] = frozenset(
         "data/views/write",
         "dataGrants/write",
         "evidence/details/read",
+        "experiments/runs/read",
         "jobs/logs/read",
         "jobs/outputs/read",
         "models/versions/content/read",

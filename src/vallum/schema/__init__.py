@@ -38,6 +38,7 @@ from vallum.schema.entry import Change, Entry, EntryKind
 from vallum.schema.evidence import Evidence, Finding, Label, Verdict
 from vallum.schema.privacy import PrivacyBudget, PrivacyCharge, PrivateData
 from vallum.schema.record import Measure, Record
+from vallum.schema.tracking import Experiment, MetricBundle, MetricPoints, Run, RunStatus
 from vallum.schema.views import DataView
 from vallum.schema.work import Claim, Claimed, Finish
 
@@ -63,6 +64,7 @@ __all__ = [
     "EntryKind",
     "Erasure",
     "Evidence",
+    "Experiment",
     "Finding",
     "Finish",
     "Job",
@@ -70,6 +72,8 @@ __all__ = [
     "JobState",
     "Label",
     "Measure",
+    "MetricBundle",
+    "MetricPoints",
     "ModelInterface",
     "ModelValue",
     "Part",
@@ -83,6 +87,8 @@ __all__ = [
     "Resource",
     "Role",
     "RoleAssignment",
+    "Run",
+    "RunStatus",
     "Session",
     "Verdict",
     "Waiver",

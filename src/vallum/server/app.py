@@ -26,6 +26,7 @@ from vallum.identity import WrongCredentialError
 from vallum.schema import Caller, Record
 from vallum.schema.routes import PREFIX, PURPOSE_HEADER, ROUTES, Route
 from vallum.server.border import ASGIApp, Border, BorderBounds
+from vallum.server.mlflow.door import make_handlers
 from vallum.server.openapi import body_type, document, path_parameters, query_fields
 from vallum.server.pages import Console
 from vallum.server.problem import internal_problem, problem_of
@@ -81,7 +82,13 @@ def make_app(
         return Response(described, media_type="application/json")
 
     litestar = Litestar(
-        route_handlers=[*handlers, livez, openapi, *Console(kernel, limiter).handlers()],
+        route_handlers=[
+            *handlers,
+            livez,
+            openapi,
+            *make_handlers(kernel, limiter),
+            *Console(kernel, limiter).handlers(),
+        ],
         openapi_config=None,
         exception_handlers={Exception: _on_error},
         logging_config=None,

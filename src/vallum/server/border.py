@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from vallum.base import InputError, LimitExceededError, VallumError, new_id
+from vallum.server.mlflow import problem as mlflow_problem
 from vallum.server.problem import internal_problem, problem_of
 
 Scope = MutableMapping[str, Any]  # as the ASGI specification has it
@@ -36,7 +37,7 @@ _HEADERS = (
     (b"x-frame-options", b"DENY"),
 )
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _BAD_PATH = re.compile(rb"%(?:00|2e|2f|5c|25)|\\|//|/\.{1,2}(?:/|$)|[\x00-\x20\x7f]", re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 
@@ -94,12 +95,12 @@ class Border:
         except VallumError as error:
             if started:
                 raise
-            await _answer(guarded_send, *problem_of(error, request_id))
+            await _answer(guarded_send, *shaped(scope, error, request_id))
         except TimeoutError:
             if started:
                 raise
             late = LimitExceededError("the request took too long", code="request.timeout")
-            await _answer(guarded_send, *problem_of(late, request_id))
+            await _answer(guarded_send, *shaped(scope, late, request_id))
         except Exception as error:
             _LOG.error("request failed", request_id=request_id, kind=type(error).__name__)
             if started:
@@ -153,6 +154,12 @@ class Border:
         if int(declared) > limit:
             raise _too_large(limit)
         return limit
+
+
+def shaped(scope: Scope, error: VallumError, request_id: str) -> tuple[int, bytes, dict[str, str]]:
+    """Return an error in the shape that clients of this path read."""
+    theirs = scope["path"].startswith(mlflow_problem.ROOTS)
+    return (mlflow_problem.problem_of if theirs else problem_of)(error, request_id)
 
 
 def _too_large(limit: int) -> LimitExceededError:

@@ -12,6 +12,7 @@ from vallum.workspace.steps import (
     directory,
     dp,
     endpoints,
+    experiments,
     forget,
     jobs,
     log,
@@ -19,6 +20,7 @@ from vallum.workspace.steps import (
     release,
     rollback,
     rules,
+    runs,
     views,
 )
 
@@ -33,6 +35,7 @@ STEPS: tuple[Step, ...] = (
     *directory.STEPS,
     *dp.STEPS,
     *endpoints.STEPS,
+    *experiments.STEPS,
     *forget.STEPS,
     *jobs.STEPS,
     *log.STEPS,
@@ -40,5 +43,6 @@ STEPS: tuple[Step, ...] = (
     *release.STEPS,
     *rollback.STEPS,
     *rules.STEPS,
+    *runs.STEPS,
     *views.STEPS,
 )

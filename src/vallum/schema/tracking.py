@@ -1,0 +1,72 @@
+"""Experiments, runs and metrics as they are stored in `records` rows.
+
+Keys of parameters, tags and metrics may be any Unicode, which canonical JSON has no place for as
+names of members: they are stored as sorted pairs.
+"""
+
+from enum import StrEnum
+
+from vallum.schema.record import Measure, Record
+
+Pair = tuple[str, str]
+Latest = tuple[str, Measure, int, int]  # key, value, time in ms, step
+
+
+class RunStatus(StrEnum):
+    """What a run does, as whoever logs it says. MLflow's words."""
+
+    RUNNING = "RUNNING"
+    SCHEDULED = "SCHEDULED"
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+    KILLED = "KILLED"
+
+
+class Experiment(Record, frozen=True):
+    """A named container of runs. Rights are given at it; its runs have none of their own."""
+
+    id: str
+    name: str
+    owner_id: str
+    created_ms: int
+    updated_ms: int
+    tags: tuple[Pair, ...] = ()
+    deleted_ms: int = 0  # 0: active
+
+
+class Run(Record, frozen=True):
+    """One run. Who and when are the server's; the rest is what a client claims."""
+
+    id: str
+    experiment_id: str
+    name: str
+    user_id: str  # principal of the credential that made it
+    user: str  # its name then
+    started_ms: int
+    ended_ms: int = 0  # 0: has not ended
+    status: RunStatus = RunStatus.RUNNING
+    params: tuple[Pair, ...] = ()
+    tags: tuple[Pair, ...] = ()
+    latest: tuple[Latest, ...] = ()
+    deleted_ms: int = 0  # 0: active
+
+
+class MetricPoints(Record, frozen=True):
+    """Points of one run's metrics, packed; written once."""
+
+    id: str
+    run_id: str
+    count: int
+    keys: tuple[str, ...]
+    packed: str  # base64 of `count` points: see workspace/tracking/points.py
+
+
+class MetricBundle(Record, frozen=True):
+    """Points that a lease takes in without an entry each; an entry closes them together."""
+
+    id: str
+    run_id: str
+    experiment_id: str
+    opened_by: str
+    opened_ms: int
+    points: MetricPoints
