@@ -99,7 +99,19 @@ class Action(StrEnum):
     EVIDENCE_DETAILS_READ = "evidence/details/read", "Read the details behind a verdict."
     EVIDENCE_READ = "evidence/read", "Read verdicts."
     EVIDENCE_WRITE = "evidence/write", "Run gates and file their evidence."
+    EXPERIMENTS_ARTIFACTS_READ = (
+        "experiments/artifacts/read",
+        "Read files of runs and logged models.",
+    )
+    EXPERIMENTS_ARTIFACTS_WRITE = (
+        "experiments/artifacts/write",
+        "Write files of runs and logged models.",
+    )
     EXPERIMENTS_DELETE = "experiments/delete", "Delete or restore an experiment."
+    EXPERIMENTS_QUARANTINE_READ = (
+        "experiments/quarantine/read",
+        "Read files that may carry code, such as pickles.",
+    )
     EXPERIMENTS_READ = "experiments/read", "Read the record of an experiment."
     EXPERIMENTS_RUNS_DELETE = "experiments/runs/delete", "Delete or restore a run."
     EXPERIMENTS_RUNS_READ = (

@@ -22,6 +22,8 @@ DATA_ACTIONS: frozenset[str] = frozenset(
         "data/views/write",
         "dataGrants/write",
         "evidence/details/read",
+        "experiments/artifacts/read",
+        "experiments/quarantine/read",
         "experiments/runs/read",
         "jobs/logs/read",
         "jobs/outputs/read",

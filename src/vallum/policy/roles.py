@@ -14,6 +14,7 @@ _ML: Final = "Microsoft.MachineLearningServices/workspaces/"
 _CONTENT = (
     "data/versions/content/read",
     "evidence/details/read",
+    "experiments/artifacts/read",
     "experiments/runs/read",
     "jobs/logs/read",
     "jobs/outputs/read",

@@ -38,12 +38,24 @@ from vallum.schema.entry import Change, Entry, EntryKind
 from vallum.schema.evidence import Evidence, Finding, Label, Verdict
 from vallum.schema.privacy import PrivacyBudget, PrivacyCharge, PrivateData
 from vallum.schema.record import Measure, Record
-from vallum.schema.tracking import Experiment, MetricBundle, MetricPoints, Run, RunStatus
+from vallum.schema.tracking import (
+    Artifact,
+    DatasetUsed,
+    Experiment,
+    LoggedModel,
+    MetricBundle,
+    MetricPoints,
+    ModelStatus,
+    RegisteredFrom,
+    Run,
+    RunStatus,
+)
 from vallum.schema.views import DataView
 from vallum.schema.work import Claim, Claimed, Finish
 
 __all__ = [
     "Alias",
+    "Artifact",
     "Ask",
     "Asset",
     "AssetVersion",
@@ -54,6 +66,7 @@ __all__ = [
     "Connection",
     "Credential",
     "DataView",
+    "DatasetUsed",
     "Decision",
     "DenyAssignment",
     "Deployment",
@@ -71,10 +84,12 @@ __all__ = [
     "JobLimits",
     "JobState",
     "Label",
+    "LoggedModel",
     "Measure",
     "MetricBundle",
     "MetricPoints",
     "ModelInterface",
+    "ModelStatus",
     "ModelValue",
     "Part",
     "Principal",
@@ -84,6 +99,7 @@ __all__ = [
     "PrivateData",
     "Reason",
     "Record",
+    "RegisteredFrom",
     "Resource",
     "Role",
     "RoleAssignment",

@@ -216,11 +216,57 @@ class RunData(Record, frozen=True):
     tags: tuple[Pair, ...] = ()
 
 
+class DatasetFields(Record, frozen=True, omit_defaults=True):
+    """A data set, as a client describes it."""
+
+    name: str
+    digest: str
+    source_type: str = ""
+    source: str = ""
+    schema: str = ""
+    profile: str = ""
+
+
+class DatasetInput(Record, frozen=True):
+    """A data set that a run used."""
+
+    dataset: DatasetFields
+    tags: tuple[Pair, ...] = ()
+
+
+class ModelInput(Record, frozen=True):
+    """A logged model that a run used."""
+
+    model_id: str
+
+
+class ModelOutput(Record, frozen=True):
+    """A logged model that a run made."""
+
+    model_id: str
+    step: int = 0
+
+
+class RunInputs(Record, frozen=True):
+    """What a run used."""
+
+    dataset_inputs: tuple[DatasetInput, ...] = ()
+    model_inputs: tuple[ModelInput, ...] = ()
+
+
+class RunOutputs(Record, frozen=True):
+    """What a run made."""
+
+    model_outputs: tuple[ModelOutput, ...] = ()
+
+
 class RunShown(Record, frozen=True):
     """A run."""
 
     info: RunInfo
     data: RunData
+    inputs: RunInputs = RunInputs()
+    outputs: RunOutputs = RunOutputs()
 
 
 class RunReply(Record, frozen=True):

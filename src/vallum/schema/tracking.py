@@ -6,6 +6,7 @@ names of members: they are stored as sorted pairs.
 
 from enum import StrEnum
 
+from vallum.schema.asset import Part
 from vallum.schema.record import Measure, Record
 
 Pair = tuple[str, str]
@@ -34,6 +35,18 @@ class Experiment(Record, frozen=True):
     deleted_ms: int = 0  # 0: active
 
 
+class DatasetUsed(Record, frozen=True):
+    """A data set that a client says a run used."""
+
+    name: str
+    digest: str
+    source_type: str = ""
+    source: str = ""
+    schema: str = ""
+    profile: str = ""
+    tags: tuple[Pair, ...] = ()
+
+
 class Run(Record, frozen=True):
     """One run. Who and when are the server's; the rest is what a client claims."""
 
@@ -48,6 +61,9 @@ class Run(Record, frozen=True):
     params: tuple[Pair, ...] = ()
     tags: tuple[Pair, ...] = ()
     latest: tuple[Latest, ...] = ()
+    datasets: tuple[DatasetUsed, ...] = ()
+    models_in: tuple[str, ...] = ()  # ids of logged models
+    models_out: tuple[tuple[str, int], ...] = ()  # id and step
     deleted_ms: int = 0  # 0: active
 
 
@@ -70,3 +86,54 @@ class MetricBundle(Record, frozen=True):
     opened_by: str
     opened_ms: int
     points: MetricPoints
+
+
+class ModelStatus(StrEnum):
+    """Whether a logged model is complete. MLflow's words."""
+
+    PENDING = "LOGGED_MODEL_PENDING"
+    READY = "LOGGED_MODEL_READY"
+    FAILED = "LOGGED_MODEL_UPLOAD_FAILED"
+
+
+class LoggedModel(Record, frozen=True):
+    """A model that a client logged: not registered, not scanned, a holder of artifacts."""
+
+    id: str
+    experiment_id: str
+    name: str
+    user_id: str
+    user: str
+    created_ms: int
+    updated_ms: int
+    model_type: str = ""
+    run_id: str = ""
+    status: ModelStatus = ModelStatus.PENDING
+    params: tuple[Pair, ...] = ()
+    tags: tuple[Pair, ...] = ()
+
+
+class Artifact(Record, frozen=True):
+    """A file of a run or logged model, under a key of its own."""
+
+    id: str
+    holder_id: str  # of the run or logged model
+    experiment_id: str
+    path: str
+    content: Part
+    made_by: str
+    made_ms: int
+    verdict: str = ""  # of the scan; empty: not scanned yet. Only `clean` is read without more
+
+
+class RegisteredFrom(Record, frozen=True):
+    """What MLflow keeps beside a model version: where it is from, and what may change."""
+
+    id: str  # of the version
+    source: str
+    run_id: str = ""
+    model_id: str = ""
+    run_link: str = ""
+    description: str = ""
+    updated_ms: int = 0
+    tags: tuple[Pair, ...] = ()

@@ -21,6 +21,7 @@ from vallum.schema import (
     Evidence,
     Experiment,
     Job,
+    LoggedModel,
     Principal,
     PrincipalKind,
     Record,
@@ -251,6 +252,12 @@ class Context:
         if not is_id(identity):
             raise NotFoundError(f"there is no run {identity[:60]!a}")
         return self.records.get(self.snapshot, "run", identity, Run)
+
+    def logged_model(self, identity: str) -> LoggedModel:
+        """Return a logged model by id."""
+        if not is_id(identity):
+            raise NotFoundError(f"there is no logged model {identity[:60]!a}")
+        return self.records.get(self.snapshot, "logged-model", identity, LoggedModel)
 
     def connection(self, name: str) -> Connection:
         """Return a connection by name or id."""

@@ -10,8 +10,20 @@ from conftest_workspace import Place
 from running import small_model
 
 from vallum.policy import BUILT_IN_ROLES, RequestFacts, decide
-from vallum.schema import Caller, Record, Session, api, mlflow, privacy, release, rules, views
-from vallum.schema.mlflow_routes import MLFLOW_ROUTES
+from vallum.schema import (
+    Caller,
+    ModelStatus,
+    Record,
+    Session,
+    api,
+    mlflow,
+    mlflow_models,
+    privacy,
+    release,
+    rules,
+    views,
+)
+from vallum.schema.mlflow_routes import FILE_ROUTES, MLFLOW_ROUTES
 from vallum.schema.routes import ROUTES
 from vallum.sdk.nouns import pack
 from vallum.workspace.context import Context
@@ -47,6 +59,15 @@ def furnish(place: Place, tmp_path: Path) -> dict[str, str]:
     identity = experiment.experiment_id
     run = place.do("run.create", mlflow.RunCreate(experiment_id=identity)).value
     assert isinstance(run, mlflow.RunReply)
+    create = mlflow_models.ModelCreate(experiment_id=identity)
+    logged = place.do("logged-model.create", create).value
+    assert isinstance(logged, mlflow_models.ModelReply)
+    root = run.run.info.artifact_uri.removeprefix("mlflow-artifacts:/")
+    place.do(
+        "artifact.put",
+        mlflow_models.ArtifactNamed(path=f"{root}/a.txt"),
+        content=io.BytesIO(b"text"),
+    )
     assert isinstance(key, api.Shown)
     assert isinstance(given, api.Done)
     return {
@@ -55,6 +76,12 @@ def furnish(place: Place, tmp_path: Path) -> dict[str, str]:
         "experiment_id": identity,
         "experiment_name": "x",
         "run_id": run.run.info.run_id,
+        "model_id": logged.model.info.model_id,
+        "source": f"models:/{logged.model.info.model_id}",
+        "name": "m",
+        "version": "1",
+        "alias": "first",
+        "file": f"{root}/a.txt",
     }
 
 
@@ -94,7 +121,14 @@ def requests(ids: dict[str, str]) -> dict[str, Record]:
         "waiver.create": rules.WaiverCreate(name="m", gate="scan", reason="r"),
         "waiver.revoke": api.Named(name="wvr-x"),
     }
+    for route in FILE_ROUTES:
+        made[route.step] = mlflow_models.ArtifactNamed(path=ids["file"])
+    made["logged-model.finalize"] = mlflow_models.ModelFinalize(
+        model_id=ids["model_id"], status=ModelStatus.READY
+    )
     for route in MLFLOW_ROUTES:
+        if route.step in made:
+            continue
         fields = {field.name: field for field in msgspec.structs.fields(route.arguments)}
         made[route.step] = msgspec.convert(
             {
@@ -146,7 +180,8 @@ def matrix(place: Place, ids: dict[str, str]) -> str:
                 return " r"
             return " y" if decide(asks, caller, authority=authority, facts=facts).allowed else " -"
 
-        for prefix, table in (("", ROUTES), ("mlflow", MLFLOW_ROUTES)):
+        files = ("mlflow-artifacts/artifacts", FILE_ROUTES)
+        for prefix, table in (("", ROUTES), ("mlflow", MLFLOW_ROUTES), files):
             width = max(len(f"{one.method} {prefix}{one.path}") for one in table)
             if prefix:
                 lines.append("")

@@ -17,6 +17,7 @@ import anyio.to_thread
 import msgspec
 from litestar import HttpMethod, Request, Response, route
 from litestar.exceptions import HTTPException
+from litestar.response import Stream
 
 from vallum.base import (
     InputError,
@@ -29,9 +30,10 @@ from vallum.base import (
 )
 from vallum.formats import load_json
 from vallum.identity import WrongCredentialError
-from vallum.schema import Caller, Record, mlflow
-from vallum.schema.mlflow_routes import MLFLOW_ROUTES, PREFIXES
+from vallum.schema import Caller, Record, mlflow, mlflow_models
+from vallum.schema.mlflow_routes import FILE_PREFIXES, FILE_ROUTES, MLFLOW_ROUTES, PREFIXES
 from vallum.schema.routes import Route
+from vallum.server.content import receive, stream
 from vallum.server.mlflow.problem import (
     ENDPOINT_CODE,
     MEDIA_TYPE,
@@ -39,24 +41,33 @@ from vallum.server.mlflow.problem import (
     internal_problem,
     problem_of,
 )
-from vallum.workspace.kernel import Kernel
+from vallum.workspace.kernel import Kernel, Reply
 from vallum.workspace.steps.runs import points_of, run_id_of
 from vallum.workspace.tracking.bundles import MAX_JOINING, join
+from vallum.workspace.upload import Upload
 
 MAX_TOKEN_BYTES = 4096
 _ANY = [HttpMethod.GET, HttpMethod.POST, HttpMethod.PUT, HttpMethod.PATCH, HttpMethod.DELETE]
 
 
-def make_handlers(kernel: Kernel, limiter: anyio.CapacityLimiter) -> list[Any]:
+def make_handlers(
+    kernel: Kernel, limiter: anyio.CapacityLimiter, max_upload_bytes: int
+) -> list[Any]:
     """Return the route handlers of MLflow's protocol.
+
+    Args:
+        kernel: Performs every step.
+        limiter: Of threads.
+        max_upload_bytes: How large a file may be.
 
     Raises:
         RuntimeError: A route names a step that does not exist (G2).
     """
-    door = _Door(kernel, limiter)
-    for row in MLFLOW_ROUTES:
+    door = _Door(kernel, limiter, max_upload_bytes)
+    for row in (*MLFLOW_ROUTES, *FILE_ROUTES):
         kernel.require_step(row.step, row.arguments)
     handlers = [door.handler(prefix, row) for prefix in PREFIXES for row in MLFLOW_ROUTES]
+    handlers += [door.files(prefix, row) for prefix in FILE_PREFIXES for row in FILE_ROUTES]
     handlers += [door.information(prefix) for prefix in PREFIXES]
     handlers += [door.missing(root) for root in ROOTS]
     return handlers
@@ -65,9 +76,12 @@ def make_handlers(kernel: Kernel, limiter: anyio.CapacityLimiter) -> list[Any]:
 class _Door:
     """Holds what every handler works with."""
 
-    def __init__(self, kernel: Kernel, limiter: anyio.CapacityLimiter) -> None:
+    def __init__(
+        self, kernel: Kernel, limiter: anyio.CapacityLimiter, max_upload_bytes: int
+    ) -> None:
         self._kernel = kernel
         self._limiter = limiter
+        self._max_upload_bytes = max_upload_bytes
 
     def handler(self, prefix: str, row: Route) -> Any:  # noqa: ANN401 - a litestar handler
         """Return the handler of one route."""
@@ -78,6 +92,7 @@ class _Door:
                 given: Mapping[str, object] = _of_query(request.query_params, row.arguments)
             else:
                 given = _of_body(await request.body())
+            given = {**given, **request.path_params}
             arguments = _arguments(given, row.arguments, strict=row.method != "GET")
             request_id = str(request.state.request_id)
 
@@ -89,9 +104,50 @@ class _Door:
 
         name = f"mlflow:{prefix}:{row.method}:{row.path}"
         return route(
-            prefix + row.path,
+            prefix + row.path.replace("}", ":str}"),
             http_method=[HttpMethod(row.method)],
             name=name,
+            status_code=200,
+            exception_handlers={Exception: on_error},
+        )(serve)
+
+    def files(self, prefix: str, row: Route) -> Any:  # noqa: ANN401 - a litestar handler
+        """Return the handler of one route of the artifact proxy."""
+
+        async def serve(request: Request[Any, Any, Any]) -> Response[bytes] | Stream:
+            caller = await self._authenticate(request)
+            path = request.path_params.get("path") or request.query_params.get("path", "")
+            arguments = mlflow_models.ArtifactNamed(path=str(path).strip("/"))
+            upload: Upload | None = None
+            if row.upload:
+                upload = await receive(request, self._max_upload_bytes)
+
+            def perform() -> Reply:
+                return self._kernel.perform(
+                    caller,
+                    row.step,
+                    arguments,
+                    content=None if upload is None else upload.reader(),
+                    request_id=str(request.state.request_id),
+                )
+
+            try:
+                reply = await anyio.to_thread.run_sync(perform, limiter=self._limiter)
+            finally:
+                if upload is not None:
+                    upload.close()
+            if reply.chunks is not None:
+                return Stream(
+                    stream(reply.chunks, self._limiter),
+                    media_type="application/octet-stream",
+                    headers={"content-disposition": "attachment"},
+                )
+            return Response(msgspec.json.encode(reply.value), media_type=MEDIA_TYPE)
+
+        return route(
+            prefix + row.path.replace("{path}", "{path:path}"),
+            http_method=[HttpMethod(row.method)],
+            name=f"mlflow:{prefix}:{row.method}:{row.path}",
             status_code=200,
             exception_handlers={Exception: on_error},
         )(serve)

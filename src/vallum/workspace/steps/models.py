@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from vallum.base import GateError, InputError, check_name, new_id, timestamp
 from vallum.base.bounds import ARCHIVE
 from vallum.formats import TarArchive
+from vallum.scan import ScanVerdict
 from vallum.schema import (
     Ask,
     Asset,
@@ -80,8 +81,16 @@ class Registered:
     interface: ModelInterface | None = None
 
 
-def register_files(work: Work, files: Sequence[tuple[str, bytes]], *, single: bool) -> Registered:
+def register_files(
+    work: Work, files: Sequence[tuple[str, bytes]], *, single: bool, clean_only: bool = False
+) -> Registered:
     """Scan `files` and stage them as a model version to be.
+
+    Args:
+        work: The long step.
+        files: Path and content of each.
+        single: There is one file, whose format is the version's.
+        clean_only: A format that can carry code is refused, however harmless it looks.
 
     Raises:
         GateError: The scan found something; its evidence is in the log.
@@ -92,6 +101,13 @@ def register_files(work: Work, files: Sequence[tuple[str, bytes]], *, single: bo
     evidence = scanned.evidence(
         subject_id=version_id, subject_digest=manifest_digest(parts), now=work.now
     )
+    carriers = [one.path for one in scanned.report.files if one.verdict is not ScanVerdict.CLEAN]
+    if evidence.verdict is Verdict.PASS and clean_only and carriers:
+        raise GateError(
+            f"`{carriers[0]}` is of a format that can carry code",
+            code="gate.scan",
+            hint="log the model as ONNX or skops, and register that",
+        )
     if evidence.verdict is not Verdict.PASS:
         work.failed.append(evidence)
         first = scanned.worst()

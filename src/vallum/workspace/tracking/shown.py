@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from vallum.schema import Experiment, Run, mlflow
+from vallum.schema import DatasetUsed, Experiment, Run, mlflow
 from vallum.workspace.tracking import points
 from vallum.workspace.tracking.filters import Value, Vocabulary
 
@@ -65,7 +65,29 @@ def run_shown(run: Run, *, deleted: bool = False) -> mlflow.RunShown:
         for key, value, at, step in run.latest
     )
     data = mlflow.RunData(metrics=metrics, params=_pairs(run.params), tags=_pairs(run.tags))
-    return mlflow.RunShown(info=info(run, deleted=deleted), data=data)
+    inputs = mlflow.RunInputs(
+        dataset_inputs=tuple(_dataset(one) for one in run.datasets),
+        model_inputs=tuple(mlflow.ModelInput(model_id=one) for one in run.models_in),
+    )
+    made = (mlflow.ModelOutput(model_id=one, step=step) for one, step in run.models_out)
+    return mlflow.RunShown(
+        info=info(run, deleted=deleted),
+        data=data,
+        inputs=inputs,
+        outputs=mlflow.RunOutputs(model_outputs=tuple(made)),
+    )
+
+
+def _dataset(one: DatasetUsed) -> mlflow.DatasetInput:
+    fields = mlflow.DatasetFields(
+        name=one.name,
+        digest=one.digest,
+        source_type=one.source_type,
+        source=one.source,
+        schema=one.schema,
+        profile=one.profile,
+    )
+    return mlflow.DatasetInput(dataset=fields, tags=_pairs(one.tags))
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> tuple[mlflow.Pair, ...]:

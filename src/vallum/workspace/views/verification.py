@@ -8,7 +8,7 @@ from vallum.audit import verify_log
 from vallum.base import VallumError
 from vallum.crypto import WrappedKey
 from vallum.guard import Decisions, count_decisions, unpack_decisions
-from vallum.schema import AssetVersion, EntryKind, Job, Part, WrappedDataKey, api
+from vallum.schema import Artifact, AssetVersion, EntryKind, Job, Part, WrappedDataKey, api
 from vallum.store import Snapshot
 from vallum.workspace.context import Context
 from vallum.workspace.house import House
@@ -129,6 +129,7 @@ def _parts(
             parts.append((job.id, job.code))
             if job.logs is not None:
                 parts.append((job.id, job.logs))
+        parts.extend((one.id, one.content) for one in context.all("artifact", Artifact))
     except VallumError as error:
         findings.append(api.VerifyFinding(code=error.code, message=error.message))
     return parts
