@@ -183,13 +183,22 @@ def test_what_is_no_credential_is_refused_in_mlflows_shape(up: Up, header: str) 
 
 
 @pytest.mark.guarantee("G1")
-@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
-def test_what_is_not_served_is_404_but_only_for_who_is_known(up: Up, method: str) -> None:
-    for path in ("/api/2.0/mlflow/nothing", "/api/3.0/mlflow/traces/search", "/ajax-api/2.0/x/y"):
-        known = up.raw(path, method=method)
-        assert (known.status_code, known.json()["error_code"]) == (404, "ENDPOINT_NOT_FOUND")
-        unknown = up.raw(path, method=method, token=None)
-        assert (unknown.status_code, unknown.json()["error_code"]) == (401, "UNAUTHENTICATED")
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/2.0/mlflow/nothing"),
+        ("POST", "/api/3.0/mlflow/traces/search"),
+        ("PATCH", "/ajax-api/2.0/x/y"),
+        ("DELETE", "/api/2.0/mlflow/runs/get"),
+    ],
+)
+def test_what_is_not_served_is_404_but_only_for_who_is_known(
+    up: Up, method: str, path: str
+) -> None:
+    known = up.raw(path, method=method)
+    assert (known.status_code, known.json()["error_code"]) == (404, "ENDPOINT_NOT_FOUND")
+    unknown = up.raw(path, method=method, token=None)
+    assert (unknown.status_code, unknown.json()["error_code"]) == (401, "UNAUTHENTICATED")
 
 
 @pytest.mark.parametrize(
@@ -227,3 +236,110 @@ def test_the_server_tells_what_it_can_do(up: Up) -> None:
         assert told.status_code == 200
         assert told.json()["multipart_uploads_enabled"] is False
     assert up.raw("/api/3.0/mlflow/server-info", token=None).status_code == 401
+
+
+# -- files and models ---------------------------------------------------------------------------
+
+
+def logged(name: str) -> Any:
+    """Log the small ONNX model in a run of its own."""
+    import mlflow.onnx
+    import onnx
+    from running import small_model
+
+    mlflow.set_experiment("models")
+    with mlflow.start_run():
+        return mlflow.onnx.log_model(onnx.load_from_string(small_model()), name=name)
+
+
+def test_files_of_a_run_come_back(owner: Any, tmp_path: Path) -> None:
+    mlflow.set_experiment("files")
+    with mlflow.start_run() as run:
+        mlflow.log_text("hello", "notes/a.txt")
+        mlflow.log_dict({"a": 1}, "b.json")
+        mlflow.log_text("again", "notes/a.txt")
+    run_id = run.info.run_id
+    assert [(one.path, one.is_dir) for one in owner.list_artifacts(run_id)] == [
+        ("b.json", False),
+        ("notes", True),
+    ]
+    assert [one.path for one in owner.list_artifacts(run_id, "notes")] == ["notes/a.txt"]
+    folder = Path(owner.download_artifacts(run_id, "", str(tmp_path)))
+    assert (folder / "notes/a.txt").read_text() == "again"
+    assert json.loads((folder / "b.json").read_text()) == {"a": 1}
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_model_is_logged_registered_and_loaded_by_number_and_alias(up: Up, owner: Any) -> None:
+    import mlflow.onnx
+    import mlflow.pyfunc
+    import numpy as np
+
+    document = {"version": "vallum.policy/1"}
+    up.owner.policy.set(document, reason="a test")
+    made = logged("net")
+    version = mlflow.register_model(made.model_uri, "risk")
+    assert (version.version, version.status) == ("1", "READY")
+    owner.set_registered_model_alias("risk", "champion", 1)
+    owner.set_model_version_tag("risk", 1, "reviewed", "yes")
+    owner.update_model_version("risk", 1, description="the first")
+    shown = owner.get_model_version_by_alias("risk", "champion")
+    assert (shown.version, shown.tags, shown.description) == ("1", {"reviewed": "yes"}, "the first")
+    for uri in ("models:/risk/1", "models:/risk@champion", "models:/risk/latest", made.model_uri):
+        loaded = mlflow.pyfunc.load_model(uri)
+        scores = loaded.predict(np.ones((1, 4), dtype=np.float32))["probabilities"]
+        assert scores[0][1] > 0.99
+    assert [one.name for one in owner.search_registered_models("name LIKE 'ri%'")] == ["risk"]
+    assert [one.version for one in owner.search_model_versions("tags.reviewed = 'yes'")] == ["1"]
+    experiment_id = owner.get_experiment_by_name("models").experiment_id
+    found = mlflow.search_logged_models(
+        [experiment_id], filter_string="name = 'net'", output_format="list"
+    )
+    assert [one.model_id for one in found] == [made.model_id]
+    # It is a model of ours: with evidence, a bill of materials, and everything else.
+    ours = up.owner.models.show("risk")
+    assert [one.gate for one in ours.evidence] == ["scan"]
+    assert up.owner.workspace.verify().findings == ()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_pickled_model_is_logged_but_not_registered(
+    up: Up, owner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow.sklearn
+    from sklearn.linear_model import LogisticRegression
+
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", key_of(up, "pickler", SCIENTIST))
+    mlflow.set_experiment("pickles")
+    trained = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+    with mlflow.start_run():
+        made = mlflow.sklearn.log_model(trained, name="old", serialization_format="cloudpickle")
+    with pytest.raises(mlflow.MlflowException, match="can carry code") as refused:
+        mlflow.register_model(made.model_uri, "pickled")
+    assert refused.value.error_code == "INVALID_STATE"
+    assert list(owner.search_model_versions("name = 'pickled'")) == []
+    with pytest.raises(Exception, match="experiments/quarantine/read"):
+        mlflow.artifacts.download_artifacts(made.model_uri)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_autologging_of_scikit_learn_works(owner: Any) -> None:
+    import mlflow.sklearn
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+
+    mlflow.set_experiment("autolog")
+    mlflow.sklearn.autolog(silent=True)
+    try:
+        with mlflow.start_run() as run:
+            x = np.arange(20.0).reshape(-1, 1)
+            LogisticRegression(C=0.5).fit(x, (x[:, 0] > 9).astype(int))
+    finally:
+        mlflow.sklearn.autolog(disable=True)
+    found = owner.get_run(run.info.run_id)
+    assert found.data.params["C"] == "0.5"
+    assert found.data.metrics["training_accuracy_score"] > 0.8
+    assert len(found.inputs.dataset_inputs) == 1
+    assert len(found.outputs.model_outputs) == 1

@@ -44,16 +44,16 @@ from vallum.server.mlflow.problem import (
 from vallum.workspace.kernel import Kernel, Reply
 from vallum.workspace.steps.runs import points_of, run_id_of
 from vallum.workspace.tracking.bundles import MAX_JOINING, join
-from vallum.workspace.upload import Upload
 
 MAX_TOKEN_BYTES = 4096
+_INFORMATION = frozenset(f"{prefix}/server-info" for prefix in PREFIXES)
 _ANY = [HttpMethod.GET, HttpMethod.POST, HttpMethod.PUT, HttpMethod.PATCH, HttpMethod.DELETE]
 
 
 def make_handlers(
     kernel: Kernel, limiter: anyio.CapacityLimiter, max_upload_bytes: int
 ) -> list[Any]:
-    """Return the route handlers of MLflow's protocol.
+    """Return the route handlers of MLflow's protocol: one for all paths below each root.
 
     Args:
         kernel: Performs every step.
@@ -63,18 +63,59 @@ def make_handlers(
     Raises:
         RuntimeError: A route names a step that does not exist (G2).
     """
-    door = _Door(kernel, limiter, max_upload_bytes)
     for row in (*MLFLOW_ROUTES, *FILE_ROUTES):
         kernel.require_step(row.step, row.arguments)
-    handlers = [door.handler(prefix, row) for prefix in PREFIXES for row in MLFLOW_ROUTES]
-    handlers += [door.files(prefix, row) for prefix in FILE_PREFIXES for row in FILE_ROUTES]
-    handlers += [door.information(prefix) for prefix in PREFIXES]
-    handlers += [door.missing(root) for root in ROOTS]
-    return handlers
+    door = _Door(kernel, limiter, max_upload_bytes)
+    return [
+        route(
+            f"{root}{{rest:path}}",
+            http_method=_ANY,
+            name=f"mlflow:{root}",
+            status_code=200,
+            exception_handlers={Exception: on_error},
+        )(door.handler())
+        for root in ROOTS
+    ]
+
+
+def find_route(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+    """Return the row of the table that serves a request, and what its path names.
+
+    Which path is which is looked up here and not by the web framework, so that all else, a known
+    path with another method too, is one answer that is given after authentication.
+    """
+    for prefix in PREFIXES:
+        if path.startswith(f"{prefix}/"):
+            return _in_table(method, path[len(prefix) :])
+    for prefix in FILE_PREFIXES:
+        if path == prefix or path.startswith(f"{prefix}/"):
+            name = path[len(prefix) :].strip("/")
+            for row in FILE_ROUTES:
+                if row.method == method and bool(row.path) is bool(name):
+                    return row, {"path": name} if name else {}
+    return None
+
+
+def _in_table(method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+    exact = _EXACT.get((method, path))
+    if exact is not None:
+        return exact, {}
+    segments = path.split("/")
+    for row, pattern in _PATTERNS:
+        if row.method != method or len(pattern) != len(segments):
+            continue
+        pairs = list(zip(pattern, segments, strict=True))
+        if all(given and (wanted[:1] == "{" or wanted == given) for wanted, given in pairs[1:]):
+            return row, {wanted[1:-1]: given for wanted, given in pairs if wanted[:1] == "{"}
+    return None
+
+
+_EXACT = {(row.method, row.path): row for row in MLFLOW_ROUTES if "{" not in row.path}
+_PATTERNS = [(row, row.path.split("/")) for row in MLFLOW_ROUTES if "{" in row.path]
 
 
 class _Door:
-    """Holds what every handler works with."""
+    """Holds what every request works with."""
 
     def __init__(
         self, kernel: Kernel, limiter: anyio.CapacityLimiter, max_upload_bytes: int
@@ -83,102 +124,69 @@ class _Door:
         self._limiter = limiter
         self._max_upload_bytes = max_upload_bytes
 
-    def handler(self, prefix: str, row: Route) -> Any:  # noqa: ANN401 - a litestar handler
-        """Return the handler of one route."""
-
-        async def serve(request: Request[Any, Any, Any]) -> Response[bytes]:
-            caller = await self._authenticate(request)
-            if row.method == "GET":
-                given: Mapping[str, object] = _of_query(request.query_params, row.arguments)
-            else:
-                given = _of_body(await request.body())
-            given = {**given, **request.path_params}
-            arguments = _arguments(given, row.arguments, strict=row.method != "GET")
-            request_id = str(request.state.request_id)
-
-            def perform() -> Record | None:
-                return _perform(self._kernel, caller, row.step, arguments, request_id)
-
-            value = await anyio.to_thread.run_sync(perform, limiter=self._limiter)
-            return Response(msgspec.json.encode(value), media_type=MEDIA_TYPE)
-
-        name = f"mlflow:{prefix}:{row.method}:{row.path}"
-        return route(
-            prefix + row.path.replace("}", ":str}"),
-            http_method=[HttpMethod(row.method)],
-            name=name,
-            status_code=200,
-            exception_handlers={Exception: on_error},
-        )(serve)
-
-    def files(self, prefix: str, row: Route) -> Any:  # noqa: ANN401 - a litestar handler
-        """Return the handler of one route of the artifact proxy."""
+    def handler(self) -> Any:  # noqa: ANN401 - a function that litestar reads the signature of
+        """Return the function that serves every path below a root."""
 
         async def serve(request: Request[Any, Any, Any]) -> Response[bytes] | Stream:
             caller = await self._authenticate(request)
-            path = request.path_params.get("path") or request.query_params.get("path", "")
-            arguments = mlflow_models.ArtifactNamed(path=str(path).strip("/"))
-            upload: Upload | None = None
-            if row.upload:
-                upload = await receive(request, self._max_upload_bytes)
-
-            def perform() -> Reply:
-                return self._kernel.perform(
-                    caller,
-                    row.step,
-                    arguments,
-                    content=None if upload is None else upload.reader(),
-                    request_id=str(request.state.request_id),
+            path = str(request.scope["path"])
+            if request.method == "GET" and path in _INFORMATION:  # the same to everybody known
+                return _json(mlflow.ServerInfo())
+            found = find_route(str(request.method), path)
+            if found is None:
+                raise NotFoundError(
+                    "this part of MLflow's interface is not served", code=ENDPOINT_CODE
                 )
+            row, named = found
+            if row.arguments is mlflow_models.ArtifactNamed:
+                return await self._file(request, caller, row, named)
+            given: Mapping[str, object]
+            if row.method == "GET":
+                given = _of_query(request.query_params, row.arguments)
+            else:
+                given = _of_body(await request.body())
+            arguments = _arguments({**given, **named}, row.arguments, strict=row.method != "GET")
+            request_id = str(request.state.request_id)
+            value = await anyio.to_thread.run_sync(
+                lambda: _perform(self._kernel, caller, row.step, arguments, request_id),
+                limiter=self._limiter,
+            )
+            return _json(value)
 
-            try:
-                reply = await anyio.to_thread.run_sync(perform, limiter=self._limiter)
-            finally:
-                if upload is not None:
-                    upload.close()
-            if reply.chunks is not None:
-                return Stream(
-                    stream(reply.chunks, self._limiter),
-                    media_type="application/octet-stream",
-                    headers={"content-disposition": "attachment"},
-                )
-            return Response(msgspec.json.encode(reply.value), media_type=MEDIA_TYPE)
+        return serve
 
-        return route(
-            prefix + row.path.replace("{path}", "{path:path}"),
-            http_method=[HttpMethod(row.method)],
-            name=f"mlflow:{prefix}:{row.method}:{row.path}",
-            status_code=200,
-            exception_handlers={Exception: on_error},
-        )(serve)
+    async def _file(
+        self,
+        request: Request[Any, Any, Any],
+        caller: Caller,
+        row: Route,
+        named: Mapping[str, str],
+    ) -> Response[bytes] | Stream:
+        path = named.get("path") or str(request.query_params.get("path", ""))
+        arguments = mlflow_models.ArtifactNamed(path=path.strip("/"))
+        upload = await receive(request, self._max_upload_bytes) if row.upload else None
 
-    def information(self, prefix: str) -> Any:  # noqa: ANN401 - a litestar handler
-        """Return the handler that tells what the server can do: the same to everybody known."""
+        def perform() -> Reply:
+            return self._kernel.perform(
+                caller,
+                row.step,
+                arguments,
+                content=None if upload is None else upload.reader(),
+                request_id=str(request.state.request_id),
+            )
 
-        async def serve(request: Request[Any, Any, Any]) -> Response[bytes]:
-            await self._authenticate(request)
-            return Response(msgspec.json.encode(mlflow.ServerInfo()), media_type=MEDIA_TYPE)
-
-        return route(
-            f"{prefix}/server-info",
-            http_method=[HttpMethod.GET],
-            name=f"mlflow:{prefix}:server-info",
-            exception_handlers={Exception: on_error},
-        )(serve)
-
-    def missing(self, root: str) -> Any:  # noqa: ANN401 - a litestar handler
-        """Return the handler of every other path below `root`."""
-
-        async def serve(request: Request[Any, Any, Any]) -> Response[bytes]:
-            await self._authenticate(request)
-            raise NotFoundError("this part of MLflow's interface is not served", code=ENDPOINT_CODE)
-
-        return route(
-            f"{root}{{rest:path}}",
-            http_method=_ANY,
-            name=f"mlflow:{root}",
-            exception_handlers={Exception: on_error},
-        )(serve)
+        try:
+            reply = await anyio.to_thread.run_sync(perform, limiter=self._limiter)
+        finally:
+            if upload is not None:
+                upload.close()
+        if reply.chunks is None:
+            return _json(reply.value)
+        return Stream(
+            stream(reply.chunks, self._limiter),
+            media_type="application/octet-stream",
+            headers={"content-disposition": "attachment"},
+        )
 
     async def _authenticate(self, request: Request[Any, Any, Any]) -> Caller:
         user, token = _credential(request.headers.get("authorization", ""))
@@ -198,6 +206,10 @@ class _Door:
         except WrongCredentialError as error:
             await asyncio.sleep(error.delay_s)
             raise
+
+
+def _json(value: Record | None) -> Response[bytes]:
+    return Response(msgspec.json.encode(value), media_type=MEDIA_TYPE)
 
 
 def _credential(header: str) -> tuple[str | None, Secret | None]:
