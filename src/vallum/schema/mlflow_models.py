@@ -253,6 +253,15 @@ class VersionUpdate(Record, frozen=True):
     description: str = ""
 
 
+class VersionStage(Record, frozen=True):
+    """Move a model version to a stage."""
+
+    name: str
+    version: str
+    stage: str
+    archive_existing_versions: bool = False
+
+
 class VersionSetTag(Record, frozen=True):
     """Set a tag of a model version."""
 

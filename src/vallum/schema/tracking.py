@@ -123,7 +123,9 @@ class Artifact(Record, frozen=True):
     content: Part
     made_by: str
     made_ms: int
-    verdict: str = ""  # of the scan; empty: not scanned yet. Only `clean` is read without more
+    # Of the scan; empty: not scanned yet. Only `clean`, or skops of trusted types, is read without
+    # a right of its own.
+    verdict: str = ""
 
 
 class RegisteredFrom(Record, frozen=True):
@@ -135,5 +137,6 @@ class RegisteredFrom(Record, frozen=True):
     model_id: str = ""
     run_link: str = ""
     description: str = ""
+    stage: str = "None"  # MLflow's word for none
     updated_ms: int = 0
     tags: tuple[Pair, ...] = ()

@@ -128,7 +128,7 @@ def requests(ids: dict[str, str]) -> dict[str, Record]:
     )
     for route in MLFLOW_ROUTES:
         if route.step in made:
-            continue
+            continue  # more than one way leads there, or it is above
         fields = {field.name: field for field in msgspec.structs.fields(route.arguments)}
         made[route.step] = msgspec.convert(
             {

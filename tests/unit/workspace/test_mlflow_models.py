@@ -290,6 +290,45 @@ def test_aliases_tags_descriptions_and_searches(place: Place) -> None:
     assert place.verify().findings == ()
 
 
+def test_stages_move_and_archive_what_was_there(place: Place) -> None:
+    document = '{"version": "vallum.policy/1"}'
+    place.do("policy.set", rules.PolicySet(document=document, reason="a test"))
+    identity = log_model(place, root_of(place, "x"))
+    for _ in range(2):
+        register(place, f"models:/{identity}")
+
+    def move(version: str, stage: str, *, archive: bool = False) -> None:
+        arguments = mlflow_models.VersionStage(
+            name="risk", version=version, stage=stage, archive_existing_versions=archive
+        )
+        place.do("model-version.alias", arguments)
+
+    def stages() -> dict[str, str]:
+        found = place.do("registered-model.latest", mlflow_models.LatestVersions(name="risk")).value
+        assert isinstance(found, mlflow_models.VersionsFound)
+        return {one.current_stage: one.version for one in found.model_versions}
+
+    move("1", "production")
+    assert stages() == {"Production": "1", "None": "2"}
+    move("2", "Production", archive=True)
+    assert stages() == {"Production": "2", "Archived": "1"}
+    with pytest.raises(InputError, match="Staging"):
+        move("1", "Elsewhere")
+    assert place.verify().findings == ()
+
+
+def test_a_deleted_logged_model_leaves_what_was_registered_from_it(place: Place) -> None:
+    identity = log_model(place, root_of(place, "x"))
+    register(place, f"models:/{identity}")
+    place.do("logged-model.delete", mlflow_models.ModelNamed(model_id=identity))
+    with pytest.raises(NotFoundError):
+        place.do("logged-model.get", mlflow_models.ModelNamed(model_id=identity))
+    shown = place.do("model.show", api.Named(name="risk:1")).value
+    assert isinstance(shown, api.VersionShown)
+    assert get(place, f"registry/{shown.version.id}/model.onnx") == small_model()
+    assert place.verify().findings == ()
+
+
 def test_an_alias_asks_for_the_evidence_that_ours_asks_for(place: Place) -> None:
     identity = log_model(place, root_of(place, "x"))
     register(place, f"models:/{identity}")

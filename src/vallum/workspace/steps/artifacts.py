@@ -31,7 +31,7 @@ from vallum.schema import (
     mlflow_models,
 )
 from vallum.workspace.context import Context, ask
-from vallum.workspace.gates.models import scan_model
+from vallum.workspace.gates.models import carries_no_code, scan_model
 from vallum.workspace.step import Act, Asks, Download, Effect, Length, Step, Work
 from vallum.workspace.tracking import places, shown
 from vallum.workspace.tracking.bundles import milliseconds
@@ -81,7 +81,7 @@ def _act_put(act: Act, args: mlflow_models.ArtifactNamed, made: _Staged) -> mlfl
         raise LimitExceededError(f"a run has at most {MAX_FILES} files", code="mlflow.run-size")
     for one in held:
         if one.path == place.path:
-            _erase(act, [one], reason="replaced")
+            erase_files(act, [one], reason="replaced")
         elif one.path.startswith(f"{place.path}/") or place.path.startswith(f"{one.path}/"):
             raise ConflictError(
                 f"{place.path[:60]!a} would be a file and a folder", code="mlflow.path"
@@ -104,7 +104,7 @@ def _put(act: Act, one: Artifact) -> None:
     act.put("artifact", one, on=one.experiment_id, parent_id=one.holder_id)
 
 
-def _erase(act: Act, doomed: Iterable[Artifact], *, reason: str) -> None:
+def erase_files(act: Act, doomed: Iterable[Artifact], *, reason: str) -> None:
     """Remove files; once that is committed, destroy their keys and objects."""
     gone = []
     for one in doomed:
@@ -127,7 +127,7 @@ def _act_delete(act: Act, args: mlflow_models.ArtifactNamed) -> mlflow.Nothing:
     found = places.artifacts(act.context, place)
     if not found:
         raise NotFoundError("there is no such artifact")
-    _erase(act, found, reason="deleted")
+    erase_files(act, found, reason="deleted")
     return mlflow.Nothing()
 
 
@@ -176,7 +176,10 @@ def _prepare_get(work: Work, args: mlflow_models.ArtifactNamed) -> dict[str, str
         scanned = scan_model(work.house.runner, [(path, data) for _, path, data in files])
     except GateError:
         return {wanted.id: ScanVerdict.SUSPICIOUS.value}  # broke the scanner: that is no pass
-    verdicts = {report.path: report.verdict.value for report in scanned.report.files}
+    verdicts = {
+        report.path: CLEAN if carries_no_code(report) else report.verdict.value
+        for report in scanned.report.files
+    }
     return {
         identity: verdicts.get(path, ScanVerdict.SUSPICIOUS.value) for identity, path, _ in files
     }

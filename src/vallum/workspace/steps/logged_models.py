@@ -6,9 +6,19 @@ from typing import Protocol
 import msgspec
 
 from vallum.base import InputError, NotFoundError, new_id
-from vallum.schema import Ask, Caller, DatasetUsed, LoggedModel, Run, mlflow, mlflow_models
+from vallum.schema import (
+    Artifact,
+    Ask,
+    Caller,
+    DatasetUsed,
+    LoggedModel,
+    Run,
+    mlflow,
+    mlflow_models,
+)
 from vallum.workspace.context import Context, ask
 from vallum.workspace.step import Act, Asks, Effect, Step
+from vallum.workspace.steps.artifacts import erase_files
 from vallum.workspace.steps.experiments import experiment_of, limit_of, visible_experiments
 from vallum.workspace.tracking import checks, filters, pages, shown
 from vallum.workspace.tracking.bundles import milliseconds
@@ -107,6 +117,16 @@ def _act_get(act: Act, args: mlflow_models.ModelNamed) -> mlflow_models.ModelRep
 
 def _act_finalize(act: Act, args: mlflow_models.ModelFinalize) -> mlflow_models.ModelReply:
     return _change(act, act.context.logged_model(args.model_id), status=args.status)
+
+
+def _act_delete(act: Act, args: mlflow_models.ModelNamed) -> mlflow.Nothing:
+    """Remove a logged model for good: what was registered from it has files of its own."""
+    found = act.context.logged_model(args.model_id)
+    files = act.context.all("artifact", Artifact, parent_id=found.id)
+    if files:
+        erase_files(act, files, reason="deleted")
+    act.remove("logged-model", found.id, on=found.experiment_id)
+    return mlflow.Nothing()
 
 
 def _act_set_tags(act: Act, args: mlflow_models.ModelSetTags) -> mlflow_models.ModelReply:
@@ -292,6 +312,8 @@ STEPS = (
     Step("logged-model.create", mlflow_models.ModelCreate, _create_asks, _act_create),
     Step("logged-model.get", mlflow_models.ModelNamed, _own(_READ), _act_get, Effect.READ),
     Step("logged-model.finalize", mlflow_models.ModelFinalize, _own(_WRITE), _act_finalize),
+    Step("logged-model.delete", mlflow_models.ModelNamed, _own("experiments/runs/delete"),
+         _act_delete),
     Step("logged-model.set-tags", mlflow_models.ModelSetTags, _own(_WRITE), _act_set_tags),
     Step("logged-model.delete-tag", mlflow_models.ModelDeleteTag, _own(_WRITE),
          _act_delete_tag),

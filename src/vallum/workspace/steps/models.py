@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from vallum.base import GateError, InputError, check_name, new_id, timestamp
 from vallum.base.bounds import ARCHIVE
 from vallum.formats import TarArchive
-from vallum.scan import ScanVerdict
 from vallum.schema import (
     Ask,
     Asset,
@@ -26,6 +25,7 @@ from vallum.schema import (
 from vallum.workspace.context import Context, ask
 from vallum.workspace.gates.models import (
     attack_model,
+    carries_no_code,
     integrity_evidence,
     scan_model,
     signature_evidence,
@@ -82,7 +82,7 @@ class Registered:
 
 
 def register_files(
-    work: Work, files: Sequence[tuple[str, bytes]], *, single: bool, clean_only: bool = False
+    work: Work, files: Sequence[tuple[str, bytes]], *, single: bool, no_pickles: bool = False
 ) -> Registered:
     """Scan `files` and stage them as a model version to be.
 
@@ -90,7 +90,7 @@ def register_files(
         work: The long step.
         files: Path and content of each.
         single: There is one file, whose format is the version's.
-        clean_only: A format that can carry code is refused, however harmless it looks.
+        no_pickles: A format that can carry code is refused, however harmless it looks.
 
     Raises:
         GateError: The scan found something; its evidence is in the log.
@@ -101,8 +101,8 @@ def register_files(
     evidence = scanned.evidence(
         subject_id=version_id, subject_digest=manifest_digest(parts), now=work.now
     )
-    carriers = [one.path for one in scanned.report.files if one.verdict is not ScanVerdict.CLEAN]
-    if evidence.verdict is Verdict.PASS and clean_only and carriers:
+    carriers = [one.path for one in scanned.report.files if not carries_no_code(one)]
+    if evidence.verdict is Verdict.PASS and no_pickles and carriers:
         raise GateError(
             f"`{carriers[0]}` is of a format that can carry code",
             code="gate.scan",

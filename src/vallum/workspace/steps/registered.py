@@ -15,6 +15,7 @@ from vallum.base import (
     ConflictError,
     InputError,
     NotFoundError,
+    RefusedError,
     check_name,
     new_id,
     timestamp,
@@ -39,7 +40,13 @@ from vallum.workspace.steps.models import Registered, publish_model, register_fi
 from vallum.workspace.tracking import checks, places, shown
 from vallum.workspace.tracking.bundles import milliseconds
 from vallum.workspace.tracking.places import Place, place_of
-from vallum.workspace.tracking.registry import beside, registered_shown, version_shown
+from vallum.workspace.tracking.registry import (
+    STAGES,
+    beside,
+    readable,
+    registered_shown,
+    version_shown,
+)
 from vallum.workspace.versions import delete_version
 
 MAX_DESCRIPTION = 5000
@@ -187,9 +194,15 @@ def _act_delete(act: Act, args: mlflow_models.RegisteredNamed) -> mlflow.Nothing
 
 def _act_latest(act: Act, args: mlflow_models.LatestVersions) -> mlflow_models.VersionsFound:
     asset = act.context.asset("model", args.name)
-    told = registered_shown(act, asset)
-    wanted = not args.stages or "none" in {one.lower() for one in args.stages}
-    return mlflow_models.VersionsFound(model_versions=told.latest_versions if wanted else ())
+    wanted = {one.lower() for one in args.stages}
+    latest = {beside(act, one).stage: one for one in readable(act, asset)}  # the newest is last
+    return mlflow_models.VersionsFound(
+        model_versions=tuple(
+            version_shown(act, one)
+            for stage, one in sorted(latest.items())
+            if not wanted or stage.lower() in wanted
+        )
+    )
 
 
 # -- versions -----------------------------------------------------------------------------------
@@ -261,7 +274,7 @@ def _prepare_register(work: Work, args: mlflow_models.VersionCreate) -> _Snapsho
     place, found = work.read(lambda context: _taken(context, args))
     below = f"{place.path}/" if place.path else ""
     files = [(one.path.removeprefix(below), read_file(work, one)) for one in found]
-    made = register_files(work, files, single=False, clean_only=True)
+    made = register_files(work, files, single=False, no_pickles=True)
     return _Snapshot(made, tuple(one.id for one in found))
 
 
@@ -297,9 +310,9 @@ def _act_show(act: Act, args: mlflow_models.VersionNamed) -> mlflow_models.Versi
     return mlflow_models.VersionReply(model_version=version_shown(act, _version(act.context, args)))
 
 
-def _change(act: Act, version: AssetVersion, **changed: object) -> RegisteredFrom:
+def _change(act: Act, version: AssetVersion, *, on: str = "", **changed: object) -> RegisteredFrom:
     made = msgspec.structs.replace(beside(act, version), updated_ms=milliseconds(act), **changed)
-    act.put("registered-from", made, on=version.id, parent_id=version.asset_id)
+    act.put("registered-from", made, on=on or version.id, parent_id=version.asset_id)
     return made
 
 
@@ -336,6 +349,30 @@ def _act_remove(act: Act, args: mlflow_models.VersionNamed) -> mlflow.Nothing:
 def _act_uri(act: Act, args: mlflow_models.VersionNamed) -> mlflow_models.DownloadUri:
     version = _version(act.context, args)
     return mlflow_models.DownloadUri(artifact_uri=places.version_location(version))
+
+
+# -- stages -------------------------------------------------------------------------------------
+
+
+def _act_stage(act: Act, args: mlflow_models.VersionStage) -> mlflow_models.VersionReply:
+    """Move a version to a stage: asks for what an alias asks, as others load models by it."""
+    stage = {one.lower(): one for one in STAGES}.get(args.stage.lower())
+    if stage is None:
+        raise InputError(
+            f"{args.stage[:40]!a} is not one of {', '.join(STAGES)}", code="mlflow.stage"
+        )
+    version = _version(act.context, args)
+    if args.archive_existing_versions:
+        for one in readable(act, act.context.asset("model", version.asset_id)):
+            if one.id != version.id and beside(act, one).stage == stage:
+                if not act.may(aliases.ACTION, act.context.version_resource(one)):
+                    raise RefusedError(
+                        f"version {one.version} holds that stage, and you may not move it",
+                        code="mlflow.stage",
+                    )
+                _change(act, one, on=version.id, stage="Archived")
+    made = _change(act, version, stage=stage)
+    return mlflow_models.VersionReply(model_version=version_shown(act, version, made))
 
 
 # -- aliases: what our own steps ask and do -----------------------------------------------------
@@ -404,6 +441,8 @@ STEPS = (
     Step("registered-model.unalias", mlflow_models.AliasNamed, _unalias_asks, _act_unalias),
     Step("registered-model.aliased", mlflow_models.AliasNamed, _aliased_asks, _act_aliased,
          Effect.READ),
+    Step("model-version.alias", mlflow_models.VersionStage, _own_version(aliases.ACTION),
+         _act_stage, threat="model-tampering"),
     Step("model-version.get", mlflow_models.VersionNamed, _own_version("models/versions/read"),
          _act_show, Effect.READ),
     Step("model-version.update", mlflow_models.VersionUpdate,

@@ -5,7 +5,8 @@ from vallum.schema import Alias, Asset, AssetVersion, RegisteredFrom, mlflow, ml
 from vallum.workspace.step import Act
 from vallum.workspace.tracking import places
 
-STAGE = "None"  # stages are aliases of old; a version has none
+STAGES = ("None", "Staging", "Production", "Archived")
+"""MLflow's stages, which it deprecates for aliases; a version has one."""
 
 
 def _ms(text: str) -> int:
@@ -36,7 +37,7 @@ def version_shown(
         creation_timestamp=_ms(version.created_at),
         last_updated_timestamp=told.updated_ms or _ms(version.created_at),
         user_id=user,
-        current_stage=STAGE,
+        current_stage=told.stage,
         source=told.source,
         status="READY",
         description=told.description,
