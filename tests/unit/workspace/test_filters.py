@@ -99,6 +99,7 @@ def test_what_a_filter_means(text: str, *, expected: bool) -> None:
         ("run_id IN ()", "expected a text in quotes"),
         ("x" * (MAX_FILTER + 1), "at most"),
         (" AND ".join(["metrics.a > 1"] * 101), "at most 100 comparisons"),
+        (f"params.lr LIKE '{'_' * 251}'", "a pattern has at most"),
     ],
 )
 def test_what_is_wrong_is_told(text: str, told: str) -> None:
@@ -145,6 +146,13 @@ def test_like_is_what_sql_says(text: str, pattern: str) -> None:
     regex = "".join({"%": ".*", "_": "."}.get(char, re.escape(char)) for char in pattern)
     assert like(text, pattern) is (re.fullmatch(regex, text, re.DOTALL) is not None)
     assert like(text.upper(), pattern, fold=True) is like(text, pattern)
+
+
+def test_a_pattern_chosen_to_be_slow_is_not() -> None:
+    value = "a" * 8000
+    assert not like(value, "%a" * 120 + "%b")
+    assert like(value, "%a" * 120 + "%")
+    assert not like(value, "%" + "_" * 200 + "b" + "%a" * 20)
 
 
 def test_order_puts_what_is_missing_last_both_ways() -> None:

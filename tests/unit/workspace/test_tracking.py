@@ -5,10 +5,18 @@ from collections import Counter
 
 import msgspec
 import pytest
-from conftest_workspace import Place
+from conftest_workspace import Place, sign_in_owner
 
-from vallum.base import ConflictError, InputError, LimitExceededError, NotFoundError, RefusedError
+from vallum.base import (
+    ConflictError,
+    InputError,
+    LimitExceededError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+)
 from vallum.schema import Caller, EntryKind, Record, RunStatus, api, mlflow
+from vallum.workspace.bootstrap import Places, create, opened
 from vallum.workspace.tracking import bundles, points
 from vallum.workspace.tracking.points import Point
 
@@ -310,6 +318,42 @@ def test_a_lease_ends_with_its_run_its_time_and_its_bundle(
     monkeypatch.setattr(lease.permit, "_monotonic", lambda: later)
     assert not bundles.join(house, place.owner, other, point)
     assert place.verify().findings == ()
+
+
+def test_what_a_killed_process_left_open_is_read_and_closed_by_the_next(places: Places) -> None:
+    create(places)
+    with opened(places) as kernel:
+        place = sign_in_owner(kernel, places)
+        run_id = start(place, experiment(place, "x"))
+        for step in range(3):
+            log(place, run_id, step)
+    with opened(places) as kernel:
+        later = sign_in_owner(kernel, places)
+        assert len(history(later, run_id, "loss").metrics) == 3
+        assert bundles.close_due(kernel.house, everything=True) == 1
+        assert len(history(later, run_id, "loss").metrics) == 3
+        assert later.verify().findings == ()
+
+
+def test_the_last_of_the_disk_is_not_for_floods(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ana = place.person("ana", SCIENTIST)
+    run_id = start(place, experiment(place, "x", who=ana), who=ana)
+    log(place, run_id, 0, who=ana)
+    monkeypatch.setattr(place.kernel.house, "free_bytes", lambda: 1024)
+    with pytest.raises(UnavailableError, match="almost full"):
+        log(place, run_id, 1, who=ana)
+
+
+def test_a_search_that_takes_too_long_is_ended(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = experiment(place, "x")
+    start(place, made)
+    monkeypatch.setattr("vallum.workspace.steps.runs.MAX_SEARCH_S", -1.0)
+    with pytest.raises(LimitExceededError, match="the search took"):
+        search(place, made)
 
 
 def test_a_bundle_changed_behind_our_back_is_found(place: Place) -> None:

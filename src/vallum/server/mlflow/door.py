@@ -189,7 +189,7 @@ class _Door:
         )
 
     async def _authenticate(self, request: Request[Any, Any, Any]) -> Caller:
-        user, token = _credential(request.headers.get("authorization", ""))
+        user, token = credential_of(request.headers.get("authorization", ""))
         source = request.client.host if request.client is not None else "unix"
         request_id = str(request.state.request_id)
 
@@ -212,7 +212,7 @@ def _json(value: Record | None) -> Response[bytes]:
     return Response(msgspec.json.encode(value), media_type=MEDIA_TYPE)
 
 
-def _credential(header: str) -> tuple[str | None, Secret | None]:
+def credential_of(header: str) -> tuple[str | None, Secret | None]:
     """Return the user that a client names, if it does, and the key that it presents.
 
     `Bearer KEY`, or `Basic` with the user's name and the key as password (old clients).
@@ -224,7 +224,9 @@ def _credential(header: str) -> tuple[str | None, Secret | None]:
         return None, Secret(rest.strip().encode())
     if scheme.lower() == "basic":
         try:
-            user, found, key = base64.b64decode(rest.strip(), validate=True).partition(b":")
+            user, found, key = base64.b64decode(rest.strip().encode(), validate=True).partition(
+                b":"
+            )
             if found:
                 return user.decode(), Secret(key)
         except (binascii.Error, UnicodeDecodeError):

@@ -33,6 +33,7 @@ from vallum.workspace.tracking.bundles import LEASE_S, milliseconds
 
 MAX_EXPERIMENTS = 1000  # a search
 MAX_HISTORY = 250_000  # points a reply
+MAX_SEARCH_S = 10.0  # nobody writes while runs are searched
 _ENDED = frozenset({RunStatus.FINISHED, RunStatus.FAILED, RunStatus.KILLED})
 
 
@@ -295,6 +296,8 @@ def _act_search(act: Act, args: mlflow.RunSearch) -> mlflow.RunsFound:
     taking_in = bundles.opened(act.context)
     deleted: set[str] = set()
     found: list[Run] = []
+    monotonic = act.house.clock.monotonic
+    end = monotonic() + MAX_SEARCH_S
     for experiment in _searched(act, args.experiment_ids):
         gone = experiment.deleted_ms != 0
         if gone:
@@ -302,6 +305,12 @@ def _act_search(act: Act, args: mlflow.RunSearch) -> mlflow.RunsFound:
         for run in act.context.all("run", Run, parent_id=experiment.id):
             if (shown.DELETED if gone else shown.stage(run)) not in view:
                 continue
+            if monotonic() > end:
+                raise LimitExceededError(
+                    f"the search took more than {MAX_SEARCH_S:.0f} s",
+                    code="mlflow.search-time",
+                    hint="name fewer experiments, or a simpler filter",
+                )
             one = bundles.with_open(run, taking_in[run.id]) if run.id in taking_in else run
             if passes(one):
                 found.append(one)

@@ -17,6 +17,7 @@ from vallum.base import NotFoundError, RefusedError, new_id
 from vallum.schema import Caller, EntryKind, Experiment, MetricBundle, MetricPoints, Run
 from vallum.workspace.context import Context
 from vallum.workspace.house import House
+from vallum.workspace.kernel import RESERVE_BYTES
 from vallum.workspace.leases import Lease
 from vallum.workspace.step import Act
 from vallum.workspace.tracking import checks, points
@@ -61,6 +62,8 @@ def join(house: House, caller: Caller, run_id: str, taken: Sequence[Point]) -> b
     key = (caller.id, caller.credential_id, run_id)
     lease = house.metric_leases.get(key)
     if lease is None or not 0 < len(taken) <= MAX_JOINING:
+        return False
+    if house.free_bytes() < RESERVE_BYTES:  # the step is refused: what is left is not for floods
         return False
     try:
         with house.log.transaction() as tx:

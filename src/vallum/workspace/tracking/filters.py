@@ -27,6 +27,7 @@ Getter = Callable[[T, str], Value]
 MAX_FILTER = 8000
 MAX_COMPARISONS = 100
 MAX_LIST = 1000
+MAX_PATTERN = 250  # characters of a LIKE pattern
 MAX_ORDERS = 20
 
 _TOKEN = re.compile(
@@ -167,27 +168,43 @@ def ordered(rows: Sequence[T], orders: Sequence[Order], vocabulary: Vocabulary[T
 
 
 def like(text: str, pattern: str, *, fold: bool = False) -> bool:
-    """Tell whether SQL's LIKE matches: `%` any run, `_` any one character.
+    """Tell whether SQL's LIKE matches: `%` any run, `_` any one character."""
+    return _pattern(pattern, fold=fold)(text)
 
-    Without backtracking over more than the last `%`: at most len(text) * len(pattern) steps.
+
+def _pattern(pattern: str, *, fold: bool) -> Callable[[str], bool]:
+    """Return the matcher of a LIKE pattern.
+
+    Each part between two `%` is looked for where it first fits after the one before it, which is
+    right because `%` takes anything: nothing is ever tried twice, however the text was chosen.
     """
-    if fold:
-        text, pattern = text.lower(), pattern.lower()
-    at = place = 0
-    star = mark = -1
-    while at < len(text):
-        if place < len(pattern) and pattern[place] == "%":
-            star, mark = place, at
-            place += 1
-        elif place < len(pattern) and pattern[place] in ("_", text[at]):
-            at += 1
-            place += 1
-        elif star >= 0:
-            mark += 1
-            at, place = mark, star + 1
-        else:
+    parts = (pattern.lower() if fold else pattern).split("%")
+    if len(parts) == 1:
+        whole = _part(parts[0])
+        return lambda text: whole.fullmatch(text.lower() if fold else text) is not None
+    first, last = _part(parts[0]), parts[-1]
+    between = [_part(part) for part in parts[1:-1] if part]
+    end = _part(last)
+
+    def matches(text: str) -> bool:
+        text = text.lower() if fold else text
+        found = first.match(text)
+        if found is None:
             return False
-    return not pattern[place:].strip("%")
+        at = found.end()
+        for part in between:
+            found = part.search(text, at)
+            if found is None:
+                return False
+            at = found.end()
+        start = len(text) - len(last)
+        return start >= at and end.match(text, start) is not None
+
+    return matches
+
+
+def _part(part: str) -> re.Pattern[str]:
+    return re.compile("".join("." if char == "_" else re.escape(char) for char in part), re.DOTALL)
 
 
 def _comparable(value: Value) -> bool:
@@ -255,7 +272,10 @@ class _Reader(Generic[T]):
             return self._checked(field, "IN", self._list())
         for op in ("LIKE", "ILIKE"):
             if self.word(op):
-                return self._checked(field, op, self._text())
+                pattern = self._text()
+                if len(pattern) > MAX_PATTERN:
+                    raise _wrong(f"a pattern has at most {MAX_PATTERN} characters")
+                return self._checked(field, op, pattern)
         if self.done() or self._tokens[self._at].kind != "op":
             self.expected("a comparison such as `=`, `LIKE` or `IN`")
         op = self._take().text
