@@ -82,6 +82,9 @@ def test_a_pickle_is_quarantined_and_read_by_a_right_of_its_own(place: Place) ->
     for name in ("model.pkl", "model.txt", "model.pkl"):
         with pytest.raises(RefusedError, match="experiments/quarantine/read"):
             get(place, f"{root}/{name}", who=scientist)
+    kinds = [(kind, step) for kind, step, _, _ in place.entries()]
+    assert kinds.count(("evidence", "artifact.scan")) == 1  # both in one sandbox, once
+    assert kinds.count(("refusal", "artifact.get")) == 3
     assert get(place, f"{root}/model.pkl") == PICKLE  # the owner holds every data right
     assert get(place, f"{root}/model.pkl") == PICKLE  # also once the verdict is known
 

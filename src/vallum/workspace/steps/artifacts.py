@@ -15,7 +15,6 @@ from vallum.base import (
     InputError,
     LimitExceededError,
     NotFoundError,
-    RefusedError,
     new_id,
     timestamp,
 )
@@ -24,6 +23,7 @@ from vallum.schema import (
     Artifact,
     Ask,
     Caller,
+    EntryKind,
     Erasure,
     Part,
     WrappedDataKey,
@@ -42,6 +42,7 @@ MAX_FILES = 10_000  # of one run or logged model
 MAX_TOGETHER = 64 * 1024 * 1024  # bytes that one scan takes
 CLEAN = ScanVerdict.CLEAN.value
 QUARANTINE = "experiments/quarantine/read"
+SYSTEM_SCAN = "system-scan"
 
 
 def _own(action: str) -> Asks:
@@ -157,32 +158,59 @@ def file_of(context: Context, place: Place) -> Artifact:
     raise NotFoundError("there is no such artifact")
 
 
-def _prepare_get(work: Work, args: mlflow_models.ArtifactNamed) -> dict[str, str]:
-    """Scan what was not scanned yet: the file that is read, and what fits beside it."""
+def _prepare_get(work: Work, args: mlflow_models.ArtifactNamed) -> None:
+    """Scan what was not scanned yet: the file that is read, and what fits beside it.
+
+    The verdicts are written whatever comes of the request: the second decision, which asks for the
+    right to read what is in quarantine, needs them, and nobody makes the server scan twice.
+    """
     place = work.read(lambda context: place_of(context, args.path))
     if place.experiment is None:
-        return {}
+        return
     wanted = work.read(lambda context: file_of(context, place))
     if wanted.verdict:
-        return {}
+        return
     beside = Place(place.holder_id, "", place.experiment)
     taken = [wanted]
     for one in work.read(lambda context: places.artifacts(context, beside)):
         total = sum(other.content.length for other in taken) + one.content.length
         if not one.verdict and one.id != wanted.id and total <= MAX_TOGETHER:
             taken.append(one)
-    files = [(one.id, one.path, read_file(work, one)) for one in taken]
     try:
-        scanned = scan_model(work.house.runner, [(path, data) for _, path, data in files])
-    except GateError:
-        return {wanted.id: ScanVerdict.SUSPICIOUS.value}  # broke the scanner: that is no pass
+        scanned = scan_model(work.house.runner, [(one.path, read_file(work, one)) for one in taken])
+    except GateError:  # it broke the scanner, or alone is too much for it: that is no pass
+        _keep(work, {wanted.id: ScanVerdict.SUSPICIOUS.value})
+        return
     verdicts = {
         report.path: CLEAN if carries_no_code(report) else report.verdict.value
         for report in scanned.report.files
     }
-    return {
-        identity: verdicts.get(path, ScanVerdict.SUSPICIOUS.value) for identity, path, _ in files
-    }
+    _keep(work, {one.id: verdicts.get(one.path, ScanVerdict.SUSPICIOUS.value) for one in taken})
+
+
+def _keep(work: Work, verdicts: dict[str, str]) -> None:
+    """Write what a scan said about files, which never change, in a transaction of its own."""
+    house = work.house
+    with house.log.transaction() as tx:
+        permit = house.log.system_permit(
+            tx,
+            step="artifact.scan",
+            kind=EntryKind.EVIDENCE,
+            principal_id=SYSTEM_SCAN,
+            resources=(work.on,),
+            intent_id=work.permit.entry_id,
+        )
+        changes = []
+        for identity, verdict in verdicts.items():
+            try:
+                one = house.records.get(tx, "artifact", identity, Artifact)
+            except NotFoundError:  # replaced or deleted meanwhile
+                continue
+            made = msgspec.structs.replace(one, verdict=verdict)
+            changes.append(
+                house.records.put(tx, permit, "artifact", made, on=work.on, parent_id=one.holder_id)
+            )
+        house.log.seal(tx, permit, changes=changes, details={"verdicts": dict(verdicts)})
 
 
 def read_file(holder: Act | Work, one: Artifact) -> bytes:
@@ -190,7 +218,7 @@ def read_file(holder: Act | Work, one: Artifact) -> bytes:
     return b"".join(content_chunks_of(holder, one.id, one.content, on=one.experiment_id))
 
 
-def _act_get(act: Act, args: mlflow_models.ArtifactNamed, verdicts: dict[str, str]) -> Download:
+def _act_get(act: Act, args: mlflow_models.ArtifactNamed, made: None) -> Download:
     place = place_of(act.context, args.path)
     name = place.path.rpartition("/")[2]
     if place.version is not None:
@@ -199,19 +227,8 @@ def _act_get(act: Act, args: mlflow_models.ArtifactNamed, verdicts: dict[str, st
                 return Download(file_name=name, chunks=content_chunks(act, place.version, part))
         raise NotFoundError("there is no such artifact")
     one = file_of(act.context, place)
-    for held in act.context.all("artifact", Artifact, parent_id=place.holder_id):
-        if held.id in verdicts and not held.verdict:
-            _put(act, msgspec.structs.replace(held, verdict=verdicts[held.id]))
-    verdict = one.verdict or verdicts.get(one.id, "")
-    if verdict != CLEAN and place.experiment is not None:
-        resource = act.context.experiment_resource(place.experiment)
-        if not act.may(QUARANTINE, resource):
-            raise RefusedError(
-                f"this file is {verdict or 'not scanned'} and in quarantine: reading it needs "
-                f"`{QUARANTINE}`",
-                code="mlflow.quarantine",
-                hint="log the model as ONNX or skops instead",
-            )
+    if not one.verdict:  # it was replaced while the other was scanned
+        raise ConflictError("the file was replaced meanwhile", code="mlflow.changed")
     chunks = content_chunks_of(act, one.id, one.content, on=one.experiment_id)
     return Download(file_name=name, chunks=chunks)
 
