@@ -37,7 +37,7 @@ _HEADERS = (
     (b"x-frame-options", b"DENY"),
 )
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
 _BAD_PATH = re.compile(rb"%(?:00|2e|2f|5c|25)|\\|//|/\.{1,2}(?:/|$)|[\x00-\x20\x7f]", re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 
@@ -130,7 +130,8 @@ class Border:
                 code="request.host",
                 hint="start with `vallum up --host NAME` to serve under that name",
             )
-        if scope["method"] not in _METHODS:
+        patches = scope["method"] == "PATCH" and _is_mlflow(scope)
+        if scope["method"] not in _METHODS and not patches:
             raise InputError("this method is not served", code="request.method")
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         if len(raw_path) > bounds.max_path_bytes or len(scope["query_string"]) > (
@@ -158,8 +159,11 @@ class Border:
 
 def shaped(scope: Scope, error: VallumError, request_id: str) -> tuple[int, bytes, dict[str, str]]:
     """Return an error in the shape that clients of this path read."""
-    theirs = scope["path"].startswith(mlflow_problem.ROOTS)
-    return (mlflow_problem.problem_of if theirs else problem_of)(error, request_id)
+    return (mlflow_problem.problem_of if _is_mlflow(scope) else problem_of)(error, request_id)
+
+
+def _is_mlflow(scope: Scope) -> bool:
+    return bool(scope["path"].startswith(mlflow_problem.ROOTS))
 
 
 def _too_large(limit: int) -> LimitExceededError:
