@@ -180,6 +180,7 @@ def test_what_is_no_credential_is_refused_in_mlflows_shape(up: Up, header: str) 
     answer = up.raw(path, token=None, headers={"Authorization": header})
     assert answer.status_code == 401
     assert answer.json()["error_code"] == "UNAUTHENTICATED"
+    assert "MLFLOW_TRACKING_TOKEN" in answer.json()["message"]
 
 
 @pytest.mark.guarantee("G1")

@@ -23,6 +23,7 @@ from vallum.base import (
 MEDIA_TYPE = "application/json"
 ROOTS = ("/api/2.0/", "/api/3.0/", "/ajax-api/2.0/", "/ajax-api/3.0/")
 """Paths that MLflow's clients ask, served or not."""
+_SIGN_IN = "set MLFLOW_TRACKING_TOKEN to a key from `vallum key create`"
 ENDPOINT_CODE = "mlflow.endpoint"
 _CODES: tuple[tuple[type[VallumError], str], ...] = (
     (InputError, "INVALID_PARAMETER_VALUE"),
@@ -58,7 +59,8 @@ def problem_of(error: VallumError, request_id: str) -> tuple[int, bytes, dict[st
         headers["retry-after"] = str(max(1, round(error.retry_after_s)))
     if status == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = 'Bearer realm="vallum", Basic realm="vallum"'
-    text = f"{error.message} ({error.hint})" if error.hint else error.message
+    hint = _SIGN_IN if isinstance(error, UnauthenticatedError) else error.hint
+    text = f"{error.message} ({hint})" if hint else error.message
     return status, _body(named, text, error.code, request_id), headers
 
 

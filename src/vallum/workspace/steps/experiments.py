@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from vallum.base import ConflictError, InputError, NotFoundError, new_id
+from vallum.base import ConflictError, InputError, NotFoundError, is_id, new_id
 from vallum.schema import Ask, Caller, Experiment, mlflow
 from vallum.workspace.context import Context, ask
 from vallum.workspace.step import Act, Asks, Effect, Step, on_workspace
@@ -26,7 +26,11 @@ def experiment_of(context: Context, identity: str) -> Experiment:
     Raises:
         NotFoundError: There is none.
     """
-    return context.experiment(shown.DEFAULT if identity == shown.DEFAULT_ID else identity)
+    if identity == shown.DEFAULT_ID:
+        return context.experiment(shown.DEFAULT)
+    if not is_id(identity):  # a name is no id: there is another way to ask for one
+        raise NotFoundError(f"there is no experiment {identity[:60]!a}")
+    return context.experiment(identity)
 
 
 def _own(action: str) -> Asks:

@@ -147,7 +147,7 @@ def _close(house: House, identity: str) -> bool:
             step=STEP,
             kind=EntryKind.BUNDLE_CLOSED,
             principal_id=SYSTEM_TRACKING,
-            resources=(on, run.id),
+            resources=(on,),
         )
         run = with_open(run, [bundle])
         changes = [
