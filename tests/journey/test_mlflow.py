@@ -297,6 +297,12 @@ def test_a_model_is_logged_registered_and_loaded_by_number_and_alias(up: Up, own
         [experiment_id], filter_string="name = 'net'", output_format="list"
     )
     assert [one.model_id for one in found] == [made.model_id]
+    with mlflow.start_run():
+        mlflow.log_metric("auc", 0.9, model_id=made.model_id)
+    best = mlflow.search_logged_models(
+        [experiment_id], filter_string="metrics.auc > 0.8", output_format="list"
+    )
+    assert [one.metrics[0].value for one in best] == [0.9]
     # It is a model of ours: with evidence, a bill of materials, and everything else.
     ours = up.owner.models.show("risk")
     assert [one.gate for one in ours.evidence] == ["scan"]

@@ -24,13 +24,17 @@ class Pair(Record, frozen=True):
     value: str = ""
 
 
-class MetricValue(Record, frozen=True):
-    """One point of a metric."""
+class MetricValue(Record, frozen=True, omit_defaults=True):
+    """One point of a metric, perhaps of a logged model on a data set."""
 
     key: str
     value: Number
     timestamp: int
     step: int = 0
+    model_id: str = ""
+    dataset_name: str = ""
+    dataset_digest: str = ""
+    run_id: str = ""  # only in replies
 
 
 # -- experiments --------------------------------------------------------------------------------
@@ -170,6 +174,9 @@ class RunLogMetric(Record, frozen=True):
     value: Number = 0.0
     timestamp: int = 0
     step: int = 0
+    model_id: str = ""
+    dataset_name: str = ""
+    dataset_digest: str = ""
     run_id: str = ""
     run_uuid: str = ""
     metrics: tuple[MetricValue, ...] = ()

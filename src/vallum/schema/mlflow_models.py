@@ -124,6 +124,7 @@ class ModelSearch(Record, frozen=True):
 
     experiment_ids: tuple[str, ...] = ()
     filter: str = ""
+    datasets: tuple[dict[str, str], ...] = ()
     max_results: int = 50
     order_by: tuple[ModelOrder, ...] = ()
     page_token: str = ""

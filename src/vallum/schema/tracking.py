@@ -96,6 +96,18 @@ class ModelStatus(StrEnum):
     FAILED = "LOGGED_MODEL_UPLOAD_FAILED"
 
 
+class ModelMetric(Record, frozen=True):
+    """The latest point of a metric of a logged model."""
+
+    key: str
+    value: Measure
+    at_ms: int
+    step: int
+    run_id: str
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+
 class LoggedModel(Record, frozen=True):
     """A model that a client logged: not registered, not scanned, a holder of artifacts."""
 
@@ -109,6 +121,7 @@ class LoggedModel(Record, frozen=True):
     model_type: str = ""
     run_id: str = ""
     status: ModelStatus = ModelStatus.PENDING
+    metrics: tuple[ModelMetric, ...] = ()
     params: tuple[Pair, ...] = ()
     tags: tuple[Pair, ...] = ()
 

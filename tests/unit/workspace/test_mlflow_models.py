@@ -159,6 +159,24 @@ def test_a_logged_model_is_searched_tagged_and_linked_to_its_run(place: Place) -
     found = place.do("logged-model.search", search).value
     assert isinstance(found, mlflow_models.ModelsFound)
     assert [one.info.model_id for one in found.models] == [identity]
+    one = mlflow.MetricValue(
+        key="auc", value=0.75, timestamp=5, model_id=identity, dataset_name="test"
+    )
+    batch = mlflow.RunLogBatch(run_id=root.split("/")[1], metrics=(one,))
+    place.do("run.log-batch", batch)
+    got = place.do("logged-model.get", mlflow_models.ModelNamed(model_id=identity)).value
+    assert isinstance(got, mlflow_models.ModelReply)
+    (kept,) = got.model.data.metrics
+    assert (kept.value, kept.dataset_name, kept.run_id) == (0.75, "test", batch.run_id)
+    best = place.do(
+        "logged-model.search",
+        mlflow_models.ModelSearch(experiment_ids=(root.split("/")[0],), filter="metrics.auc > 0.7"),
+    ).value
+    assert isinstance(best, mlflow_models.ModelsFound)
+    assert [one.info.model_id for one in best.models] == [identity]
+    forged = mlflow.MetricValue(key="auc", value=1.0, timestamp=5, model_id="lm-" + "0" * 26)
+    with pytest.raises(NotFoundError):
+        place.do("run.log-batch", mlflow.RunLogBatch(run_id=batch.run_id, metrics=(forged,)))
     newcomer = place.person("newcomer")
     assert place.do("logged-model.search", search, who=newcomer).value == mlflow_models.ModelsFound(
         models=()

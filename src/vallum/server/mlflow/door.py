@@ -42,7 +42,7 @@ from vallum.server.mlflow.problem import (
     problem_of,
 )
 from vallum.workspace.kernel import Kernel, Reply
-from vallum.workspace.steps.runs import points_of, run_id_of
+from vallum.workspace.steps.runs import metrics_of, points_of, run_id_of
 from vallum.workspace.tracking.bundles import MAX_JOINING, join
 
 MAX_TOKEN_BYTES = 4096
@@ -286,7 +286,15 @@ def _clean(values: Mapping[str, object]) -> dict[str, object]:
 
 
 _MEMBERS = {
-    "metrics": ("key", "value", "timestamp", "step"),
+    "metrics": (
+        "key",
+        "value",
+        "timestamp",
+        "step",
+        "model_id",
+        "dataset_name",
+        "dataset_digest",
+    ),
     "params": ("key", "value"),
     "tags": ("key", "value"),
 }
@@ -296,19 +304,33 @@ def _perform(
     kernel: Kernel, caller: Caller, step: str, arguments: Record, request_id: str
 ) -> Record | None:
     """Perform a step, but let a few metrics join the bundle that is open for them."""
-    if (
-        isinstance(arguments, mlflow.RunLogBatch)
-        and 0 < len(arguments.metrics) <= MAX_JOINING
-        and not arguments.params
-        and not arguments.tags
-    ):
-        step = "run.log-metric"
-        arguments = mlflow.RunLogMetric(run_id=arguments.run_id, metrics=arguments.metrics)
+    if isinstance(arguments, mlflow.RunLogMetric | mlflow.RunLogBatch):
+        step, arguments = _of_metrics(step, arguments)
     if isinstance(arguments, mlflow.RunLogMetric) and join(
         kernel.house, caller, run_id_of(arguments), points_of(arguments)
     ):
         return mlflow.Nothing()
     return kernel.perform(caller, step, arguments, request_id=request_id).value
+
+
+def _of_metrics(
+    step: str, arguments: mlflow.RunLogMetric | mlflow.RunLogBatch
+) -> tuple[str, mlflow.RunLogMetric | mlflow.RunLogBatch]:
+    """Return the step for metrics: a batch for those of a logged model, else a bundle for few."""
+    if isinstance(arguments, mlflow.RunLogMetric):
+        given = metrics_of(arguments)
+        if any(one.model_id for one in given):
+            run_id = run_id_of(arguments)
+            return "run.log-batch", mlflow.RunLogBatch(run_id=run_id, metrics=given)
+        return step, arguments
+    few = 0 < len(arguments.metrics) <= MAX_JOINING
+    if few and not (
+        arguments.params or arguments.tags or any(one.model_id for one in arguments.metrics)
+    ):
+        return "run.log-metric", mlflow.RunLogMetric(
+            run_id=arguments.run_id, metrics=arguments.metrics
+        )
+    return step, arguments
 
 
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -20,7 +20,7 @@ from vallum.workspace.context import Context, ask
 from vallum.workspace.step import Act, Asks, Effect, Step
 from vallum.workspace.steps.artifacts import erase_files
 from vallum.workspace.steps.experiments import experiment_of, limit_of, visible_experiments
-from vallum.workspace.tracking import checks, filters, pages, shown
+from vallum.workspace.tracking import checks, filters, model_metrics, pages, shown
 from vallum.workspace.tracking.bundles import milliseconds
 from vallum.workspace.tracking.filters import Value, Vocabulary
 from vallum.workspace.tracking.places import model_location
@@ -73,7 +73,8 @@ def _shown(one: LoggedModel) -> mlflow_models.ModelShown:
         tags=pairs(one.tags),
     )
     return mlflow_models.ModelShown(
-        info=info, data=mlflow_models.ModelData(params=pairs(one.params))
+        info=info,
+        data=mlflow_models.ModelData(params=pairs(one.params), metrics=model_metrics.shown(one)),
     )
 
 
@@ -168,6 +169,10 @@ def _pair(pairs: Sequence[tuple[str, str]], key: str) -> Value:
     return next((value for name, value in pairs if name == key), None)
 
 
+def _metric(one: LoggedModel, key: str) -> Value:
+    return next((float(metric.value) for metric in one.metrics if metric.key == key), None)
+
+
 def _attribute(one: LoggedModel, key: str) -> Value:
     found = getattr(one, _FIELDS[key])
     return str(found) if key in MODELS.textual else found
@@ -185,6 +190,7 @@ _FIELDS = {
 }
 MODELS: Vocabulary[LoggedModel] = Vocabulary(
     entities={
+        "metric": _metric,
         "param": lambda one, key: _pair(one.params, key),
         "tag": lambda one, key: _pair(one.tags, key),
         "attribute": _attribute,
@@ -207,6 +213,8 @@ def _search_asks(
 
 
 def _act_search(act: Act, args: mlflow_models.ModelSearch) -> mlflow_models.ModelsFound:
+    if args.datasets:
+        raise InputError("models are not searched by data set", code="mlflow.search-datasets")
     limit = limit_of(args.max_results)
     passes = filters.matcher(filters.parse_filter(args.filter, MODELS), MODELS)
     texts = [f"{one.field_name} {'ASC' if one.ascending else 'DESC'}" for one in args.order_by]

@@ -30,6 +30,7 @@ from vallum.workspace.steps.experiments import (
 )
 from vallum.workspace.tracking import bundles, checks, filters, pages, points, shown
 from vallum.workspace.tracking.bundles import LEASE_S, milliseconds
+from vallum.workspace.tracking.model_metrics import link, link_asks
 
 MAX_EXPERIMENTS = 1000  # a search
 MAX_HISTORY = 250_000  # points a reply
@@ -181,16 +182,30 @@ def _act_log_metric(act: Act, args: mlflow.RunLogMetric) -> mlflow.Nothing:
     return mlflow.Nothing()
 
 
+def metrics_of(args: mlflow.RunLogMetric) -> tuple[mlflow.MetricValue, ...]:
+    """Return the points that a request names, one by one or together."""
+    one = mlflow.MetricValue(
+        key=args.key,
+        value=args.value,
+        timestamp=args.timestamp,
+        step=args.step,
+        model_id=args.model_id,
+        dataset_name=args.dataset_name,
+        dataset_digest=args.dataset_digest,
+    )
+    return args.metrics or (one,)
+
+
 def points_of(args: mlflow.RunLogMetric) -> tuple[points.Point, ...]:
     """Return the points of a request to log metrics.
 
     Raises:
         InputError: One is no good, or there is none.
     """
-    one = mlflow.MetricValue(
-        key=args.key, value=args.value, timestamp=args.timestamp, step=args.step
-    )
-    return points.take(args.metrics or (one,))
+    given = metrics_of(args)
+    if any(one.model_id for one in given):
+        raise InputError("metrics of a model are logged as a batch", code="mlflow.value")
+    return points.take(given)
 
 
 def _with_params(run: Run, given: dict[str, str]) -> Run:
@@ -242,6 +257,11 @@ def _act_delete_tag(act: Act, args: mlflow.RunDeleteTag) -> mlflow.Nothing:
     return mlflow.Nothing()
 
 
+def _batch_asks(context: Context, args: mlflow.RunLogBatch, caller: Caller) -> Sequence[Ask]:
+    asks = (*_own(_WRITE)(context, args, caller), *link_asks(context, args.metrics))
+    return tuple({(one.action, one.resource.id): one for one in asks}.values())
+
+
 def _act_log_batch(act: Act, args: mlflow.RunLogBatch) -> mlflow.Nothing:
     run = _active(act, args)
     if len(args.metrics) + len(args.params) + len(args.tags) > checks.MAX_POINTS:
@@ -252,6 +272,7 @@ def _act_log_batch(act: Act, args: mlflow.RunLogBatch) -> mlflow.Nothing:
     params = checks.pairs(args.params, what="parameter", limit=checks.MAX_PARAM)
     tags = checks.pairs(args.tags, what="tag", limit=checks.MAX_TAG)
     run = bundles.write_points(act, run, points.take(args.metrics))
+    link(act, run.id, args.metrics)
     _put(act, _with_tags(_with_params(run, params), tags))
     return mlflow.Nothing()
 
@@ -360,7 +381,7 @@ STEPS = (
     Step("run.log-param", mlflow.RunLogParam, _own(_WRITE), _act_log_param),
     Step("run.set-tag", mlflow.RunSetTag, _own(_WRITE), _act_set_tag),
     Step("run.delete-tag", mlflow.RunDeleteTag, _own(_WRITE), _act_delete_tag),
-    Step("run.log-batch", mlflow.RunLogBatch, _own(_WRITE), _act_log_batch),
+    Step("run.log-batch", mlflow.RunLogBatch, _batch_asks, _act_log_batch),
     Step("run.metric-history", mlflow.MetricHistory, _own(_READ), _act_history, Effect.READ),
     Step("run.search", mlflow.RunSearch, _search_asks, _act_search, Effect.READ),
 )  # fmt: skip
