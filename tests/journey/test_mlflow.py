@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from running import Up, running
 
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when it is imported
 mlflow = pytest.importorskip("mlflow", reason="mlflow-skinny is not installed (extra `dev`)")
 
 SCIENTIST = "AzureML Data Scientist"

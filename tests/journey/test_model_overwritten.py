@@ -1,5 +1,6 @@
 """The attack of docs/explain/overwritten-model.md, by one script against MLflow and Vallum."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import onnx
 import pytest
 from running import Up, running, small_model
 
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when it is imported
 mlflow = pytest.importorskip("mlflow", reason="mlflow-skinny is not installed (extra `dev`)")
 pytestmark = pytest.mark.filterwarnings("default")  # those of MLflow's own
 
