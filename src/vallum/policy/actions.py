@@ -99,6 +99,27 @@ class Action(StrEnum):
     EVIDENCE_DETAILS_READ = "evidence/details/read", "Read the details behind a verdict."
     EVIDENCE_READ = "evidence/read", "Read verdicts."
     EVIDENCE_WRITE = "evidence/write", "Run gates and file their evidence."
+    EXPERIMENTS_ARTIFACTS_READ = (
+        "experiments/artifacts/read",
+        "Read files of runs and logged models.",
+    )
+    EXPERIMENTS_ARTIFACTS_WRITE = (
+        "experiments/artifacts/write",
+        "Write files of runs and logged models.",
+    )
+    EXPERIMENTS_DELETE = "experiments/delete", "Delete or restore an experiment."
+    EXPERIMENTS_QUARANTINE_READ = (
+        "experiments/quarantine/read",
+        "Read files that may carry code, such as pickles.",
+    )
+    EXPERIMENTS_READ = "experiments/read", "Read the record of an experiment."
+    EXPERIMENTS_RUNS_DELETE = "experiments/runs/delete", "Delete or restore a run."
+    EXPERIMENTS_RUNS_READ = (
+        "experiments/runs/read",
+        "Read runs: their parameters, metrics and tags.",
+    )
+    EXPERIMENTS_RUNS_WRITE = "experiments/runs/write", "Start a run and log to it."
+    EXPERIMENTS_WRITE = "experiments/write", "Create or change an experiment."
     GROUPS_DELETE = "groups/delete", "Delete a group."
     GROUPS_READ = "groups/read", "List groups and their members."
     GROUPS_WRITE = "groups/write", "Create a group or change its members."

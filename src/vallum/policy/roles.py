@@ -14,6 +14,8 @@ _ML: Final = "Microsoft.MachineLearningServices/workspaces/"
 _CONTENT = (
     "data/versions/content/read",
     "evidence/details/read",
+    "experiments/artifacts/read",
+    "experiments/runs/read",
     "jobs/logs/read",
     "jobs/outputs/read",
     "models/versions/content/read",
@@ -101,6 +103,7 @@ MACHINE_LEARNING_ENGINEER = _built_in(
         f"{_ML}models/*",
         f"{_ML}environments/*",
         f"{_ML}jobs/*",
+        f"{_ML}experiments/*",
         f"{_ML}onlineEndpoints/*",
         f"{_ML}computes/*/action",
         f"{_ML}evidence/*",

@@ -38,11 +38,25 @@ from vallum.schema.entry import Change, Entry, EntryKind
 from vallum.schema.evidence import Evidence, Finding, Label, Verdict
 from vallum.schema.privacy import PrivacyBudget, PrivacyCharge, PrivateData
 from vallum.schema.record import Measure, Record
+from vallum.schema.tracking import (
+    Artifact,
+    DatasetUsed,
+    Experiment,
+    LoggedModel,
+    MetricBundle,
+    MetricPoints,
+    ModelMetric,
+    ModelStatus,
+    RegisteredFrom,
+    Run,
+    RunStatus,
+)
 from vallum.schema.views import DataView
 from vallum.schema.work import Claim, Claimed, Finish
 
 __all__ = [
     "Alias",
+    "Artifact",
     "Ask",
     "Asset",
     "AssetVersion",
@@ -53,6 +67,7 @@ __all__ = [
     "Connection",
     "Credential",
     "DataView",
+    "DatasetUsed",
     "Decision",
     "DenyAssignment",
     "Deployment",
@@ -63,14 +78,20 @@ __all__ = [
     "EntryKind",
     "Erasure",
     "Evidence",
+    "Experiment",
     "Finding",
     "Finish",
     "Job",
     "JobLimits",
     "JobState",
     "Label",
+    "LoggedModel",
     "Measure",
+    "MetricBundle",
+    "MetricPoints",
     "ModelInterface",
+    "ModelMetric",
+    "ModelStatus",
     "ModelValue",
     "Part",
     "Principal",
@@ -80,9 +101,12 @@ __all__ = [
     "PrivateData",
     "Reason",
     "Record",
+    "RegisteredFrom",
     "Resource",
     "Role",
     "RoleAssignment",
+    "Run",
+    "RunStatus",
     "Session",
     "Verdict",
     "Waiver",

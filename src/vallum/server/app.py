@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -27,6 +27,8 @@ from vallum.identity import WrongCredentialError
 from vallum.schema import Caller, Record
 from vallum.schema.routes import PREFIX, PURPOSE_HEADER, ROUTES, Route
 from vallum.server.border import ASGIApp, Border, BorderBounds
+from vallum.server.content import receive, stream
+from vallum.server.mlflow.door import make_handlers
 from vallum.server.openapi import body_type, document, path_parameters, query_fields
 from vallum.server.pages import Console
 from vallum.server.problem import internal_problem, problem_of
@@ -81,7 +83,13 @@ def make_app(
         return Response(described, media_type="application/json")
 
     litestar = Litestar(
-        route_handlers=[*handlers, livez, openapi, *Console(kernel, limiter).handlers()],
+        route_handlers=[
+            *handlers,
+            livez,
+            openapi,
+            *make_handlers(kernel, limiter, limits.max_upload_bytes),
+            *Console(kernel, limiter).handlers(),
+        ],
         openapi_config=None,
         exception_handlers={Exception: _on_error},
         logging_config=None,
@@ -115,7 +123,7 @@ def _handler(
         if body is not None:
             values |= _from_body(await request.body(), body)
         elif row.upload:
-            upload = await _receive(request, limits.max_upload_bytes)
+            upload = await receive(request, limits.max_upload_bytes)
         try:
             arguments = msgspec.convert(values, row.arguments, strict=body is not None)
         except msgspec.ValidationError as error:
@@ -139,7 +147,7 @@ def _handler(
                 upload.close()
         if reply.chunks is not None:
             return Stream(
-                _stream(reply.chunks, limiter),
+                stream(reply.chunks, limiter),
                 media_type=row.media_type,
                 headers={"content-disposition": f'attachment; filename="{reply.file_name}"'},
             )
@@ -217,27 +225,6 @@ def _from_body(data: bytes, body: type[Record]) -> dict[str, object]:
     if unknown:
         raise InputError(f"unknown field {unknown[0][:60]!a}", code="request.body")
     return decoded
-
-
-async def _receive(request: Request[Any, Any, Any], max_bytes: int) -> Upload:
-    """Take the body into sealed memory: plaintext never touches a disk."""
-    upload = Upload(max_bytes=max_bytes)
-    try:
-        async for chunk in request.stream():
-            upload.write(chunk)
-    except BaseException:
-        upload.close()
-        raise
-    upload.finish()
-    return upload
-
-
-async def _stream(chunks: Iterator[bytes], limiter: anyio.CapacityLimiter) -> AsyncIterator[bytes]:
-    def following() -> bytes | None:
-        return next(chunks, None)
-
-    while (chunk := await anyio.to_thread.run_sync(following, limiter=limiter)) is not None:
-        yield chunk
 
 
 def _on_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from vallum.base import InputError, LimitExceededError, VallumError, new_id
+from vallum.server.mlflow import problem as mlflow_problem
 from vallum.server.problem import internal_problem, problem_of
 
 Scope = MutableMapping[str, Any]  # as the ASGI specification has it
@@ -94,12 +95,12 @@ class Border:
         except VallumError as error:
             if started:
                 raise
-            await _answer(guarded_send, *problem_of(error, request_id))
+            await _answer(guarded_send, *shaped(scope, error, request_id))
         except TimeoutError:
             if started:
                 raise
             late = LimitExceededError("the request took too long", code="request.timeout")
-            await _answer(guarded_send, *problem_of(late, request_id))
+            await _answer(guarded_send, *shaped(scope, late, request_id))
         except Exception as error:
             _LOG.error("request failed", request_id=request_id, kind=type(error).__name__)
             if started:
@@ -129,7 +130,8 @@ class Border:
                 code="request.host",
                 hint="start with `vallum up --host NAME` to serve under that name",
             )
-        if scope["method"] not in _METHODS:
+        patches = scope["method"] == "PATCH" and _is_mlflow(scope)
+        if scope["method"] not in _METHODS and not patches:
             raise InputError("this method is not served", code="request.method")
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         if len(raw_path) > bounds.max_path_bytes or len(scope["query_string"]) > (
@@ -153,6 +155,15 @@ class Border:
         if int(declared) > limit:
             raise _too_large(limit)
         return limit
+
+
+def shaped(scope: Scope, error: VallumError, request_id: str) -> tuple[int, bytes, dict[str, str]]:
+    """Return an error in the shape that clients of this path read."""
+    return (mlflow_problem.problem_of if _is_mlflow(scope) else problem_of)(error, request_id)
+
+
+def _is_mlflow(scope: Scope) -> bool:
+    return bool(scope["path"].startswith(mlflow_problem.ROOTS))
 
 
 def _too_large(limit: int) -> LimitExceededError:

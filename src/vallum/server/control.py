@@ -29,6 +29,7 @@ from vallum.workspace.environment import RunningCode
 from vallum.workspace.kernel import Kernel
 from vallum.workspace.serving import Serving
 from vallum.workspace.steps.claim import claimed
+from vallum.workspace.tracking.bundles import close_due
 from vallum.workspace.watch import LOOK_S, StoredModels
 
 _LOG = structlog.get_logger("vallum.control")
@@ -225,6 +226,7 @@ class Control:
                 house.publisher.checkpoint()
                 house.refusals.flush_due()
                 serving.charge_unclosed()
+                close_due(house)
                 house.residents.expire()
             except VallumError as error:
                 _LOG.error("no checkpoint", code=error.code)

@@ -19,12 +19,15 @@ from vallum.schema import (
     Endpoint,
     Erasure,
     Evidence,
+    Experiment,
     Job,
+    LoggedModel,
     Principal,
     PrincipalKind,
     Record,
     Resource,
     Role,
+    Run,
 )
 from vallum.store import Records, Snapshot
 
@@ -37,6 +40,7 @@ _PATHS = {
     "connection": "connections",
     "data": "data",
     "endpoint": "onlineEndpoints",
+    "experiment": "experiments",
     "job": "jobs",
     "model": "models",
 }
@@ -84,6 +88,10 @@ class Context:
             digest=version.digest,
             kind_path=f"{_PATHS[version.kind]}/versions",
         )
+
+    def experiment_resource(self, experiment: Experiment) -> Resource:
+        """Return an experiment as a resource: what is asked of its runs is asked of it."""
+        return self.plain("experiment", experiment.id)
 
     def endpoint_resource(self, endpoint: Endpoint) -> Resource:
         """Return an endpoint as a resource."""
@@ -226,6 +234,31 @@ class Context:
         """Return a job by name or id."""
         return self.named("job", name, Job)
 
+    def experiment(self, name: str) -> Experiment:
+        """Return an experiment by name, whatever characters it has, or by id."""
+        found = None
+        if is_id(name):
+            return self.records.get(self.snapshot, "experiment", name, Experiment)
+        if name:
+            found = self.records.find(
+                self.snapshot, "experiment", self.workspace_id, name, Experiment
+            )
+        if found is None:
+            raise NotFoundError(f"no experiment is called {name[:60]!a}")
+        return found
+
+    def run(self, identity: str) -> Run:
+        """Return a run by id."""
+        if not is_id(identity):
+            raise NotFoundError(f"there is no run {identity[:60]!a}")
+        return self.records.get(self.snapshot, "run", identity, Run)
+
+    def logged_model(self, identity: str) -> LoggedModel:
+        """Return a logged model by id."""
+        if not is_id(identity):
+            raise NotFoundError(f"there is no logged model {identity[:60]!a}")
+        return self.records.get(self.snapshot, "logged-model", identity, LoggedModel)
+
     def connection(self, name: str) -> Connection:
         """Return a connection by name or id."""
         return self.named("connection", name, Connection)
@@ -257,6 +290,8 @@ class Context:
                 return self.asset_resource(self.asset(kind, identity))
             if kind in ("dver", "mver"):
                 return self.version_resource(self.version_by_id(identity))
+            if kind == "exp":
+                return self.experiment_resource(self.experiment(identity))
             if kind == "ep":
                 return self.endpoint_resource(self.endpoint(identity))
         except NotFoundError:
@@ -286,6 +321,9 @@ class Context:
             )
         elif kind == "endpoint":
             found = self.endpoint_resource(self.endpoint(name))
+        elif kind == "experiment":
+            name, below = rest, ""  # its name may have a `/`; it has no parts
+            found = self.experiment_resource(self.experiment(name))
         elif kind == "job":
             found = self.plain("job", self.job(name).id)
         elif kind == "connection":
@@ -294,7 +332,8 @@ class Context:
             raise InputError(
                 f"`{text[:80]}` is not a scope",
                 code="scope.form",
-                hint="use data/NAME, data/NAME:VERSION, model/NAME, endpoint/NAME or nothing",
+                hint="use data/NAME, data/NAME:VERSION, model/NAME, endpoint/NAME, "
+                "experiment/NAME or nothing",
             )
         if not below:
             return found

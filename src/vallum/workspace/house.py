@@ -11,6 +11,7 @@ from vallum.identity import Authenticator
 from vallum.sandbox import BubblewrapRunner
 from vallum.store import Database, Objects, Records
 from vallum.workspace.erasures import Erasures
+from vallum.workspace.leases import Leases
 from vallum.workspace.residents import Residents
 
 
@@ -51,10 +52,12 @@ class House:
     courier: Courier | None = None
     _runner: list[BubblewrapRunner] = field(default_factory=list)
     residents: Residents = field(init=False)
+    metric_leases: Leases = field(init=False)
 
     def __post_init__(self) -> None:
-        """Prepare to keep tables open; none is yet."""
+        """Prepare to keep tables and bundles of metrics open; none is yet."""
         self.residents = Residents(lambda: self.runner, self.clock.monotonic)
+        self.metric_leases = Leases()
 
     @property
     def runner(self) -> BubblewrapRunner:

@@ -10,7 +10,7 @@ from datetime import timedelta
 import msgspec
 
 from vallum.base import digest
-from vallum.schema import AssetVersion, EntryKind, Evidence, Job, JobState, Part, Record
+from vallum.schema import Artifact, AssetVersion, EntryKind, Evidence, Job, JobState, Part, Record
 from vallum.workspace.context import Context
 from vallum.workspace.house import House
 from vallum.workspace.versions import settle_erasures
@@ -101,6 +101,7 @@ def published_parts(house: House) -> list[Part]:
             parts.append(job.code)
             if job.logs is not None:
                 parts.append(job.logs)
+        parts.extend(one.content for one in context.all("artifact", Artifact))
     return parts
 
 

@@ -183,13 +183,15 @@ class Kernel:
         return self._perform_short(call)
 
     def _perform_short(self, call: "_Call") -> Reply:
+        lease_s = call.step.lease_s
+        kind = EntryKind.BUNDLE_OPENED if lease_s else EntryKind.DECISION
         try:
             with self.house.log.transaction() as tx:
-                act, decision = self._admit(tx, call, EntryKind.DECISION, SHORT_S)
+                act, decision = self._admit(tx, call, kind, lease_s or SHORT_S)
                 value = call.step.act(act, call.arguments)
                 if call.dry_run:
                     raise _DryRun(value)
-                self._seal(tx, act)
+                self._seal(tx, act, spend=not lease_s)
         except _DryRun as dry:
             self._note(call, "dry-run")
             return Reply(value=dry.value)

@@ -226,6 +226,8 @@ class Step:
         prepare: Slow part of a long step, before `act`.
         reserve: What a long step takes beforehand, in the transaction of its intent: it stays
             taken whatever comes after. Gets the intent's id; returns what a dry run tells.
+        lease_s: Above 0: the step opens a bundle. Its permit is not used up by the commit, and is
+            good for that long: what happens under it is logged together when the bundle closes.
         threat: What the step's gates answer, from `govern.threats`; empty where it has none.
     """
 
@@ -238,4 +240,5 @@ class Step:
     prepare: Callable[[Work, Any], Any] | None = None
     reserve: Callable[[Act, Any, str], Any] | None = None
     content: bool = False
+    lease_s: float = 0.0
     threat: str = ""

@@ -13,7 +13,17 @@ import msgspec
 
 from vallum.base import Digest, canonical_json, timestamp
 from vallum.crypto import WrappedKey
-from vallum.schema import Alias, Asset, AssetVersion, Erasure, Evidence, Part, WrappedDataKey, api
+from vallum.schema import (
+    Alias,
+    Asset,
+    AssetVersion,
+    Erasure,
+    Evidence,
+    Part,
+    RegisteredFrom,
+    WrappedDataKey,
+    api,
+)
 from vallum.store import chunks
 from vallum.workspace.context import Context
 from vallum.workspace.house import House
@@ -195,6 +205,9 @@ def erase_versions(act: Act, doomed: Sequence[AssetVersion], *, reason: str) -> 
     for version in doomed:
         act.remove("wrapped-key", version.id, on=version.id)
         act.remove(f"{version.kind}-version", version.id, on=version.id)
+        beside = act.context.all("registered-from", RegisteredFrom, parent_id=version.asset_id)
+        if any(one.id == version.id for one in beside):
+            act.remove("registered-from", version.id, on=version.id)
         told = Erasure(
             id=version.id, name=version.name, version=version.version, kind=version.kind,
             erased_at=timestamp(act.now), erased_by=act.caller.id, reason=reason,

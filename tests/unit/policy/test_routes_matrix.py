@@ -10,7 +10,20 @@ from conftest_workspace import Place
 from running import small_model
 
 from vallum.policy import BUILT_IN_ROLES, RequestFacts, decide
-from vallum.schema import Caller, Record, Session, api, privacy, release, rules, views
+from vallum.schema import (
+    Caller,
+    ModelStatus,
+    Record,
+    Session,
+    api,
+    mlflow,
+    mlflow_models,
+    privacy,
+    release,
+    rules,
+    views,
+)
+from vallum.schema.mlflow_routes import FILE_ROUTES, MLFLOW_ROUTES
 from vallum.schema.routes import ROUTES
 from vallum.sdk.nouns import pack
 from vallum.workspace.context import Context
@@ -41,9 +54,35 @@ def furnish(place: Place, tmp_path: Path) -> dict[str, str]:
         "job.submit", api.JobSubmit(name="j", entry="train.py"), content=io.BytesIO(pack(tmp_path))
     )
     given = place.do("role.assign", api.RoleAssign(role="Reader", principal="somebody")).value
+    experiment = place.do("experiment.create", mlflow.ExperimentCreate(name="x")).value
+    assert isinstance(experiment, mlflow.ExperimentCreated)
+    identity = experiment.experiment_id
+    run = place.do("run.create", mlflow.RunCreate(experiment_id=identity)).value
+    assert isinstance(run, mlflow.RunReply)
+    create = mlflow_models.ModelCreate(experiment_id=identity)
+    logged = place.do("logged-model.create", create).value
+    assert isinstance(logged, mlflow_models.ModelReply)
+    root = run.run.info.artifact_uri.removeprefix("mlflow-artifacts:/")
+    place.do(
+        "artifact.put",
+        mlflow_models.ArtifactNamed(path=f"{root}/a.txt"),
+        content=io.BytesIO(b"text"),
+    )
     assert isinstance(key, api.Shown)
     assert isinstance(given, api.Done)
-    return {"key": key.id, "assignment": given.id}
+    return {
+        "key": key.id,
+        "assignment": given.id,
+        "experiment_id": identity,
+        "experiment_name": "x",
+        "run_id": run.run.info.run_id,
+        "model_id": logged.model.info.model_id,
+        "source": f"models:/{logged.model.info.model_id}",
+        "name": "m",
+        "version": "1",
+        "alias": "first",
+        "file": f"{root}/a.txt",
+    }
 
 
 def requests(ids: dict[str, str]) -> dict[str, Record]:
@@ -85,6 +124,23 @@ def requests(ids: dict[str, str]) -> dict[str, Record]:
         "waiver.create": rules.WaiverCreate(name="m", gate="scan", reason="r"),
         "waiver.revoke": api.Named(name="wvr-x"),
     }
+    for route in FILE_ROUTES:
+        made[route.step] = mlflow_models.ArtifactNamed(path=ids["file"])
+    made["logged-model.finalize"] = mlflow_models.ModelFinalize(
+        model_id=ids["model_id"], status=ModelStatus.READY
+    )
+    for route in MLFLOW_ROUTES:
+        if route.step in made:
+            continue  # more than one way leads there, or it is above
+        fields = {field.name: field for field in msgspec.structs.fields(route.arguments)}
+        made[route.step] = msgspec.convert(
+            {
+                name: ids.get(name, "x")
+                for name, field in fields.items()
+                if field.required or name == "run_id"
+            },
+            route.arguments,
+        )
     for route in ROUTES:
         noun = route.step.partition(".")[0]
         if route.step in made:
@@ -109,7 +165,6 @@ def matrix(place: Place, ids: dict[str, str]) -> str:
     steps = {step.name: step for step in STEPS}
     asked = requests(ids)
     people = [place.person(f"p{at}", role.name) for at, role in enumerate(BUILT_IN_ROLES)]
-    width = max(len(f"{one.method} {one.path}") for one in ROUTES)
     lines = [f"{at:>2} {role.name}" for at, role in enumerate(BUILT_IN_ROLES, 1)]
     lines += [
         "",
@@ -117,7 +172,6 @@ def matrix(place: Place, ids: dict[str, str]) -> str:
         "In an interactive session; the evidence that a step needs is apart.",
         "",
     ]
-    lines.append(" ".join([" " * width, *(f"{at:>2}" for at in range(1, len(people) + 1))]))
     with house.database.snapshot() as snapshot:
         context = Context(house.records, snapshot, house.workspace_id)
         authority = place.kernel.rules().authority
@@ -129,12 +183,20 @@ def matrix(place: Place, ids: dict[str, str]) -> str:
                 return " r"
             return " y" if decide(asks, caller, authority=authority, facts=facts).allowed else " -"
 
-        for route in sorted(ROUTES, key=lambda one: (one.path, one.method)):
-            cells = [
-                cell(msgspec.structs.replace(one, session=Session.CONSOLE), route.step)
-                for one in people
-            ]
-            lines.append(" ".join([f"{route.method} {route.path}".ljust(width), *cells]))
+        files = ("mlflow-artifacts/artifacts", FILE_ROUTES)
+        for prefix, table in (("", ROUTES), ("mlflow", MLFLOW_ROUTES), files):
+            width = max(len(f"{one.method} {prefix}{one.path}") for one in table)
+            if prefix:
+                lines.append("")
+            numbers = (f"{at:>2}" for at in range(1, len(people) + 1))
+            lines.append(" ".join([" " * width, *numbers]))
+            for route in sorted(table, key=lambda one: (one.path, one.method)):
+                cells = [
+                    cell(msgspec.structs.replace(one, session=Session.CONSOLE), route.step)
+                    for one in people
+                ]
+                text = f"{route.method} {prefix}{route.path}"
+                lines.append(" ".join([text.ljust(width), *cells]))
     return "\n".join(lines) + "\n"
 
 

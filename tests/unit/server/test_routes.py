@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from vallum.schema import api
+from vallum.schema.mlflow_routes import FILE_ROUTES, MLFLOW_ROUTES
 from vallum.schema.routes import ROUTES
 from vallum.server.openapi import body_type, document
 from vallum.workspace.kernel import Kernel
@@ -13,7 +14,7 @@ INNER = {"job.claim", "job.finish", "workspace.accept-rollback", "workspace.clai
 
 
 def test_every_route_is_a_step_and_every_step_but_the_inner_ones_is_a_route() -> None:
-    routed = {route.step for route in ROUTES}
+    routed = {route.step for route in (*ROUTES, *MLFLOW_ROUTES, *FILE_ROUTES)}
     named = {step.name for step in STEPS}
     assert routed == named - INNER
     assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
@@ -23,7 +24,7 @@ def test_every_route_is_a_step_and_every_step_but_the_inner_ones_is_a_route() ->
 def test_a_route_without_its_step_keeps_the_process_from_starting() -> None:
     kernel = Kernel.__new__(Kernel)
     kernel._steps = {step.name: step for step in STEPS}
-    for route in ROUTES:
+    for route in (*ROUTES, *MLFLOW_ROUTES, *FILE_ROUTES):
         kernel.require_step(route.step, route.arguments)
     with pytest.raises(RuntimeError):
         kernel.require_step("data.surprise", api.Named)
@@ -35,7 +36,7 @@ def test_reads_are_gets_or_named_posts_and_changes_are_never_gets() -> None:
     from vallum.workspace.step import Effect
 
     effects = {step.name: step.effect for step in STEPS}
-    for route in ROUTES:
+    for route in (*ROUTES, *MLFLOW_ROUTES, *FILE_ROUTES):
         if route.method == "GET":
             assert effects[route.step] is Effect.READ, route.step
 

@@ -10,7 +10,7 @@ import msgspec
 from vallum.attack import AttackReport
 from vallum.base import InputError, digest
 from vallum.sandbox import BubblewrapRunner, Limits, run_check
-from vallum.scan import ScanReport, ScanVerdict
+from vallum.scan import FileReport, ScanReport, ScanVerdict
 from vallum.scan.gate import GateReport
 from vallum.schema import AssetVersion, Evidence, ModelInterface, Verdict, api
 from vallum.workspace.gates.table import (
@@ -82,6 +82,17 @@ def scan_model(runner: BubblewrapRunner, files: Sequence[tuple[str, bytes | Bina
     payload = msgspec.msgpack.encode(dict(files))
     report = run_check(runner, SCAN.function, payload, report_type=GateReport, allowed=ALLOWED)
     return Scanned(report.scan, report.interface)
+
+
+def carries_no_code(file: FileReport) -> bool:
+    """Tell whether a file can be handed to somebody who loads it.
+
+    `clean` files cannot carry code. skops files of trusted types alone name the types that they
+    are made of, and their loader makes no other; a pickle that looks harmless is still a pickle.
+    """
+    if file.verdict is ScanVerdict.CLEAN:
+        return True
+    return file.verdict is ScanVerdict.DATA_LIKE and file.format == "skops"
 
 
 def signature_evidence(

@@ -19,12 +19,14 @@ ACTION = "models/versions/promote/action"
 _RESERVED = re.compile(r"(?i:latest|v?[0-9]+)")
 
 
-def _alias_asks(context: Context, args: release.ModelAlias, caller: Caller) -> Sequence[Ask]:
+def alias_asks(context: Context, args: release.ModelAlias, caller: Caller) -> Sequence[Ask]:
+    """Ask to promote the version that the alias is to name."""
     version = context.version("model", args.name, args.version)
     return ask(ACTION, context.version_resource(version))
 
 
-def _act_alias(act: Act, args: release.ModelAlias) -> api.VersionShown:
+def act_alias(act: Act, args: release.ModelAlias) -> api.VersionShown:
+    """Point an alias at a version."""
     if _RESERVED.fullmatch(check_name(args.alias, what="alias")):
         raise InputError(
             f"`{args.alias}` would be taken for a version",
@@ -48,18 +50,20 @@ def _act_alias(act: Act, args: release.ModelAlias) -> api.VersionShown:
     return msgspec.structs.replace(told, evidence=())
 
 
-def _unalias_asks(context: Context, args: release.ModelUnalias, caller: Caller) -> Sequence[Ask]:
+def unalias_asks(context: Context, args: release.ModelUnalias, caller: Caller) -> Sequence[Ask]:
+    """Ask to promote the version that the alias names."""
     alias = context.alias(context.asset("model", args.name), args.alias)
     return ask(ACTION, context.version_resource(context.version_by_id(alias.version_id)))
 
 
-def _act_unalias(act: Act, args: release.ModelUnalias) -> api.Done:
+def act_unalias(act: Act, args: release.ModelUnalias) -> api.Done:
+    """Remove an alias."""
     alias = act.context.alias(act.context.asset("model", args.name), args.alias)
     act.remove("alias", alias.id, on=alias.version_id)
     return api.Done(id=alias.id, text=f"model {args.name} has no alias {alias.name} any more")
 
 
 STEPS = (
-    Step("model.alias", release.ModelAlias, _alias_asks, _act_alias, threat="model-tampering"),
-    Step("model.unalias", release.ModelUnalias, _unalias_asks, _act_unalias),
+    Step("model.alias", release.ModelAlias, alias_asks, act_alias, threat="model-tampering"),
+    Step("model.unalias", release.ModelUnalias, unalias_asks, act_unalias),
 )

@@ -25,6 +25,7 @@ from vallum.schema import (
 from vallum.workspace.context import Context, ask
 from vallum.workspace.gates.models import (
     attack_model,
+    carries_no_code,
     integrity_evidence,
     scan_model,
     signature_evidence,
@@ -83,8 +84,16 @@ class Registered:
     interface: ModelInterface | None = None
 
 
-def register_files(work: Work, files: Sequence[tuple[str, bytes]], *, single: bool) -> Registered:
+def register_files(
+    work: Work, files: Sequence[tuple[str, bytes]], *, single: bool, no_pickles: bool = False
+) -> Registered:
     """Scan `files` and stage them as a model version to be.
+
+    Args:
+        work: The long step.
+        files: Path and content of each.
+        single: There is one file, whose format is the version's.
+        no_pickles: A format that can carry code is refused, however harmless it looks.
 
     Raises:
         GateError: The scan found something; its evidence is in the log.
@@ -95,6 +104,13 @@ def register_files(work: Work, files: Sequence[tuple[str, bytes]], *, single: bo
     evidence = scanned.evidence(
         subject_id=version_id, subject_digest=manifest_digest(parts), now=work.now
     )
+    carriers = [one.path for one in scanned.report.files if not carries_no_code(one)]
+    if evidence.verdict is Verdict.PASS and no_pickles and carriers:
+        raise GateError(
+            f"`{carriers[0]}` is of a format that can carry code",
+            code="gate.scan",
+            hint="log the model as ONNX or skops, and register that",
+        )
     if evidence.verdict is not Verdict.PASS:
         work.failed.append(evidence)
         first = scanned.worst()

@@ -8,6 +8,7 @@ from vallum.base import InputError, RefusedError, timestamp
 from vallum.identity import make_caller
 from vallum.policy import RequestFacts, visible
 from vallum.schema import (
+    Artifact,
     AssetVersion,
     Credential,
     PrincipalKind,
@@ -111,6 +112,12 @@ def _erase_again(act: Act) -> int:
             act.remove(kind, version.id, on=act.first_resource)
             for part in version.parts:
                 act.after_commit.append(lambda part=part: act.house.objects.discard(part))  # type: ignore[misc]  # default binds the loop variable
+            erased += 1
+    for one in act.context.all("artifact", Artifact):
+        if one.id in gone:
+            act.remove("wrapped-key", one.id, on=act.first_resource)
+            act.remove("artifact", one.id, on=act.first_resource)
+            act.after_commit.append(lambda part=one.content: act.house.objects.discard(part))  # type: ignore[misc]  # default binds the loop variable
             erased += 1
     return erased
 

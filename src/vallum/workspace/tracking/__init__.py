@@ -1,0 +1,1 @@
+"""Experiments, runs and metrics: what MLflow calls tracking."""

@@ -1,0 +1,65 @@
+"""Page tokens: encrypted, and good only for the caller and the question that they were made for."""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from vallum.base import InputError, IntegrityError, canonical_json
+from vallum.crypto import Purpose, seal, unseal
+from vallum.schema import Record
+from vallum.workspace.step import Act
+
+T = TypeVar("T")
+_MAX_TOKEN = 1000
+
+
+class _Place(msgspec.Struct, array_like=True, frozen=True):
+    offset: int
+    last: str  # id of the last that was shown; found again, it counts more than the offset
+
+
+def page(
+    act: Act, found: Sequence[T], ids: Sequence[str], *, question: Record, limit: int, token: str
+) -> tuple[Sequence[T], str]:
+    """Return one page of what was found, and the token of the next; empty: there is none.
+
+    Args:
+        act: Whose caller asks.
+        found: All that the caller may see, filtered and in order.
+        ids: Of each of them.
+        question: What was asked, without page token.
+        limit: How many at most.
+        token: Of the page before; empty: the first page.
+
+    Raises:
+        InputError: The token is of another caller or question, or none at all.
+    """
+    key = act.house.keyring.derive(Purpose.PAGE_TOKEN)
+    asked = canonical_json([act.caller.id, type(question).__name__])
+    bound = hashlib.sha256(asked + msgspec.json.encode(question)).digest()
+    start = 0
+    if token:
+        try:
+            sealed = base64.urlsafe_b64decode(token[:_MAX_TOKEN].encode())
+            place = msgspec.msgpack.decode(unseal(key, sealed, bound), type=_Place)
+        except (IntegrityError, binascii.Error, ValueError) as error:
+            raise InputError(
+                "the page token is of another caller or question",
+                code="mlflow.page-token",
+                hint="begin again without a page token",
+            ) from error
+        # What was added or removed meanwhile neither repeats nor hides what follows.
+        try:
+            start = ids.index(place.last) + 1
+        except ValueError:
+            start = place.offset
+    taken = found[start : start + limit]
+    following = start + len(taken)
+    if not taken or following >= len(found):
+        return taken, ""
+    made = msgspec.msgpack.encode(_Place(following, ids[following - 1]))
+    return taken, base64.urlsafe_b64encode(seal(key, made, bound)).decode()
