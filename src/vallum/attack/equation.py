@@ -130,7 +130,7 @@ def _ask(campaign: Campaign, count: int, kind: AnswerKind | None) -> tuple[Recor
     found = np.concatenate([x for x, _ in kept]), np.concatenate([one for _, one in kept])
     if len(found[0]) < _MIN_SPARE:
         raise GateError(
-            "the probabilities are 0 and 1 wherever the model is asked: they give no equations",
+            "probabilities are 0, 1 or rounded to them wherever asked: no equations",
             code="attack.scores",
             hint="steal it by learning: knock-off",
         )
