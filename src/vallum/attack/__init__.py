@@ -1,6 +1,8 @@
 """Room `attack`: measured attacks on any predictor; a failed attack is never robustness."""
 
 from vallum.attack.apgd import apgd, apgd_targeted
+from vallum.attack.attribute import AttributeReport, infer_attribute
+from vallum.attack.canary import ExposureReport, canary_exposure, make_canaries
 from vallum.attack.ensemble import (
     AttackUse,
     Ensemble,
@@ -23,7 +25,16 @@ from vallum.attack.extraction import (
 from vallum.attack.fab import fab
 from vallum.attack.gate import AttackReport, attack_tabular
 from vallum.attack.gradient import fgsm, pgd
-from vallum.attack.membership import MembershipReport, loss_threshold
+from vallum.attack.inversion import Inversion, InversionReport, invert_classes
+from vallum.attack.lira import likelihood_ratio
+from vallum.attack.membership import (
+    MembershipReport,
+    Trainer,
+    calibrated,
+    label_only,
+    loss_threshold,
+    population,
+)
 from vallum.attack.module import TorchPredictor
 from vallum.attack.oracle import AnswerKind, Known
 from vallum.attack.poison import GENERATORS, Poisoned
@@ -49,15 +60,19 @@ __all__ = [
     "AttackReport",
     "AttackUse",
     "Attacked",
+    "AttributeReport",
     "Boxes",
     "Clip",
     "Ensemble",
     "EnsembleReport",
     "EvasionReport",
+    "ExposureReport",
     "Extraction",
     "ExtractionReport",
     "FidelityPoint",
     "GradientPredictor",
+    "Inversion",
+    "InversionReport",
     "Known",
     "LinearModel",
     "Loss",
@@ -75,20 +90,29 @@ __all__ = [
     "Status",
     "Surrogate",
     "TorchPredictor",
+    "Trainer",
     "apgd",
     "apgd_targeted",
     "attack_tabular",
+    "calibrated",
+    "canary_exposure",
     "copycat",
     "ensemble",
     "fab",
     "fgsm",
     "find_paths",
     "hop_skip_jump",
+    "infer_attribute",
+    "invert_classes",
     "jacobian_augmentation",
     "knock_off",
+    "label_only",
+    "likelihood_ratio",
     "loss_threshold",
+    "make_canaries",
     "pack_rows",
     "pgd",
+    "population",
     "simba",
     "solve_equations",
     "square",
