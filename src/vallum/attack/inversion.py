@@ -233,7 +233,7 @@ class _Climb:
         return out
 
 
-def likeness(records: Records, x: Records, middle: Floats) -> Scores:
+def likeness(records: NDArray[np.floating], x: NDArray[np.floating], middle: Floats) -> Scores:
     """Return cosines of records, (c, ...), and x, (n, ...), as seen from the mean, (n, c)."""
     a, b = (one.reshape(len(one), -1) - middle for one in (x, records))
     a /= np.maximum(np.linalg.norm(a, axis=1, keepdims=True), _TINY)
