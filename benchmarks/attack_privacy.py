@@ -10,7 +10,8 @@ ART needs an environment of its own, with torch and scikit-learn; without it onl
 hidden layer of 64 in numpy (shadows are trained in the same way), and scikit-learn's forest of 50.
 Peers: ART's rule-based and black-box membership (a network; it trains on half of members and of
 others and is measured on the rest). Inversion: both parties invert one softmax regression and one
-network of 64 hidden units, by gradients, all ten classes; ART's MIFace with its default settings. Times are CPU seconds, one thread.
+network of 64 hidden units, by gradients, all ten classes; ART's MIFace with its default
+settings. Times are CPU seconds, one thread.
 """
 
 import json
