@@ -13,14 +13,16 @@ import hashlib
 import itertools
 import secrets
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from vallum.base import (
     GateError,
@@ -37,6 +39,7 @@ from vallum.gateway.bundle import Bundle, empty_close, recovered
 from vallum.gateway.isolated import IsolatedModel
 from vallum.gateway.metrics import Metrics
 from vallum.gateway.model import Arrays, InProcessModel, Model
+from vallum.gateway.watched import CallerWatch
 from vallum.gateway.wire import Answer, Request, problem_of, status_of
 from vallum.guard import (
     DIALECTS,
@@ -56,6 +59,7 @@ from vallum.schema.serving import (
     BundleOpen,
     BundleOpened,
     DeploymentFailed,
+    ExtractionSeen,
     Lease,
     LeaseAsk,
     ModelAsk,
@@ -92,6 +96,7 @@ class Running:
     model: Model
     spec: Spec
     bundle: Bundle | None = None
+    watch: CallerWatch | None = None
 
 
 @dataclass(slots=True)
@@ -111,6 +116,7 @@ class Known:
     generation: int
     until_s: float  # wall time
     pseudonym: bytes
+    principal_id: str
 
 
 class Gateway:
@@ -135,6 +141,7 @@ class Gateway:
         self._loading: set[str] = set()
         self._lease = Lease(generation=-1, lease_s=0.0)
         self._unknown: Counter[tuple[str, str]] = Counter()
+        self._seen: deque[ExtractionSeen] = deque(maxlen=MAX_UNKNOWN)
         self.metrics = Metrics()
 
     # -- life -----------------------------------------------------------------------------------
@@ -157,6 +164,7 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._hand_in_unknown()
+        await self._hand_in_seen()
         for running in self._models.values():
             await self._close_bundle(running)
             await running.model.close()
@@ -224,10 +232,11 @@ class Gateway:
     async def _load(self, served: ServedDeployment) -> None:
         """Fetch, verify and start one deployment; what cannot be served is stopped and logged."""
         model: Model | None = None
+        watch: CallerWatch | None = None
         try:
             while model is None and self._wanted(served.id) and not self._stopping:
                 try:
-                    model = await self._start_model(served)
+                    model, watch = await self._start_model(served)
                 except UnavailableError as error:  # passing: asked again while it is wanted
                     _LOG.warning("not started yet", deployment=served.id, code=error.code)
                     await asyncio.sleep(1.0)
@@ -242,11 +251,21 @@ class Gateway:
         if self._stopping or now is None:
             await model.close()
             return
-        self._models[served.id] = Running(now, model, Spec(model.width, 1))
+        self._models[served.id] = Running(now, model, Spec(model.width, 1), watch=watch)
         self._route(self._lease)
 
-    async def _start_model(self, served: ServedDeployment) -> Model:
+    async def _start_model(self, served: ServedDeployment) -> tuple[Model, CallerWatch | None]:
         got = await self._desk.call("/model", ModelAsk(deployment_id=served.id), ModelBytes)
+        model = await self._run_model(served, got)
+        if not (served.on_extraction or got.profile):
+            return model, None
+        try:  # a deployment that should be watched and cannot be is not served
+            return model, CallerWatch(got.profile, response=served.on_extraction, width=model.width)
+        except BaseException:
+            await model.close()
+            raise
+
+    async def _run_model(self, served: ServedDeployment, got: ModelBytes) -> Model:
         if served.in_process:
             return await asyncio.to_thread(InProcessModel, got.data, got.sha256)
         if self._runner is None:
@@ -302,6 +321,7 @@ class Gateway:
         while not self._stopping:
             await asyncio.sleep(TTL_S / 4)
             await self._hand_in_unknown()
+            await self._hand_in_seen()
             for running in list(self._models.values()):
                 bundle = running.bundle
                 if bundle is not None and time.monotonic() - bundle.opened_s >= TTL_S:
@@ -357,6 +377,22 @@ class Gateway:
         except VallumError as error:
             _LOG.warning("refusals are handed in later", code=error.code)
             self._unknown.update(held)
+
+    async def _hand_in_seen(self) -> None:
+        """Hand in who looks like a thief; what is not taken is handed in later."""
+        while self._seen:
+            one = self._seen[0]
+            try:
+                await self._desk.call("/extraction", one, Acknowledged)
+            except NotFoundError:  # the deployment is gone, and what it answers with it
+                _LOG.warning(
+                    "an alarm is of a deployment that is gone", deployment=one.deployment_id
+                )
+            except VallumError as error:
+                _LOG.warning("an alarm is handed in later", code=error.code)
+                return
+            if self._seen and self._seen[0] is one:
+                self._seen.popleft()
 
     async def _hand_in(self, bundle: Bundle) -> None:
         while bundle.pending:  # noqa: ASYNC110 - requests under way settle first; each has its own deadline
@@ -445,6 +481,8 @@ class Gateway:
         self._active += 1
         try:
             try:
+                if running.watch is not None:
+                    running.watch.admit(who.principal_id, now_s=time.monotonic())
                 body = await self._admitted(request, route, who, token)
                 if dialect is V2 or len(body) < LONG_BODY:
                     x, request_id = dialect.decode(body, running.spec)
@@ -461,6 +499,8 @@ class Gateway:
             try:
                 # 6. and 7.
                 outputs = await running.model.predict(x)
+                if running.watch is not None:
+                    outputs = self._watched(running, running.watch, who, x, outputs)
                 shaped = _shaped(outputs, len(x), running.served.decimals)
                 status = 200
             except VallumError as error:
@@ -473,6 +513,30 @@ class Gateway:
             return dialect.encode(name, running.served.name, shaped, request_id)
         finally:
             self._active -= 1
+
+    def _watched(
+        self,
+        running: Running,
+        watch: CallerWatch,
+        who: Known,
+        x: NDArray[np.float32],
+        outputs: Arrays,
+    ) -> Arrays:
+        outputs, alarms = watch.look(who.principal_id, x, outputs)
+        for alarm in alarms:
+            self._seen.append(
+                ExtractionSeen(
+                    deployment_id=running.served.id,
+                    principal_id=who.principal_id,
+                    credential_id=who.credential_id,
+                    statistic=alarm.statistic.value,
+                    value=alarm.value,
+                    threshold=alarm.threshold,
+                    queries=alarm.queries,
+                    response=watch.response,
+                )
+            )
+        return outputs
 
     async def _admitted(self, request: Request, route: Route, who: Known, token: bytes) -> bytes:
         # 4.
@@ -536,6 +600,7 @@ class Gateway:
             pseudonym=hashlib.blake2b(
                 got.credential_id.encode(), key=self._token_key, digest_size=22
             ).digest(),
+            principal_id=got.principal_id,
         )
         if got.generation == self._generation:
             if len(self._tokens) >= MAX_TOKENS:

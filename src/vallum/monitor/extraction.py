@@ -36,7 +36,7 @@ MAX_FEATURES = 64
 """More are sampled by the profile's seed: memory and time for a caller stay bounded."""
 MAX_CALLERS = 512
 """Callers remembered at once; of more, the one that has been quiet longest is forgotten."""
-MAX_ROWS = 256
+MAX_ROWS = 64
 """Rows looked at in one request; of more, so many are drawn."""
 WINDOW = 64
 _HELD = 256  # earlier queries kept for each caller

@@ -1,4 +1,4 @@
-"""What crosses the HTTP border about what is released: aliases of models, traffic of endpoints."""
+"""What crosses the HTTP border about what is released: aliases, traffic, watches of endpoints."""
 
 from vallum.schema.record import Record
 
@@ -23,3 +23,20 @@ class EndpointTraffic(Record, frozen=True):
 
     endpoint: str
     traffic: dict[str, int]  # deployment to per cent; sums to 0 or 100; those not named get 0
+
+
+class QueryWatch(Record, frozen=True):
+    """Compare what callers of a deployment ask with its training data, to recognise theft.
+
+    Attributes:
+        data: Version of the training table: `NAME:VERSION` as it is asked for, its id as kept.
+        label_column: Column of it that is no feature.
+        features: The model's columns in order; without them, every numeric one but the label.
+        response: What a caller gets who looks like a thief: `alert`, `throttle`, `label-only` or
+            `stop`. An alert is logged with each.
+    """
+
+    data: str
+    label_column: str = ""
+    features: tuple[str, ...] = ()
+    response: str = "alert"

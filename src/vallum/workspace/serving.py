@@ -7,6 +7,7 @@ request after a revoke is refused.
 
 import base64
 import hashlib
+import secrets
 import threading
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,12 +21,15 @@ from vallum.base import (
     RefusedError,
     Secret,
     VallumError,
+    digest,
     new_id,
     timestamp,
 )
 from vallum.crypto import WrappedKey
 from vallum.guard import Decisions, count_decisions, unpack_decisions
+from vallum.monitor import ExtractionProfile
 from vallum.policy import RequestFacts, decide
+from vallum.sandbox import run_check
 from vallum.schema import (
     Deployment,
     DeploymentState,
@@ -33,6 +37,8 @@ from vallum.schema import (
     EntryKind,
     Job,
     JobState,
+    QueryWatch,
+    Verdict,
     WrappedDataKey,
 )
 from vallum.schema.serving import (
@@ -42,6 +48,7 @@ from vallum.schema.serving import (
     BundleOpen,
     BundleOpened,
     DeploymentFailed,
+    ExtractionSeen,
     Lease,
     LeaseAsk,
     ModelBytes,
@@ -52,6 +59,13 @@ from vallum.schema.serving import (
 )
 from vallum.store import chunks
 from vallum.workspace.context import Context, ask
+from vallum.workspace.gates.table import (
+    ALLOWED,
+    EXTRACTION_WATCH,
+    LEARN_QUERIES,
+    About,
+    evidence,
+)
 from vallum.workspace.kernel import Kernel
 from vallum.workspace.versions import CONTENT
 
@@ -129,6 +143,7 @@ class Serving:
                         share=endpoint.traffic.get(one.name, 0),
                         in_process=one.in_process,
                         decimals=one.decimals,
+                        on_extraction="" if one.watch is None else one.watch.response,
                     )
                     for one in context.deployments(endpoint)
                     if one.state is DeploymentState.RUNNING
@@ -340,7 +355,96 @@ class Serving:
                 DeploymentFailed(deployment_id=deployment_id, code=error.code, reason=error.message)
             )
             raise
-        return ModelBytes(data=data, sha256=part.digest)
+        profile = self._profile(deployment.watch) if deployment.watch is not None else b""
+        return ModelBytes(data=data, sha256=part.digest, profile=profile)
+
+    def _profile(self, watch: QueryWatch) -> bytes:
+        """Return what the training data of a watched deployment look like, packed.
+
+        It is learned anew for each gateway and never stored: it holds training records.
+
+        Raises:
+            NotFoundError: The data are gone.
+            InputError: They are not the model's.
+            GateError: The sandbox was killed, late or silent.
+        """
+        house = self.kernel.house
+        with house.log.transaction() as tx:
+            context = Context(records=house.records, snapshot=tx, workspace_id=house.workspace_id)
+            version = context.version_by_id(watch.data)
+            row = house.records.get(tx, "wrapped-key", version.id, WrappedDataKey)
+            permit = house.log.system_permit(
+                tx,
+                step="endpoint.load",
+                kind=EntryKind.DECISION,
+                principal_id=SYSTEM_GATEWAY,
+                resources=(version.id,),
+                actions=("data/versions/content/read",),
+            )
+            house.log.seal(tx, permit)
+        wrapped = msgspec.convert(row.wrapped, WrappedKey)
+        key = house.keyring.unwrap(permit, wrapped, version.id, CONTENT)
+        table = version.parts[0]  # the others say what was found in it
+        reader = house.objects.open(permit, version_id=version.id, part=table, data_key=key)
+        profile = run_check(
+            house.runner,
+            LEARN_QUERIES,
+            b"".join(chunks(reader)),
+            report_type=ExtractionProfile,
+            allowed=ALLOWED,
+            arguments={
+                "kind": version.format,
+                "label_column": watch.label_column,
+                "features": list(watch.features),
+                "seed": secrets.randbits(63),  # which features are looked at is nobody's to know
+            },
+        )
+        return msgspec.msgpack.encode(profile)
+
+    def extraction(self, seen: ExtractionSeen) -> None:
+        """Log that a caller looks like a thief, and leave it as evidence about the model."""
+        house = self.kernel.house
+        now = house.clock.now()
+        with house.log.transaction() as tx:
+            context = Context(records=house.records, snapshot=tx, workspace_id=house.workspace_id)
+            deployment = house.records.get(tx, "deployment", seen.deployment_id, Deployment)
+            version = context.version_by_id(deployment.model_version_id)
+            permit = house.log.system_permit(
+                tx,
+                step="score",
+                kind=EntryKind.FINDING,
+                principal_id=SYSTEM_GATEWAY,
+                resources=(version.id, deployment.endpoint_id, deployment.id),
+                error=f"extraction.{seen.statistic[:32]}",
+            )
+            left = evidence(
+                EXTRACTION_WATCH,
+                Verdict.FAIL,
+                About(version.id, version.digest, now),
+                measures={
+                    "value": seen.value,
+                    "threshold": seen.threshold,
+                    "queries": seen.queries,
+                },
+                parameters={
+                    "statistic": seen.statistic,
+                    "response": seen.response,
+                    "caller": seen.principal_id,
+                    "credential": seen.credential_id,
+                    "deployment": deployment.id,
+                },
+                issuer=SYSTEM_GATEWAY,
+            )
+            change = house.records.put(
+                tx, permit, "evidence", left, on=version.id, parent_id=left.subject_digest
+            )
+            house.log.seal(
+                tx,
+                permit,
+                changes=[change],
+                evidence=[digest(msgspec.json.encode(left))],
+                details={**left.parameters, **left.measures},
+            )
 
     def fail(self, report: DeploymentFailed) -> None:
         """Stop a deployment and log why: its bytes changed, or its model does not run."""
