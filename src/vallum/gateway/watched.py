@@ -4,6 +4,8 @@ Suspicion lasts while this process does and the caller is among those remembered
 ended by deploying anew.
 """
 
+import secrets
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +41,8 @@ class CallerWatch:
                 hint="name the label with --watch-label, or the columns with --watch-feature",
             )
         self.response = response
-        self._watches = Watches(learned)
+        # Which rows of a long request are looked at is nobody's to know.
+        self._watches = Watches(learned, seed=secrets.randbits(63))
         self._rates = RateLimiter(max_keys=1024)
 
     def admit(self, caller: str, *, now_s: float) -> None:
