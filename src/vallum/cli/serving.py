@@ -24,7 +24,7 @@ from vallum.cli.border import (
 )
 from vallum.cli.options import DryRun, Output
 from vallum.cli.progress import progress
-from vallum.schema import JobLimits, JobState, api
+from vallum.schema import JobLimits, JobState, QueryWatch, api
 from vallum.sdk import read_key_file
 
 endpoint = typer.Typer(name="endpoint", help="Endpoints: create, deploy, invoke, keys, delete.",
@@ -103,6 +103,17 @@ def endpoint_deploy(
     traffic: Annotated[int, typer.Option(help="Per cent of the traffic.")] = 100,
     in_process: Annotated[bool, typer.Option(help="Run inside the gateway.")] = False,
     decimals: Annotated[int | None, typer.Option(help="Round scores.")] = None,
+    watch_data: Annotated[
+        str, typer.Option(help="Training table, DATA:VERSION: watch callers for extraction.")
+    ] = "",
+    watch_label: Annotated[str, typer.Option(help="Its label column.")] = "",
+    watch_feature: Annotated[
+        list[str] | None,
+        typer.Option(help="The model's columns in order; all numeric ones if not given."),
+    ] = None,
+    on_extraction: Annotated[
+        str, typer.Option(help="Then: alert, throttle, label-only or stop.")
+    ] = "alert",
     dry_run: DryRun = False,
 ) -> None:
     """Deploy a model version. Example: vallum endpoint deploy risk risk:1 --dry-run."""
@@ -113,10 +124,19 @@ def endpoint_deploy(
     if not name or not model:
         raise InputError("name the endpoint and the model, or a --file that does",
                          code="cli.usage")  # fmt: skip
+    watch = None
+    if watch_data:
+        watch = QueryWatch(
+            data=watch_data, label_column=watch_label, features=tuple(watch_feature or ()),
+            response=on_extraction,
+        )  # fmt: skip
+    elif watch_label or watch_feature or on_extraction != "alert":
+        raise InputError("callers are only watched with training data", code="cli.usage",
+                         hint="name its version: --watch-data NAME:VERSION")  # fmt: skip
     with SESSION.client() as client:
         shown = client.endpoints.deploy(
             name, model, deployment=deployment or "blue", traffic=traffic, in_process=in_process,
-            decimals=decimals, dry_run=dry_run,
+            decimals=decimals, watch=watch, dry_run=dry_run,
         )  # fmt: skip
     show("endpoint.deploy", shown, _endpoint(shown))
 

@@ -10,20 +10,19 @@ spooled like who is answered; who is refused before is counted in the log.
 
 import asyncio
 import hashlib
-import itertools
 import secrets
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from vallum.base import (
-    GateError,
     InputError,
     LimitExceededError,
     NotFoundError,
@@ -38,17 +37,16 @@ from vallum.gateway.bundle import Bundle, empty_close, recovered
 from vallum.gateway.isolated import IsolatedModel
 from vallum.gateway.metrics import Metrics
 from vallum.gateway.model import Arrays, InProcessModel, Model
+from vallum.gateway.routes import Known, Route, Running, choose, dialect_of, shaped
+from vallum.gateway.watched import CallerWatch
 from vallum.gateway.wire import TEST_HEADER, Answer, Request, problem_of, status_of
 from vallum.guard import (
-    DIALECTS,
     MAX_BODY_BYTES,
     TEST_MARK,
     V2,
     Dialect,
-    Output,
     RateLimiter,
     Spec,
-    shape_output,
 )
 from vallum.sandbox import BubblewrapRunner
 from vallum.schema.serving import (
@@ -58,6 +56,7 @@ from vallum.schema.serving import (
     BundleOpen,
     BundleOpened,
     DeploymentFailed,
+    ExtractionSeen,
     Lease,
     LeaseAsk,
     ModelAsk,
@@ -65,7 +64,6 @@ from vallum.schema.serving import (
     RefusedCount,
     RefusedCounts,
     ServedDeployment,
-    ServedEndpoint,
 )
 from vallum.workspace.desk import AsyncDesk, DelayedRefusalError
 
@@ -83,35 +81,6 @@ _BEARER = b"bearer "
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-
-
-@dataclass(slots=True)
-class Running:
-    """A deployment that answers."""
-
-    served: ServedDeployment
-    model: Model
-    spec: Spec
-    bundle: Bundle | None = None
-
-
-@dataclass(slots=True)
-class Route:
-    """An endpoint with the deployments that answer for it."""
-
-    endpoint: ServedEndpoint
-    running: list[Running] = field(default_factory=list)
-    turn: itertools.count = field(default_factory=itertools.count)  # type: ignore[type-arg]  # of ints
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A token that was authorized, for as long as the generation and its credential last."""
-
-    credential_id: str
-    generation: int
-    until_s: float  # wall time
-    pseudonym: bytes
 
 
 class Gateway:
@@ -136,6 +105,7 @@ class Gateway:
         self._loading: set[str] = set()
         self._lease = Lease(generation=-1, lease_s=0.0)
         self._unknown: Counter[tuple[str, str]] = Counter()
+        self._seen: deque[ExtractionSeen] = deque(maxlen=MAX_UNKNOWN)
         self.metrics = Metrics()
 
     # -- life -----------------------------------------------------------------------------------
@@ -158,6 +128,7 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._hand_in_unknown()
+        await self._hand_in_seen()
         for running in self._models.values():
             await self._close_bundle(running)
             await running.model.close()
@@ -225,10 +196,11 @@ class Gateway:
     async def _load(self, served: ServedDeployment) -> None:
         """Fetch, verify and start one deployment; what cannot be served is stopped and logged."""
         model: Model | None = None
+        watch: CallerWatch | None = None
         try:
             while model is None and self._wanted(served.id) and not self._stopping:
                 try:
-                    model = await self._start_model(served)
+                    model, watch = await self._start_model(served)
                 except UnavailableError as error:  # passing: asked again while it is wanted
                     _LOG.warning("not started yet", deployment=served.id, code=error.code)
                     await asyncio.sleep(1.0)
@@ -243,11 +215,21 @@ class Gateway:
         if self._stopping or now is None:
             await model.close()
             return
-        self._models[served.id] = Running(now, model, Spec(model.width, 1))
+        self._models[served.id] = Running(now, model, Spec(model.width, 1), watch=watch)
         self._route(self._lease)
 
-    async def _start_model(self, served: ServedDeployment) -> Model:
+    async def _start_model(self, served: ServedDeployment) -> tuple[Model, CallerWatch | None]:
         got = await self._desk.call("/model", ModelAsk(deployment_id=served.id), ModelBytes)
+        model = await self._run_model(served, got)
+        if not (served.on_extraction or got.profile):
+            return model, None
+        try:  # a deployment that should be watched and cannot be is not served
+            return model, CallerWatch(got.profile, response=served.on_extraction, width=model.width)
+        except BaseException:
+            await model.close()
+            raise
+
+    async def _run_model(self, served: ServedDeployment, got: ModelBytes) -> Model:
         if served.in_process:
             return await asyncio.to_thread(InProcessModel, got.data, got.sha256)
         if self._runner is None:
@@ -304,6 +286,7 @@ class Gateway:
         while not self._stopping:
             await asyncio.sleep(TTL_S / 4)
             await self._hand_in_unknown()
+            await self._hand_in_seen()
             for running in list(self._models.values()):
                 bundle = running.bundle
                 if bundle is not None and time.monotonic() - bundle.opened_s >= TTL_S:
@@ -360,6 +343,22 @@ class Gateway:
             _LOG.warning("refusals are handed in later", code=error.code)
             self._unknown.update(held)
 
+    async def _hand_in_seen(self) -> None:
+        """Hand in who looks like a thief; what is not taken is handed in later."""
+        while self._seen:
+            one = self._seen[0]
+            try:
+                await self._desk.call("/extraction", one, Acknowledged)
+            except NotFoundError:  # the deployment is gone, and what it answers with it
+                _LOG.warning(
+                    "an alarm is of a deployment that is gone", deployment=one.deployment_id
+                )
+            except VallumError as error:
+                _LOG.warning("an alarm is handed in later", code=error.code)
+                return
+            if self._seen and self._seen[0] is one:
+                self._seen.popleft()
+
     async def _hand_in(self, bundle: Bundle) -> None:
         while bundle.pending:  # noqa: ASYNC110 - requests under way settle first; each has its own deadline
             await asyncio.sleep(0.005)
@@ -397,7 +396,7 @@ class Gateway:
             if path.startswith("/v2/models/") and path.endswith("/infer"):
                 endpoint = path[11:-6]
                 answer = Answer(200, await self._infer(request, endpoint, token, V2))
-            elif path.startswith("/endpoints/") and (spoken := _dialect(path)) is not None:
+            elif path.startswith("/endpoints/") and (spoken := dialect_of(path)) is not None:
                 endpoint = path[11 : path.rindex("/")]
                 answer = Answer(200, await self._infer(request, endpoint, token, spoken))
             elif path == "/livez":
@@ -443,11 +442,13 @@ class Gateway:
         who = await self._authorize(token, route, name, request)
         if route is None or not route.running:
             raise UnavailableError("the endpoint has no deployment that runs", code="score.none")
-        running = _choose(route)
+        running = choose(route)
         mark = TEST_MARK if TEST_HEADER in request.headers else 0
         self._active += 1
         try:
             try:
+                if running.watch is not None:
+                    running.watch.admit(who.principal_id, now_s=time.monotonic())
                 body = await self._admitted(request, route, who, token)
                 if dialect is V2 or len(body) < LONG_BODY:
                     x, request_id = dialect.decode(body, running.spec)
@@ -464,7 +465,9 @@ class Gateway:
             try:
                 # 6. and 7.
                 outputs = await running.model.predict(x)
-                shaped = _shaped(outputs, len(x), running.served.decimals)
+                if running.watch is not None:
+                    outputs = self._watched(running, running.watch, who, x, outputs)
+                answered = shaped(outputs, len(x), running.served.decimals)
                 status = 200
             except VallumError as error:
                 status = status_of(error)
@@ -473,9 +476,33 @@ class Gateway:
                 # 8.
                 bundle.settle(slot, time.time(), status | mark, who.pseudonym)
             self._require_lease()
-            return dialect.encode(name, running.served.name, shaped, request_id)
+            return dialect.encode(name, running.served.name, answered, request_id)
         finally:
             self._active -= 1
+
+    def _watched(
+        self,
+        running: Running,
+        watch: CallerWatch,
+        who: Known,
+        x: NDArray[np.float32],
+        outputs: Arrays,
+    ) -> Arrays:
+        outputs, alarms = watch.look(who.principal_id, x, outputs)
+        for alarm in alarms:
+            self._seen.append(
+                ExtractionSeen(
+                    deployment_id=running.served.id,
+                    principal_id=who.principal_id,
+                    credential_id=who.credential_id,
+                    statistic=alarm.statistic.value,
+                    value=alarm.value,
+                    threshold=alarm.threshold,
+                    queries=alarm.queries,
+                    response=watch.response,
+                )
+            )
+        return outputs
 
     async def _admitted(self, request: Request, route: Route, who: Known, token: bytes) -> bytes:
         # 4.
@@ -539,6 +566,7 @@ class Gateway:
             pseudonym=hashlib.blake2b(
                 got.credential_id.encode(), key=self._token_key, digest_size=22
             ).digest(),
+            principal_id=got.principal_id,
         )
         if got.generation == self._generation:
             if len(self._tokens) >= MAX_TOKENS:
@@ -595,35 +623,3 @@ class Gateway:
         if token[:7].lower() != _BEARER or len(token) - 7 > MAX_TOKEN_BYTES:
             return b""
         return token[7:]
-
-
-def _shaped(outputs: Arrays, rows: int, decimals: int | None) -> list[Output]:
-    if not outputs:
-        raise GateError("the model answers nothing", code="score.answer")
-    shaped = []
-    for name, value in outputs:
-        if not value.shape or value.shape[0] != rows:
-            raise GateError("the model answers for other rows", code="score.answer")
-        try:
-            shaped.append(shape_output(name, value, decimals=decimals))
-        except InputError as error:
-            raise GateError(error.message, code=error.code) from error
-    return shaped
-
-
-def _dialect(path: str) -> Dialect | None:
-    """Return what `/endpoints/NAME/invocations` or `…/score` speaks; nothing for other paths."""
-    name, _, last = path[11:].partition("/")
-    return DIALECTS.get(last) if name else None
-
-
-def _choose(route: Route) -> Running:
-    """Return the deployment whose turn it is, by shares of a hundred."""
-    if len(route.running) == 1:
-        return route.running[0]
-    place = next(route.turn) * 37 % 100  # 37 and 100 share no factor: every place comes once
-    for running in route.running:
-        place -= running.served.share
-        if place < 0:
-            return running
-    return route.running[-1]

@@ -1,10 +1,13 @@
-"""The monitor room as gates call it in the sandbox: two tables in, one report out."""
+"""The monitor room as gates call it in the sandbox: tables in, one report out."""
+
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
 from vallum.base import InputError
 from vallum.monitor.drift import DriftCounter, DriftReport, freeze
+from vallum.monitor.extraction import ExtractionProfile, learn_profile
 
 
 class _Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,3 +46,38 @@ def compare(payload: bytes, *, reference_kind: str, current_kind: str) -> DriftR
     counter = DriftCounter(state)
     counter.add(np.stack(columns, axis=1))
     return counter.report()
+
+
+def learn_queries(
+    payload: bytes, *, kind: str, label_column: str, features: Sequence[str], seed: int
+) -> ExtractionProfile:
+    """Learn what natural queries to a model look like from its training table.
+
+    Args:
+        payload: The table.
+        kind: Its format, such as `parquet`.
+        label_column: Column that is no feature; may be empty.
+        features: The model's columns in order; without them, every numeric one but the label.
+        seed: Of the records and features that are kept.
+
+    Raises:
+        InputError: A feature is missing or not numeric, or there are too few records.
+    """
+    from vallum.formats import read_table
+
+    table = read_table(payload, kind=kind)
+    names = list(features) or [
+        name for name in table.columns if name != label_column and table[name].dtype.is_numeric()
+    ]
+    if label_column and label_column not in table.columns:
+        raise InputError(
+            f"the data has no label column `{label_column[:80]}`", code="extraction.columns"
+        )
+    for name in names:
+        if name not in table.columns or not table[name].dtype.is_numeric():
+            raise InputError(
+                f"the data has no numeric column `{name[:80]}`", code="extraction.columns"
+            )
+    if not names:
+        raise InputError("the data has no numeric column", code="extraction.columns")
+    return learn_profile(table.select(names).to_numpy().astype(np.float64), seed=seed)

@@ -1,7 +1,6 @@
 """What crosses the HTTP border: arguments and replies of every step, shared by server and SDK.
 
-A step's name is `<noun>.<verb>`; its arguments are the record below of the same name. Content
-(uploads and downloads) travels as a raw body beside them.
+A step's name is `<noun>.<verb>`; its arguments are the record of that name. Content travels raw.
 """
 
 from typing import Annotated
@@ -13,6 +12,7 @@ from vallum.schema.asset import Asset, AssetVersion, Deployment, Endpoint, Job, 
 from vallum.schema.entry import Entry
 from vallum.schema.evidence import Evidence
 from vallum.schema.record import Record
+from vallum.schema.release import QueryWatch
 
 
 class Problem(Record, frozen=True):
@@ -145,6 +145,7 @@ class EndpointDeploy(Record, frozen=True):
     traffic: int = 100
     in_process: bool = False
     decimals: int | None = None
+    watch: QueryWatch | None = None
 
 
 class EndpointKeys(Record, frozen=True):

@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from vallum.schema.record import Record
+from vallum.schema.release import QueryWatch
 
 
 class Workspace(Record, frozen=True):
@@ -163,6 +164,7 @@ class Deployment(Record, frozen=True):
     in_process: bool = False
     decimals: int | None = None  # output shaping: round scores
     reason: str = ""  # why it failed or was stopped
+    watch: QueryWatch | None = None
 
 
 class JobState(StrEnum):

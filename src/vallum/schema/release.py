@@ -1,4 +1,4 @@
-"""What crosses the HTTP border about what is released: aliases, traffic, batches."""
+"""What crosses the HTTP border about what is released: aliases, traffic, batches, watches."""
 
 from vallum.schema.record import Record
 
@@ -65,3 +65,20 @@ class BatchScored(Record, frozen=True):
     columns: tuple[str, ...]
     deployment: str
     model_digest: str
+
+
+class QueryWatch(Record, frozen=True):
+    """Compare what callers of a deployment ask with its training data, to recognise theft.
+
+    Attributes:
+        data: Version of the training table: `NAME:VERSION` as it is asked for, its id as kept.
+        label_column: Column of it that is no feature.
+        features: The model's columns in order; without them, every numeric one but the label.
+        response: What a caller gets who looks like a thief: `alert`, `throttle`, `label-only` or
+            `stop`. An alert is logged with each.
+    """
+
+    data: str
+    label_column: str = ""
+    features: tuple[str, ...] = ()
+    response: str = "alert"

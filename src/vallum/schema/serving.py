@@ -12,6 +12,7 @@ class ServedDeployment(Record, frozen=True):
     share: int  # per cent of the endpoint's traffic
     in_process: bool = False
     decimals: int | None = None
+    on_extraction: str = ""  # response to suspects; empty where callers are not watched
 
 
 class ServedEndpoint(Record, frozen=True):
@@ -119,10 +120,34 @@ class ModelAsk(Record, frozen=True):
 
 
 class ModelBytes(Record, frozen=True):
-    """An ONNX model, its digest verified as it was read."""
+    """An ONNX model, its digest verified as it was read.
+
+    Attributes:
+        data: The model.
+        sha256: Its digest.
+        profile: What its training data look like, packed; empty where callers are not watched. It
+            holds training records.
+    """
 
     data: bytes
     sha256: str
+    profile: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"ModelBytes(sha256={self.sha256!r}, bytes={len(self.data)})"
+
+
+class ExtractionSeen(Record, frozen=True):
+    """A caller's queries look like those of somebody who steals the model."""
+
+    deployment_id: str
+    principal_id: str
+    credential_id: str
+    statistic: str
+    value: float
+    threshold: float
+    queries: int
+    response: str
 
 
 class DeploymentFailed(Record, frozen=True):

@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol, TypeVar
 import msgspec
 
 from vallum.base import InputError, Secret
-from vallum.schema import Asset, Endpoint, Job, JobLimits, api, release
+from vallum.schema import Asset, Endpoint, Job, JobLimits, QueryWatch, api, release
 from vallum.sdk.transport import Transport
 
 Source = Path | str | bytes | BinaryIO
@@ -214,9 +214,13 @@ class Endpoints(Noun):
         traffic: int = 100,
         in_process: bool = False,
         decimals: int | None = None,
+        watch: QueryWatch | None = None,
         dry_run: bool = False,
     ) -> api.EndpointShown:
-        """Deploy a model version; refused until policy's evidence is on record."""
+        """Deploy a model version; refused until policy's evidence is on record.
+
+        With `watch`, callers are compared with the training table that it names.
+        """
         arguments = api.EndpointDeploy(
             endpoint=endpoint,
             deployment=deployment,
@@ -225,6 +229,7 @@ class Endpoints(Noun):
             traffic=traffic,
             in_process=in_process,
             decimals=decimals,
+            watch=watch,
         )
         return self._transport.call(
             "endpoint.deploy", arguments, api.EndpointShown, dry_run=dry_run

@@ -23,6 +23,7 @@ from vallum.schema.serving import (
     BundleClose,
     BundleOpen,
     DeploymentFailed,
+    ExtractionSeen,
     InternalProblem,
     LeaseAsk,
     ModelAsk,
@@ -121,6 +122,10 @@ def _calls(kernel: Kernel, serving: Serving) -> dict[str, _Call]:
         serving.fail(question)
         return Acknowledged()
 
+    def extraction(question: ExtractionSeen) -> Record:
+        serving.extraction(question)
+        return Acknowledged()
+
     def model(question: ModelAsk) -> Record:
         return serving.model(question.deployment_id)
 
@@ -132,6 +137,7 @@ def _calls(kernel: Kernel, serving: Serving) -> dict[str, _Call]:
         "/refusals": _Call(RefusedCounts, refused),
         "/model": _Call(ModelAsk, model),
         "/deployment/fail": _Call(DeploymentFailed, fail),
+        "/extraction": _Call(ExtractionSeen, extraction),
         "/job/claim": _Call(Claim, claim),
         "/job/finish": _Call(Finish, finish),
     }

@@ -46,6 +46,7 @@ from vallum.schema.serving import (
     BundleOpen,
     BundleOpened,
     DeploymentFailed,
+    ExtractionSeen,
     Lease,
     LeaseAsk,
     ModelBytes,
@@ -57,12 +58,12 @@ from vallum.schema.serving import (
 from vallum.store import chunks
 from vallum.workspace.context import Context, ask
 from vallum.workspace.kernel import Kernel
+from vallum.workspace.theft import SYSTEM_GATEWAY, learn_queries, log_theft
 from vallum.workspace.versions import CONTENT
 
 LEASE_S = 1.0
 UNCLOSED_S = 120.0
 SCORE = "onlineEndpoints/score/action"
-SYSTEM_GATEWAY = "system-gateway"
 _VERIFY_BYTES = 1024 * 1024
 
 
@@ -134,6 +135,7 @@ class Serving:
                         share=endpoint.traffic.get(one.name, 0),
                         in_process=one.in_process,
                         decimals=one.decimals,
+                        on_extraction="" if one.watch is None else one.watch.response,
                     )
                     for one in context.deployments(endpoint)
                     if one.state is DeploymentState.RUNNING
@@ -310,10 +312,15 @@ class Serving:
             NotFoundError: It is not running.
             IntegrityError: A byte is not what was registered; the deployment is stopped.
         """
-        with self._stored(deployment_id) as (part, reader):
+        with self._stored(deployment_id) as (deployment, part, reader):
             data = b"".join(chunks(reader))
             _same(hashlib.sha256(data), part)
-        return ModelBytes(data=data, sha256=part.digest)
+        profile = (
+            learn_queries(self.kernel.house, deployment.watch)
+            if deployment.watch is not None
+            else b""
+        )
+        return ModelBytes(data=data, sha256=part.digest, profile=profile)
 
     def verify(self, deployment_id: str, *, whole: bool) -> None:
         """Read a running deployment's model as it is stored, in constant memory.
@@ -329,7 +336,7 @@ class Serving:
             NotFoundError: It is not running.
             IntegrityError: A byte is not what was registered; the deployment is stopped.
         """
-        with self._stored(deployment_id) as (part, reader):
+        with self._stored(deployment_id) as (_, part, reader):
             total = hashlib.sha256()
             buffer = memoryview(bytearray(_VERIFY_BYTES))
             offset = 0
@@ -344,7 +351,7 @@ class Serving:
                 raise IntegrityError("the model is not what was registered", code="model.digest")
 
     @contextmanager
-    def _stored(self, deployment_id: str) -> Iterator[tuple[Part, StreamReader]]:
+    def _stored(self, deployment_id: str) -> Iterator[tuple[Deployment, Part, StreamReader]]:
         """Open a running deployment's model; what does not hold in the block stops it."""
         house = self.kernel.house
         with house.log.transaction() as tx:
@@ -369,7 +376,8 @@ class Serving:
             part = version.parts[0]
             wrapped = msgspec.convert(row.wrapped, WrappedKey)
             key = house.keyring.unwrap(permit, wrapped, version.id, CONTENT)
-            yield part, house.objects.open(permit, version_id=version.id, part=part, data_key=key)
+            reader = house.objects.open(permit, version_id=version.id, part=part, data_key=key)
+            yield deployment, part, reader
         except IntegrityError as error:
             self.fail(
                 DeploymentFailed(deployment_id=deployment_id, code=error.code, reason=error.message)
@@ -389,6 +397,10 @@ class Serving:
                 error=error.code[:64],
             )
             house.log.seal(tx, permit, changes=[], details={"reason": error.message[:500]})
+
+    def extraction(self, seen: ExtractionSeen) -> None:
+        """Log that a caller looks like a thief, and leave it as evidence about the model."""
+        log_theft(self.kernel.house, seen)
 
     def fail(self, report: DeploymentFailed) -> None:
         """Stop a deployment and log why: its bytes changed, or its model does not run."""

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from vallum.base import InputError
-from vallum.monitor.gate import compare
+from vallum.monitor.gate import compare, learn_queries
 
 TABLE = pl.DataFrame(
     {
@@ -53,3 +53,20 @@ def test_what_says_nothing_is_refused() -> None:
     with pytest.raises(InputError) as refused:
         compare(b"\xc1", reference_kind="csv", current_kind="csv")
     assert refused.value.code == "drift.payload"
+
+
+def test_a_profile_is_learned_from_the_columns_of_the_model() -> None:
+    data = TABLE.write_csv().encode()
+
+    def learn(**more: Any) -> Any:
+        given = {"label_column": "", "features": (), **more}
+        return learn_queries(data, kind="csv", seed=1, **given)
+
+    assert learn().width == 2
+    assert learn(label_column="size").width == 1
+    turned = learn(features=("size", "age"))
+    assert turned.mean == learn().mean[::-1]
+    for wrong in ({"label_column": "no"}, {"features": ("name",)}, {"features": ("no",)}):
+        with pytest.raises(InputError) as refused:
+            learn(**wrong)
+        assert refused.value.code == "extraction.columns"

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 import msgspec
 
-from vallum.base import ConflictError, InputError, IntegrityError, NotFoundError, check_name, new_id
+from vallum.base import (
+    ConflictError,
+    InputError,
+    IntegrityError,
+    NotFoundError,
+    RefusedError,
+    check_name,
+    new_id,
+)
 from vallum.base.bounds import GIB
 from vallum.guard.batch import ScoredTable
 from vallum.sandbox import Limits, run_check
@@ -59,6 +67,7 @@ def _deployment(context: Context, args: wire.EndpointBatch) -> Deployment:
 
     Raises:
         NotFoundError: None of that name runs, or none at all.
+        RefusedError: It is watched for theft.
     """
     endpoint = context.endpoint(args.endpoint)
     running = [
@@ -71,7 +80,14 @@ def _deployment(context: Context, args: wire.EndpointBatch) -> Deployment:
             "the endpoint has no such deployment that runs", code="score.none",
             hint=f"vallum endpoint show {endpoint.name}",
         )  # fmt: skip
-    return max(running, key=lambda one: endpoint.traffic.get(one.name, 0))
+    chosen = max(running, key=lambda one: endpoint.traffic.get(one.name, 0))
+    if chosen.watch is not None:
+        raise RefusedError(
+            "this deployment is watched for theft, and a batch would pass the watch by",
+            code="score.watched",
+            hint="name a deployment that is not watched, or have the model's owner score the data",
+        )
+    return chosen
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from vallum.schema import (
     DeploymentState,
     Endpoint,
     EndpointKeyKind,
+    QueryWatch,
     api,
     release,
 )
@@ -22,6 +23,8 @@ from vallum.workspace.steps.directory import issue, revoke
 
 STAGES = ("development", "production")
 MAX_RATE_PER_S = 1_000_000
+RESPONSES = ("alert", "throttle", "label-only", "stop")
+"""What a watched caller gets who looks like a thief; each also leaves evidence."""
 
 
 _WHOLE = 100  # per cent
@@ -91,10 +94,39 @@ def _act_show(act: Act, args: api.Named) -> api.EndpointShown:
 def _deploy_asks(context: Context, args: api.EndpointDeploy, caller: Caller) -> Sequence[Ask]:
     endpoint = context.endpoint(args.endpoint)
     version = context.version("model", args.model, args.version)
+    watched = (
+        # What the data look like goes to the gateway: only who may read them may send it there.
+        ask(
+            "data/versions/content/read",
+            context.version_resource(context.version("data", args.watch.data)),
+        )
+        if args.watch is not None
+        else ()
+    )
     return (
         *ask("onlineEndpoints/deployments/write", context.endpoint_resource(endpoint)),
         *ask("models/versions/promote/action", context.version_resource(version)),
+        *watched,
     )
+
+
+def _watch(act: Act, args: api.EndpointDeploy) -> QueryWatch | None:
+    """Return how callers are watched; None where they are not.
+
+    Raises:
+        InputError: The response is none.
+        NotFoundError: There are no such data.
+    """
+    if args.watch is None:
+        return None
+    if args.watch.response not in RESPONSES:
+        raise InputError(
+            f"`{args.watch.response[:40]}` is no response",
+            code="deploy.watch",
+            hint=f"use {', '.join(RESPONSES)}",
+        )
+    data = act.context.version("data", args.watch.data)
+    return msgspec.structs.replace(args.watch, data=data.id)
 
 
 def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
@@ -115,6 +147,7 @@ def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
         created_by=act.caller.id,
         in_process=args.in_process,
         decimals=args.decimals,
+        watch=_watch(act, args),
     )
     old = act.context.find("deployment", args.deployment, Deployment, parent_id=endpoint.id)
     if old is not None:
