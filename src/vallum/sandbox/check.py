@@ -130,7 +130,7 @@ class Check:
             memory_bytes=self._limits.memory_bytes,
         )
         ending, _ = self._runner.finish(self._process, ending)
-        return _decode(ending, bytes(report.data), said.data, report_type)
+        return _decode(ending, bytes(report.data), said.data, report_type, self._limits)
 
     def close(self) -> None:
         """End the sandbox if it has not served."""
@@ -243,7 +243,7 @@ class _Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refusal: tuple[str, str, str, str] | None = None
 
 
-def _decode(ending: Ending, raw: bytes, said: bytearray, report_type: type[R]) -> R:
+def _decode(ending: Ending, raw: bytes, said: bytearray, report_type: type[R], limits: Limits) -> R:
     if ending.reason == "wall":
         raise GateError(f"the check took longer than {ending.wall_s:.0f} s", code="sandbox.late")
     if ending.reason == "memory":
@@ -260,7 +260,12 @@ def _decode(ending: Ending, raw: bytes, said: bytearray, report_type: type[R]) -
         )
     if ending.exit_code != 0:
         # Not what it said on stderr: that may quote the payload.
-        raise GateError(f"the check ended with code {ending.exit_code}", code="sandbox.killed")
+        raise GateError(
+            f"the check ended with code {ending.exit_code}",
+            code="sandbox.killed",
+            hint=f"it may have needed more than its {limits.memory_bytes / GIB:.0f} GiB of memory:"
+            " give it less at once",
+        )
     return decode_answer(raw[len(STARTED) :], report_type)
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from vallum.attack import AttackReport
 from vallum.base import InputError, digest
+from vallum.base.bounds import GIB
 from vallum.sandbox import BubblewrapRunner, Limits, run_check
 from vallum.scan import FileReport, ScanReport, ScanVerdict
 from vallum.scan.gate import GateReport
@@ -152,7 +153,9 @@ def attack_model(
             "budget_s": args.budget_s,
             "seed": seed % 2**63,
         },
-        limits=Limits(wall_s=args.budget_s * 2.0 + 30.0, cpu_s=args.budget_s * 4 + 60),
+        limits=Limits(
+            memory_bytes=6 * GIB, wall_s=args.budget_s * 2.0 + 30.0, cpu_s=args.budget_s * 4 + 60
+        ),
     )
     about = About(version.id, version.digest, now)
     evasion = report.evasion

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from vallum.base.bounds import GIB
 from vallum.crypto import Purpose
 from vallum.monitor import DriftReport
 from vallum.privacy.gate import Extract, PackedTable, ProtectedTable, TableInspection
@@ -27,7 +28,8 @@ from vallum.workspace.gates.table import (
 from vallum.workspace.house import House
 
 PEOPLE_PART = "_people.index"
-_LIMITS = Limits(wall_s=300.0, cpu_s=600, output_bytes=1024 * 1024 * 1024)
+# Polars takes up to 90 bytes of memory for one byte of a table of tiny cells.
+_LIMITS = Limits(memory_bytes=6 * GIB, wall_s=300.0, cpu_s=600, output_bytes=1 * GIB)
 
 
 @dataclass(frozen=True, slots=True)

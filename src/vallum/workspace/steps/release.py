@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from vallum.base import ConflictError, InputError, canonical_json, check_name, new_id
+from vallum.base.bounds import GIB
 from vallum.formats import write_csv_safe
 from vallum.privacy.dp import Answer, Cost, spend
 from vallum.privacy.dp.plan import group_labels
@@ -39,7 +40,7 @@ from vallum.workspace.steps.dp import (
 )
 from vallum.workspace.versions import publish, stage
 
-_LIMITS = Limits(wall_s=300.0, cpu_s=600, processes=128, output_bytes=1024 * 1024 * 1024)
+_LIMITS = Limits(memory_bytes=6 * GIB, wall_s=300.0, cpu_s=600, processes=128, output_bytes=1 * GIB)
 
 
 def _source(context: Context, args: wire.DpRelease) -> AssetVersion:
