@@ -6,7 +6,8 @@ what runs: the process in memory is the old one, but the next that starts would 
 
 import hashlib
 import os
-from importlib.util import find_spec
+import struct
+from importlib.util import find_spec, source_from_cache
 from pathlib import Path
 
 from vallum.base import IntegrityError
@@ -16,6 +17,9 @@ _CACHE = "__pycache__"
 _NEVER_RUN = (".pyi", ".pxd", ".pyx", ".c", ".h", ".a", ".md", ".typed")
 _NEVER_LOADED = frozenset({"tests", "demo_job"})
 _CHUNK = 1024 * 1024
+_REPLACED = "replaced when it is imported"
+_HEADER_BYTES = 16  # of compiled code (PEP 552): magic, flags, time and size of the source
+_WORD = 0xFFFFFFFF
 
 _Look = tuple[int, ...]
 
@@ -62,7 +66,9 @@ class RunningCode:
         """
         if not self._known:
             files, self._places = self._walk()
-            self._known = {path: (look, _hash(path)) for path, look in files}
+            self._known = {
+                path: (look, _REPLACED if _is_stale(path) else _hash(path)) for path, look in files
+            }
             return
         places = self._places
         if self._moved():
@@ -79,9 +85,10 @@ class RunningCode:
                     continue
                 raise _changed(path, "is new")
             if every or look != known[0]:
-                if _hash(path) != known[1]:
+                now = _hash(path)
+                if known[1] not in {now, _REPLACED}:
                     raise _changed(path, "is not what it was")
-                self._known[path] = (look, known[1])
+                self._known[path] = (look, known[1] if look == known[0] else now)
         for path in self._known.keys() - seen:
             if f"/{_CACHE}/" not in path:
                 raise _changed(path, "is gone")
@@ -115,6 +122,23 @@ class RunningCode:
             for folder, look in self._places.items()
             if not folder.endswith(_CACHE)
         )
+
+
+def _is_stale(path: str) -> bool:
+    """Tell whether Python will replace compiled code when it is imported: its source is newer."""
+    if f"/{_CACHE}/" not in path or not path.endswith(".pyc"):
+        return False
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - as above
+            header = file.read(_HEADER_BYTES)
+        source = os.stat(source_from_cache(path))  # noqa: PTH116 - as above
+    except (OSError, ValueError, NotImplementedError):
+        return False
+    numbers = struct.unpack("<3I", header[4:]) if len(header) == _HEADER_BYTES else (0, 0, 0)
+    return not numbers[0] and numbers[1:] != (
+        int(source.st_mtime) & _WORD,
+        source.st_size & _WORD,
+    )
 
 
 def _look(path: str) -> _Look | None:

@@ -1,6 +1,7 @@
 """The code that serves: what changes, comes or goes under it is found."""
 
 import os
+import py_compile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,3 +91,23 @@ def test_the_digest_is_of_paths_and_bytes(package: Path, code: RunningCode) -> N
     other.verify()
     assert other.digest == code.digest
     assert RunningCode.of(("vallum", "no_such_package"))._folders
+
+
+def test_compiled_code_that_was_stale_at_the_start_may_be_replaced_once(package: Path) -> None:
+    source = package / "a.py"
+    compiled = Path(py_compile.compile(str(source), doraise=True) or "")
+    fresh = RunningCode((package,))
+    fresh.verify()
+    compiled.write_bytes(compiled.read_bytes()[:-1] + b"?")
+    with pytest.raises(IntegrityError, match="pyc"):
+        fresh.verify()
+
+    source.write_text("x = 'longer than before'\n")  # by an upgrade, before the server starts
+    code = RunningCode((package,))
+    code.verify()
+    py_compile.compile(str(source), doraise=True)  # as the import does
+    code.verify()
+    code.verify(every=True)
+    compiled.write_bytes(b"something else")
+    with pytest.raises(IntegrityError, match="pyc"):
+        code.verify()
