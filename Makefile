@@ -7,7 +7,7 @@ demo:
 
 test:
 	@tools/setup test
-	.venv/bin/pytest -n 2 -m "not slow"
+	.venv/bin/pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow:
 	@tools/setup test

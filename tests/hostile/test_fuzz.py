@@ -33,6 +33,7 @@ ROLES = (
     "Vallum Data Owner",
     "nothing",
 )
+SOON = ("Owner", "Reader", "Machine Learning Engineer", "nothing")  # the others: slow tests
 OWN = {"key.create", "session.create"}  # of oneself, which anybody may
 CHECKS = [
     checks.not_a_server_error,
@@ -93,7 +94,10 @@ def fuzz(
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    "role",
+    [role if role in SOON else pytest.param(role, marks=pytest.mark.slow) for role in ROLES],
+)
 def test_whatever_a_role_sends_is_answered_as_documented(
     role: str, up: Up, tokens: dict[str, str]
 ) -> None:

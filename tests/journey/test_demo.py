@@ -65,6 +65,7 @@ def shape(line: str) -> str:
     return re.sub(r"#+", "#", VARIABLE.sub("#", " ".join(line.split())))
 
 
+@pytest.mark.slow
 def test_the_readme_shows_what_the_demo_says() -> None:
     text = README.read_text()
     (shown,) = re.findall(

@@ -36,9 +36,9 @@ def train_and_register() -> Any:
 
 def overwrite(logged: Any, folder: Path) -> None:
     """What whoever may write to the experiment does: no right on the registered model is needed."""
-    (folder / "evil").mkdir()
-    (folder / "evil/model.onnx").write_bytes(small_model(shift=100.0))
-    mlflow.MlflowClient().log_model_artifacts(logged.model_id, str(folder / "evil"))
+    (folder / "swapped").mkdir()
+    (folder / "swapped/model.onnx").write_bytes(small_model(shift=100.0))
+    mlflow.MlflowClient().log_model_artifacts(logged.model_id, str(folder / "swapped"))
 
 
 def served_class() -> int:

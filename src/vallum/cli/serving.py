@@ -184,10 +184,9 @@ def endpoint_invoke(
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
-    """Score rows, or a whole table with --input.
+    """Score rows; or a whole table, with --input and --into.
 
-    Example: vallum endpoint invoke risk request.json --key-file risk.key, or
-    vallum endpoint invoke risk --input patients --into scores --keep id.
+    Example: vallum endpoint invoke risk request.json --key-file risk.key.
     """
     if (request is None) == (not data) or bool(data) != bool(into):
         raise InputError(

@@ -342,8 +342,9 @@ def _in_range(events: Iterable[Event], at: "Version") -> bool:
                 if event.version != "*":
                     limits.append(Version(event.version))
                 continue
-            # "0" is before every version, `0.dev0` too.
-            place = Version("0.dev0" if event.version == "0" else event.version)
+            # What begins at "0" begins before every version, `0.dev0` too.
+            always = event.kind == "introduced" and event.version == "0"
+            place = Version("0.dev0" if always else event.version)
             order.append((place, 0 if event.kind == "introduced" else 1, event.kind))
     except InvalidVersion:
         return True
