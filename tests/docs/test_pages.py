@@ -57,8 +57,20 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield started
 
 
+# Over ten seconds, and what they do is done by fast tests, too.
+LATE = frozenset({
+    "anonymize-a-table", "attack-a-model", "erase-a-person", "query-with-a-privacy-budget",
+    "read-in-part",
+})  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "page", [one for one in PAGES if any(block.runs for block in blocks(one))], ids=name_of
+    "page",
+    [
+        pytest.param(one, marks=[pytest.mark.slow] if one.stem in LATE else [], id=name_of(one))
+        for one in PAGES
+        if any(block.runs for block in blocks(one))
+    ],
 )
 def test_every_command_of_the_page_runs(
     page: Path, up: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

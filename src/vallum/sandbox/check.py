@@ -243,7 +243,9 @@ class _Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refusal: tuple[str, str, str, str] | None = None
 
 
-def _decode(ending: Ending, raw: bytes, said: bytearray, report_type: type[R], limits: Limits) -> R:
+def _decode(
+    ending: Ending, raw: bytes, said: bytearray, report_type: type[R], limits: Limits = CHECK_LIMITS
+) -> R:
     if ending.reason == "wall":
         raise GateError(f"the check took longer than {ending.wall_s:.0f} s", code="sandbox.late")
     if ending.reason == "memory":

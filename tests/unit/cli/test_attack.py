@@ -38,6 +38,7 @@ def rows(folder: Path, change: Any, name: str = "changed.csv") -> str:
 QUICK = "model.onnx --data data.csv --label y --suite quick"
 
 
+@pytest.mark.slow
 def test_the_same_command_writes_the_same_report_but_for_times(folder: Path) -> None:
     for name in ("a", "b"):
         code, _ = attack(f"{QUICK} --epsilon 0.7 --seed 4 --report {name}.json")

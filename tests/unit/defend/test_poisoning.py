@@ -37,10 +37,10 @@ def found_at_one_percent(found: Detection, mask: NDArray[np.bool_]) -> float:
         ("flip-random", 0.97, "label-conflict"),
         ("flip-targeted", 0.85, "label-conflict"),
         ("badnets", 0.95, "trigger"),
-        ("blend", 0.85, "trigger"),
-        ("wanet", 0.8, "trigger"),
-        ("clean-label", 0.5, "trigger"),
-        ("sinusoid", 0.5, "trigger"),
+        pytest.param("blend", 0.85, "trigger", marks=pytest.mark.slow),
+        pytest.param("wanet", 0.8, "trigger", marks=pytest.mark.slow),
+        pytest.param("clean-label", 0.5, "trigger", marks=pytest.mark.slow),
+        pytest.param("sinusoid", 0.5, "trigger", marks=pytest.mark.slow),
     ],
 )
 def test_poison_in_digits_is_found_and_named(name: str, least: float, reason: str) -> None:
