@@ -57,10 +57,10 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield started
 
 
-# Over ten seconds, and what they do is done by fast tests, too.
+# Around ten seconds and more, and what they do is done by fast tests, too.
 LATE = frozenset({
-    "anonymize-a-table", "attack-a-model", "erase-a-person", "query-with-a-privacy-budget",
-    "read-in-part",
+    "anonymize-a-table", "attack-a-model", "deploy-and-call-an-endpoint", "erase-a-person",
+    "ingest-and-protect-a-table", "mask-a-table", "query-with-a-privacy-budget", "read-in-part",
 })  # fmt: skip
 
 
