@@ -147,17 +147,18 @@ class Issuers:
         if self._client is None:
             self._client = httpx.Client(
                 verify=ssl.create_default_context(), timeout=_TIMEOUT_S,
-                follow_redirects=False, trust_env=False,
+                follow_redirects=False, trust_env=False, headers={"accept-encoding": "identity"},
             )  # fmt: skip
         body = bytearray()
+        end_s = self._monotonic() + _TIMEOUT_S  # of httpx it is each read's
         try:
             with self._client.stream("GET", address) as answer:
                 if answer.status_code != httpx.codes.OK:
                     raise UnavailableError(f"the issuer answered {answer.status_code}")
-                for chunk in answer.iter_bytes():
+                for chunk in answer.iter_raw():  # as it came: nothing grows when it is unpacked
                     body += chunk
-                    if len(body) > _MAX_BYTES:
-                        raise UnavailableError("the issuer answers too much")
+                    if len(body) > _MAX_BYTES or self._monotonic() > end_s:
+                        raise UnavailableError("the issuer answers too much, or too slowly")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UnavailableError("the issuer does not answer") from error
         return bytes(body)

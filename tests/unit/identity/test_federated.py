@@ -308,6 +308,18 @@ def test_keys_are_held_for_a_while_and_fetched_again_when_one_is_missing(
         issuers.keys(provider.url)
 
 
+def test_an_issuer_that_answers_a_drop_at_a_time_is_left(provider: Provider) -> None:
+    clock = ManualClock(NOW)
+
+    def monotonic() -> float:  # each look at the clock finds it six seconds later
+        clock.advance(6.0)
+        return clock.monotonic()
+
+    with pytest.raises(UnavailableError):
+        Issuers(monotonic).keys(provider.url)
+    assert provider.asked
+
+
 @pytest.mark.parametrize("how", ["redirect", "name", "no keys", "elsewhere", "large", "nothing"])
 def test_an_issuer_that_misbehaves_gives_no_keys(provider: Provider, how: str) -> None:
     if how == "redirect":
