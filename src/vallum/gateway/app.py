@@ -1,7 +1,5 @@
 """The data plane: every request passes the guard in one order.
 
-This module is long because lease, caches and the one order of checks share one object's state.
-
 1. Host, method, path and header bounds; 2. a live lease; 3. who, and may they score here;
 4. rate and concurrency; 5. body within its bound, decoded and checked; 6. the model;
 7. output shaped; 8. the decision spooled; then the answer leaves. Who is refused after 3. is
@@ -12,15 +10,12 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from vallum.base import (
     InputError,
@@ -33,10 +28,10 @@ from vallum.base import (
     parse_timestamp,
 )
 from vallum.base.bounds import MAX_TOKEN_BYTES
-from vallum.gateway.bundle import Bundle, empty_close, recovered
+from vallum.gateway.books import Books
 from vallum.gateway.isolated import IsolatedModel
 from vallum.gateway.metrics import Metrics
-from vallum.gateway.model import Arrays, InProcessModel, Model
+from vallum.gateway.model import InProcessModel, Model
 from vallum.gateway.routes import Known, Route, Running, choose, dialect_of, shaped
 from vallum.gateway.watched import CallerWatch
 from vallum.gateway.wire import TEST_HEADER, Answer, Request, problem_of, status_of
@@ -53,16 +48,11 @@ from vallum.schema.serving import (
     Acknowledged,
     AuthorizeAsk,
     Authorized,
-    BundleOpen,
-    BundleOpened,
     DeploymentFailed,
-    ExtractionSeen,
     Lease,
     LeaseAsk,
     ModelAsk,
     ModelBytes,
-    RefusedCount,
-    RefusedCounts,
     ServedDeployment,
 )
 from vallum.workspace.desk import AsyncDesk, DelayedRefusalError
@@ -72,7 +62,6 @@ _LOG = structlog.get_logger("vallum.gateway")
 MAX_TOKENS = 65_536
 MAX_CONCURRENT = 256
 MAX_HEADERS = 64
-MAX_UNKNOWN = 1024  # (code, source) pairs kept apart; further sources are counted together
 LONG_BODY = 32 * 1024
 INTEGRITY_S = 55.0  # the memory is sealed: only what is no program can change it
 POLL_S = 0.4
@@ -89,8 +78,6 @@ class Gateway:
     def __init__(self, desk: AsyncDesk, *, hosts: frozenset[bytes], spool: Path) -> None:
         self._desk = desk
         self._hosts = hosts
-        self._spool = spool
-        self._name = f"gateway-{secrets.token_hex(8)}"
         self._token_key = secrets.token_bytes(32)
         self._tokens: dict[tuple[bytes, str], Known] = {}
         self._generation = -1
@@ -104,18 +91,14 @@ class Gateway:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loading: set[str] = set()
         self._lease = Lease(generation=-1, lease_s=0.0)
-        self._unknown: Counter[tuple[str, str]] = Counter()
-        self._seen: deque[ExtractionSeen] = deque(maxlen=MAX_UNKNOWN)
+        self._books = Books(desk, spool=spool, begin=self._begin)
         self.metrics = Metrics()
 
     # -- life -----------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Close what a killed gateway left, take the first lease, begin the timers."""
-        self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path, summary in recovered(self._spool):
-            await self._desk.call("/bundle/close", summary, Acknowledged)
-            path.unlink()
+        await self._books.recover()
         await self._take_lease(wait_s=0.0)
         for loop in (self._lease_loop(), self._bundle_loop(), self._integrity_loop()):
             self._begin(loop)
@@ -127,10 +110,9 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._hand_in_unknown()
-        await self._hand_in_seen()
+        await self._books.hand_in()
         for running in self._models.values():
-            await self._close_bundle(running)
+            await self._books.close(running)
             await running.model.close()
         await self._desk.close()
 
@@ -144,7 +126,7 @@ class Gateway:
 
     async def _take_lease(self, *, wait_s: float) -> None:
         asked_s = time.monotonic()
-        question = LeaseAsk(gateway=self._name, have=self._generation, wait_s=wait_s)
+        question = LeaseAsk(gateway=self._books.gateway, have=self._generation, wait_s=wait_s)
         lease = await self._desk.call("/lease", question, Lease)
         if lease.generation != self._generation:
             self._tokens.clear()
@@ -175,7 +157,7 @@ class Gateway:
         task.add_done_callback(self._tasks.discard)
 
     async def _end(self, running: Running) -> None:
-        await self._close_bundle(running)
+        await self._books.close(running)
         await running.model.close()
 
     def _route(self, lease: Lease) -> None:
@@ -285,90 +267,9 @@ class Gateway:
 
         while not self._stopping:
             await asyncio.sleep(TTL_S / 4)
-            await self._hand_in_unknown()
-            await self._hand_in_seen()
+            await self._books.hand_in()
             for running in list(self._models.values()):
-                bundle = running.bundle
-                if bundle is not None and time.monotonic() - bundle.opened_s >= TTL_S:
-                    await self._close_bundle(running)
-
-    async def _open_bundle(self, route: Route, running: Running) -> Bundle:
-        from vallum.gateway.bundle import MAX_ANSWERS, TTL_S
-
-        await asyncio.sleep(0)  # into a task: the client of the control process needs one
-        opened = await self._desk.call(
-            "/bundle/open",
-            BundleOpen(
-                gateway=self._name,
-                endpoint_id=route.endpoint.id,
-                deployment_id=running.served.id,
-                model_digest=running.served.model_digest,
-                max_answers=MAX_ANSWERS,
-                ttl_s=TTL_S,
-            ),
-            BundleOpened,
-        )
-        if running.bundle is None or running.bundle.full:
-            full, running.bundle = (
-                running.bundle,
-                Bundle.create(self._spool, opened.id, time.monotonic()),
-            )
-            if full is not None:
-                self._begin(self._hand_in(full))
-        else:  # another request was faster: ours closes empty
-            await self._desk.call(
-                "/bundle/close",
-                empty_close(opened.id),
-                Acknowledged,
-            )
-        return running.bundle
-
-    async def _close_bundle(self, running: Running) -> None:
-        bundle, running.bundle = running.bundle, None
-        if bundle is not None:
-            await self._hand_in(bundle)
-
-    async def _hand_in_unknown(self) -> None:
-        """Hand in how many unknown callers were refused; what is not taken is counted on."""
-        held, self._unknown = self._unknown, Counter()
-        if not held:
-            return
-        rows = tuple(
-            RefusedCount(code=code, source=source, count=count)
-            for (code, source), count in held.items()
-        )
-        try:
-            await self._desk.call("/refusals", RefusedCounts(rows=rows), Acknowledged)
-        except VallumError as error:
-            _LOG.warning("refusals are handed in later", code=error.code)
-            self._unknown.update(held)
-
-    async def _hand_in_seen(self) -> None:
-        """Hand in who looks like a thief; what is not taken is handed in later."""
-        while self._seen:
-            one = self._seen[0]
-            try:
-                await self._desk.call("/extraction", one, Acknowledged)
-            except NotFoundError:  # the deployment is gone, and what it answers with it
-                _LOG.warning(
-                    "an alarm is of a deployment that is gone", deployment=one.deployment_id
-                )
-            except VallumError as error:
-                _LOG.warning("an alarm is handed in later", code=error.code)
-                return
-            if self._seen and self._seen[0] is one:
-                self._seen.popleft()
-
-    async def _hand_in(self, bundle: Bundle) -> None:
-        while bundle.pending:  # noqa: ASYNC110 - requests under way settle first; each has its own deadline
-            await asyncio.sleep(0.005)
-        try:
-            summary = await asyncio.to_thread(bundle.close)
-            await self._desk.call("/bundle/close", summary, Acknowledged)
-        except VallumError as error:
-            _LOG.error("a bundle was not closed; its spool stays", code=error.code)
-            return
-        bundle.discard()
+                await self._books.close_due(running)
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -407,7 +308,7 @@ class Gateway:
             if isinstance(error, DelayedRefusalError):
                 await asyncio.sleep(error.delay_s)
             if not request.accounted:
-                self._count(error.code, request.client)
+                self._books.count(error.code, request.client)
             answer = problem_of(error)
         except Exception as error:  # noqa: BLE001 - the border of a request: fail closed
             _LOG.error("request failed", kind=type(error).__name__)
@@ -419,17 +320,10 @@ class Gateway:
 
     def refuse(self, error: VallumError, client: str) -> Answer:
         """Answer what is no request."""
-        self._count(error.code, client)
+        self._books.count(error.code, client)
         answer = problem_of(error)
         self.metrics.observe("", answer.status, 0.0)
         return answer
-
-    def _count(self, code: str, client: str) -> None:
-        """Count the refusal of somebody unknown, exactly and in bounded memory."""
-        key = (code, client)
-        if key not in self._unknown and len(self._unknown) >= MAX_UNKNOWN:
-            key = (code, "other")
-        self._unknown[key] += 1
 
     async def _infer(self, request: Request, name: str, token: bytes, dialect: Dialect) -> bytes:
         # 1.
@@ -456,17 +350,17 @@ class Gateway:
                     x, request_id = await asyncio.to_thread(dialect.decode, body, running.spec)
             except VallumError as error:
                 # Who is refused by name is in a bundle, like who is answered.
-                bundle = await self._bundle(route, running)
+                bundle = await self._books.bundle(route, running)
                 bundle.settle(bundle.reserve(), time.time(), status_of(error) | mark, who.pseudonym)
                 raise
-            bundle = await self._bundle(route, running)
+            bundle = await self._books.bundle(route, running)
             slot = bundle.reserve()
             status = 500
             try:
                 # 6. and 7.
                 outputs = await running.model.predict(x)
                 if running.watch is not None:
-                    outputs = self._watched(running, running.watch, who, x, outputs)
+                    outputs = self._books.watched(running, running.watch, who, x, outputs)
                 answered = shaped(outputs, len(x), running.served.decimals)
                 status = 200
             except VallumError as error:
@@ -479,30 +373,6 @@ class Gateway:
             return dialect.encode(name, running.served.name, answered, request_id)
         finally:
             self._active -= 1
-
-    def _watched(
-        self,
-        running: Running,
-        watch: CallerWatch,
-        who: Known,
-        x: NDArray[np.float32],
-        outputs: Arrays,
-    ) -> Arrays:
-        outputs, alarms = watch.look(who.principal_id, x, outputs)
-        for alarm in alarms:
-            self._seen.append(
-                ExtractionSeen(
-                    deployment_id=running.served.id,
-                    principal_id=who.principal_id,
-                    credential_id=who.credential_id,
-                    statistic=alarm.statistic.value,
-                    value=alarm.value,
-                    threshold=alarm.threshold,
-                    queries=alarm.queries,
-                    response=watch.response,
-                )
-            )
-        return outputs
 
     async def _admitted(self, request: Request, route: Route, who: Known, token: bytes) -> bytes:
         # 4.
@@ -522,12 +392,6 @@ class Gateway:
         if who.generation != self._generation:  # a right may have gone while the body came
             await self._authorize(token, route, limits.name, request)
         return body
-
-    async def _bundle(self, route: Route, running: Running) -> Bundle:
-        bundle = running.bundle
-        while bundle is None or bundle.full:
-            bundle = await self._open_bundle(route, running)
-        return bundle
 
     def _require_lease(self) -> None:
         if time.monotonic() >= self._until_s:

@@ -10,7 +10,7 @@ import numpy as np
 
 from vallum.base import VallumError
 from vallum.gateway.isolated import Said, frame, take_frames
-from vallum.gateway.model import Session
+from vallum.guard.session import Session
 
 _RECV_BYTES = 1024 * 1024
 _TOGETHER_S = 0.0005

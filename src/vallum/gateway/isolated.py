@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import GateError, InputError, UnavailableError
-from vallum.gateway.model import Arrays, Held
+from vallum.gateway.model import Held
+from vallum.guard.session import Arrays
 from vallum.sandbox import BubblewrapRunner, Limits, Process, spawn
 
 MAX_FRAME_BYTES = 256 * 1024 * 1024

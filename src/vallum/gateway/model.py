@@ -8,11 +8,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vallum.base import GateError, InputError, IntegrityError
+from vallum.base import GateError, IntegrityError
 from vallum.crypto.fingerprint import BLOCK_BYTES, Fingerprint
+from vallum.guard.session import Arrays, Session
 from vallum.sandbox import memory_file
-
-Arrays = list[tuple[str, NDArray[np.generic]]]
 
 
 class Model(Protocol):
@@ -90,55 +89,6 @@ class Held:
 
 def _changed() -> IntegrityError:
     return IntegrityError("the running model's bytes changed", code="model.changed")
-
-
-class Session:
-    """A loaded ONNX model of standard operators, on one thread.
-
-    Attributes:
-        width: Number of features that it takes, None if any.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        """Load a model.
-
-        Raises:
-            InputError: It does not load, or does not take one matrix.
-        """
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        try:
-            session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises bare RuntimeErrors of many kinds
-            raise InputError("the model does not load", code="model.load") from error
-        inputs = session.get_inputs()
-        if len(inputs) != 1 or len(inputs[0].shape) != 2:  # noqa: PLR2004 - rows and columns
-            raise InputError("the model does not take one matrix", code="model.load")
-        width = inputs[0].shape[1]
-        self.width: int | None = width if isinstance(width, int) else None
-        self._run = session.run
-        self._input: str = inputs[0].name
-        self._outputs: list[str] = [one.name for one in session.get_outputs()]
-
-    def run(self, x: NDArray[np.float32]) -> Arrays:
-        """Run it.
-
-        Raises:
-            GateError: It answers something that is no array.
-            Exception: Of onnxruntime, of many kinds: it fails on this input.
-        """
-        out: Arrays = []
-        for name, value in zip(
-            self._outputs, self._run(self._outputs, {self._input: x}), strict=True
-        ):
-            if not isinstance(value, np.ndarray):
-                raise GateError("the model answers what is no tensor", code="model.output")
-            out.append((name, value))
-        return out
 
 
 class InProcessModel:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from vallum.base import GateError, InputError
 from vallum.gateway.bundle import Bundle
-from vallum.gateway.model import Arrays, Model
+from vallum.gateway.model import Model
 from vallum.gateway.watched import CallerWatch
 from vallum.guard import DIALECTS, Dialect, Output, Spec, shape_output
+from vallum.guard.session import Arrays
 from vallum.schema.serving import ServedDeployment, ServedEndpoint
 
 

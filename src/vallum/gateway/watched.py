@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import InputError, RefusedError
-from vallum.gateway.model import Arrays
 from vallum.guard import RateLimiter
+from vallum.guard.session import Arrays
 from vallum.monitor import ExtractionAlarm, ExtractionProfile, Watches
 
 SUSPECT_RATE_PER_S = 0.2

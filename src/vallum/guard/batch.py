@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import GateError, InputError
+from vallum.guard.session import Arrays, Session
 from vallum.schema import Record
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def score_table(
     wordy = [name for name in names if not frame[name].dtype.is_numeric()]
     if wordy:
         raise InputError(f"column `{wordy[0][:80]}` is not numeric", code="score.column")
-    model = _Model(given.model)
+    model = Session(given.model, threads=len(os.sched_getaffinity(0)))
     if not names or (model.width is not None and model.width != len(names)):
         raise InputError(
             f"the model takes {model.width} features, the data has {len(names)}",
@@ -107,7 +108,7 @@ def score_table(
             f" {int(np.flatnonzero(errors != '')[0]) + 1}, {errors[errors != ''][0]}",
             code="score.failed",
         )
-    scores = _columns(model.names, outputs, errors == "", decimals)
+    scores = _columns(outputs, errors == "", decimals)
     taken = {*kept.columns} & {*scores, ERROR}
     if taken:
         raise InputError(
@@ -130,51 +131,30 @@ def _texts(errors: NDArray[np.object_], failed: int) -> "pl.Series":
     return pl.Series([error or None for error in errors.tolist()], dtype=pl.String)
 
 
-class _Model:
-    """A loaded ONNX model, on every processor."""
+def _answers(model: Session, x: NDArray[np.float32]) -> Arrays | None:
+    """Return an array a name, with a row for each of `x`; None where the model fails on them.
 
-    def __init__(self, data: bytes) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = len(os.sched_getaffinity(0))
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        try:
-            session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises bare RuntimeErrors of many kinds
-            raise InputError("the model does not load", code="model.load") from error
-        inputs = session.get_inputs()
-        if len(inputs) != 1 or len(inputs[0].shape) != 2:  # noqa: PLR2004 - rows and columns
-            raise InputError("the model does not take one matrix", code="model.load")
-        width = inputs[0].shape[1]
-        self.width: int | None = width if isinstance(width, int) else None
-        self.names: list[str] = [one.name for one in session.get_outputs()]
-        self._run = session.run
-        self._input: str = inputs[0].name
-
-    def run(self, x: NDArray[np.float32]) -> list[NDArray[np.generic]] | None:
-        """Return an array a name, with a row for each of `x`; None where it fails on them."""
-        try:
-            found = self._run(self.names, {self._input: x})
-        except Exception:  # noqa: BLE001 - onnxruntime raises bare RuntimeErrors of many kinds
-            return None
-        if all(
-            isinstance(one, np.ndarray)
-            and one.ndim in {1, 2}
-            and len(one) == len(x)
-            and one.dtype.kind in "fiubOU"
-            for one in found
-        ):
-            return list(found)
-        raise GateError("the model answers no tensor with a row for each row", code="score.answer")
+    Raises:
+        GateError: It answers something else.
+    """
+    try:
+        found = model.run(x)
+    except GateError:
+        raise
+    except Exception:  # noqa: BLE001 - onnxruntime raises bare RuntimeErrors of many kinds
+        return None
+    if all(
+        one.ndim in {1, 2} and len(one) == len(x) and one.dtype.kind in "fiubOU" for _, one in found
+    ):
+        return found
+    raise GateError("the model answers no tensor with a row for each row", code="score.answer")
 
 
-_Piece = tuple[NDArray[np.intp], list[NDArray[np.generic]]]
+_Piece = tuple[NDArray[np.intp], Arrays]
 
 
 def _outputs(
-    model: _Model, x: NDArray[np.float32], errors: NDArray[np.object_], mini_batch: int
+    model: Session, x: NDArray[np.float32], errors: NDArray[np.object_], mini_batch: int
 ) -> list[_Piece]:
     """Return rows and what the model answers for them; writes into `errors` where it fails."""
     good = np.flatnonzero(errors == "")
@@ -185,16 +165,16 @@ def _outputs(
         view = x[start : start + len(rows)] if whole else x[rows]
         pieces.extend(_run(model, view, rows, errors))
     for rows, found in pieces:
-        for one in found:
+        for _, one in found:
             if one.dtype.kind == "f" and not np.isfinite(one).all():
                 errors[rows[~np.isfinite(one.reshape(len(one), -1)).all(axis=1)]] = _ANSWER
     return pieces
 
 
 def _run(
-    model: _Model, x: NDArray[np.float32], rows: NDArray[np.intp], errors: NDArray[np.object_]
+    model: Session, x: NDArray[np.float32], rows: NDArray[np.intp], errors: NDArray[np.object_]
 ) -> Iterator[_Piece]:
-    found = model.run(x)
+    found = _answers(model, x)
     if found is not None:
         yield rows, found
     elif len(rows) == 1:
@@ -206,7 +186,6 @@ def _run(
 
 
 def _columns(
-    names: Sequence[str],
     pieces: Sequence[_Piece],
     good: NDArray[np.bool_],
     decimals: int | None,
@@ -218,8 +197,8 @@ def _columns(
         return {}
     order = np.concatenate([rows for rows, _ in pieces])
     columns: dict[str, pl.Series] = {}
-    for at, name in enumerate(names):
-        parts = [found[at].reshape(len(found[at]), -1) for _, found in pieces]
+    for at, (name, _) in enumerate(pieces[0][1]):
+        parts = [found[at][1].reshape(len(found[at][1]), -1) for _, found in pieces]
         width = parts[0].shape[1]
         if any(part.shape[1] != width for part in parts) or width > _MAX_WIDTH:
             raise GateError("the model answers now more, now less a row", code="score.answer")

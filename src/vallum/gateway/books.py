@@ -1,0 +1,190 @@
+"""What a gateway keeps on record: bundles of answers, refusals of unknown callers, alarms.
+
+All of it goes to the control process, which holds the log. What is not taken is handed in later.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from vallum.base import NotFoundError, VallumError
+from vallum.gateway.bundle import MAX_ANSWERS, TTL_S, Bundle, empty_close, recovered
+from vallum.gateway.routes import Known, Route, Running
+from vallum.gateway.watched import CallerWatch
+from vallum.guard.session import Arrays
+from vallum.schema.serving import (
+    Acknowledged,
+    BundleOpen,
+    BundleOpened,
+    ExtractionSeen,
+    RefusedCount,
+    RefusedCounts,
+)
+from vallum.workspace.desk import AsyncDesk
+
+_LOG = structlog.get_logger("vallum.gateway")
+
+MAX_UNKNOWN = 1024  # (code, source) pairs kept apart; further sources are counted together
+
+
+class Books:
+    """Holds what is not handed in yet. For one event loop."""
+
+    def __init__(
+        self, desk: AsyncDesk, *, spool: Path, begin: Callable[[Coroutine[Any, Any, None]], None]
+    ) -> None:
+        """Keep the books of one gateway.
+
+        Args:
+            desk: Where they are handed in.
+            spool: Folder of open bundles.
+            begin: Starts work beside a request.
+        """
+        self.gateway = f"gateway-{secrets.token_hex(8)}"
+        self._desk = desk
+        self._spool = spool
+        self._begin = begin
+        self._unknown: Counter[tuple[str, str]] = Counter()
+        self._seen: deque[ExtractionSeen] = deque(maxlen=MAX_UNKNOWN)
+
+    async def recover(self) -> None:
+        """Close what a killed gateway left."""
+        self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path, summary in recovered(self._spool):
+            await self._desk.call("/bundle/close", summary, Acknowledged)
+            path.unlink()
+
+    # -- bundles --------------------------------------------------------------------------------
+
+    async def bundle(self, route: Route, running: Running) -> Bundle:
+        """Return a bundle of a deployment with room in it; opened if there is none."""
+        bundle = running.bundle
+        while bundle is None or bundle.full:
+            bundle = await self._open(route, running)
+        return bundle
+
+    async def _open(self, route: Route, running: Running) -> Bundle:
+        await asyncio.sleep(0)  # into a task: the client of the control process needs one
+        opened = await self._desk.call(
+            "/bundle/open",
+            BundleOpen(
+                gateway=self.gateway,
+                endpoint_id=route.endpoint.id,
+                deployment_id=running.served.id,
+                model_digest=running.served.model_digest,
+                max_answers=MAX_ANSWERS,
+                ttl_s=TTL_S,
+            ),
+            BundleOpened,
+        )
+        if running.bundle is None or running.bundle.full:
+            full, running.bundle = (
+                running.bundle,
+                Bundle.create(self._spool, opened.id, time.monotonic()),
+            )
+            if full is not None:
+                self._begin(self._hand_in(full))
+        else:  # another request was faster: ours closes empty
+            await self._desk.call("/bundle/close", empty_close(opened.id), Acknowledged)
+        return running.bundle
+
+    async def close(self, running: Running) -> None:
+        """Close a deployment's bundle, if it has one."""
+        bundle, running.bundle = running.bundle, None
+        if bundle is not None:
+            await self._hand_in(bundle)
+
+    async def close_due(self, running: Running) -> None:
+        """Close a deployment's bundle if it is as old as a bundle gets."""
+        bundle = running.bundle
+        if bundle is not None and time.monotonic() - bundle.opened_s >= TTL_S:
+            await self.close(running)
+
+    async def _hand_in(self, bundle: Bundle) -> None:
+        while bundle.pending:  # noqa: ASYNC110 - requests under way settle first; each has its own deadline
+            await asyncio.sleep(0.005)
+        try:
+            summary = await asyncio.to_thread(bundle.close)
+            await self._desk.call("/bundle/close", summary, Acknowledged)
+        except VallumError as error:
+            _LOG.error("a bundle was not closed; its spool stays", code=error.code)
+            return
+        bundle.discard()
+
+    # -- refusals and alarms --------------------------------------------------------------------
+
+    def count(self, code: str, client: str) -> None:
+        """Count the refusal of somebody unknown, exactly and in bounded memory."""
+        key = (code, client)
+        if key not in self._unknown and len(self._unknown) >= MAX_UNKNOWN:
+            key = (code, "other")
+        self._unknown[key] += 1
+
+    def watched(
+        self,
+        running: Running,
+        watch: CallerWatch,
+        who: Known,
+        x: NDArray[np.float32],
+        outputs: Arrays,
+    ) -> Arrays:
+        """Have the watch look at a request and its answer; return what leaves."""
+        outputs, alarms = watch.look(who.principal_id, x, outputs)
+        for alarm in alarms:
+            self._seen.append(
+                ExtractionSeen(
+                    deployment_id=running.served.id,
+                    principal_id=who.principal_id,
+                    credential_id=who.credential_id,
+                    statistic=alarm.statistic.value,
+                    value=alarm.value,
+                    threshold=alarm.threshold,
+                    queries=alarm.queries,
+                    response=watch.response,
+                )
+            )
+        return outputs
+
+    async def hand_in(self) -> None:
+        """Hand in what was counted and seen."""
+        await self._hand_in_unknown()
+        await self._hand_in_seen()
+
+    async def _hand_in_unknown(self) -> None:
+        """Hand in how many unknown callers were refused; what is not taken is counted on."""
+        held, self._unknown = self._unknown, Counter()
+        if not held:
+            return
+        rows = tuple(
+            RefusedCount(code=code, source=source, count=count)
+            for (code, source), count in held.items()
+        )
+        try:
+            await self._desk.call("/refusals", RefusedCounts(rows=rows), Acknowledged)
+        except VallumError as error:
+            _LOG.warning("refusals are handed in later", code=error.code)
+            self._unknown.update(held)
+
+    async def _hand_in_seen(self) -> None:
+        """Hand in who looks like a thief; what is not taken is handed in later."""
+        while self._seen:
+            one = self._seen[0]
+            try:
+                await self._desk.call("/extraction", one, Acknowledged)
+            except NotFoundError:  # the deployment is gone, and what it answers with it
+                _LOG.warning(
+                    "an alarm is of a deployment that is gone", deployment=one.deployment_id
+                )
+            except VallumError as error:
+                _LOG.warning("an alarm is handed in later", code=error.code)
+                return
+            if self._seen and self._seen[0] is one:
+                self._seen.popleft()
