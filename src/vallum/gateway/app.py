@@ -7,8 +7,6 @@ spooled like who is answered; who is refused before is counted in the log.
 """
 
 import asyncio
-import hashlib
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from pathlib import Path
@@ -22,13 +20,12 @@ from vallum.base import (
     LimitExceededError,
     NotFoundError,
     RefusedError,
-    UnauthenticatedError,
     UnavailableError,
     VallumError,
-    parse_timestamp,
 )
 from vallum.base.bounds import MAX_TOKEN_BYTES
 from vallum.gateway.books import Books
+from vallum.gateway.callers import Callers
 from vallum.gateway.isolated import IsolatedModel
 from vallum.gateway.metrics import Metrics
 from vallum.gateway.model import InProcessModel, Model
@@ -46,8 +43,6 @@ from vallum.guard import (
 from vallum.sandbox import BubblewrapRunner
 from vallum.schema.serving import (
     Acknowledged,
-    AuthorizeAsk,
-    Authorized,
     DeploymentFailed,
     Lease,
     LeaseAsk,
@@ -59,7 +54,6 @@ from vallum.workspace.desk import AsyncDesk, DelayedRefusalError
 
 _LOG = structlog.get_logger("vallum.gateway")
 
-MAX_TOKENS = 65_536
 MAX_CONCURRENT = 256
 MAX_HEADERS = 64
 LONG_BODY = 32 * 1024
@@ -78,9 +72,7 @@ class Gateway:
     def __init__(self, desk: AsyncDesk, *, hosts: frozenset[bytes], spool: Path) -> None:
         self._desk = desk
         self._hosts = hosts
-        self._token_key = secrets.token_bytes(32)
-        self._tokens: dict[tuple[bytes, str], Known] = {}
-        self._generation = -1
+        self._callers = Callers(desk)
         self._until_s = 0.0
         self._routes: dict[str, Route] = {}
         self._models: dict[str, Running] = {}
@@ -126,11 +118,12 @@ class Gateway:
 
     async def _take_lease(self, *, wait_s: float) -> None:
         asked_s = time.monotonic()
-        question = LeaseAsk(gateway=self._books.gateway, have=self._generation, wait_s=wait_s)
+        question = LeaseAsk(
+            gateway=self._books.gateway, have=self._callers.generation, wait_s=wait_s
+        )
         lease = await self._desk.call("/lease", question, Lease)
-        if lease.generation != self._generation:
-            self._tokens.clear()
-            self._generation = lease.generation
+        if lease.generation != self._callers.generation:
+            self._callers.follow(lease.generation)
             self._until_s = asked_s + lease.lease_s
             await self._switch(lease)
         # From when we asked: the control process counts from when it answered, which is later.
@@ -333,7 +326,7 @@ class Gateway:
         self._require_lease()
         route = self._routes.get(name)
         # 3. An unknown endpoint looks like one that the caller may not score.
-        who = await self._authorize(token, route, name, request)
+        who = await self._callers.authorize(token, route, name, request)
         if route is None or not route.running:
             raise UnavailableError("the endpoint has no deployment that runs", code="score.none")
         running = choose(route)
@@ -389,54 +382,13 @@ class Gateway:
             )
         # 5.
         body = await request.body()
-        if who.generation != self._generation:  # a right may have gone while the body came
-            await self._authorize(token, route, limits.name, request)
+        if who.generation != self._callers.generation:  # a right may have gone while the body came
+            await self._callers.authorize(token, route, limits.name, request)
         return body
 
     def _require_lease(self) -> None:
         if time.monotonic() >= self._until_s:
             raise UnavailableError("the gateway has no lease", code="score.lease")
-
-    async def _authorize(
-        self, token: bytes, route: Route | None, name: str, request: Request
-    ) -> Known:
-        if not token:
-            raise UnauthenticatedError("a key is needed", hint="Authorization: Bearer …")
-        request.accounted = True
-        key = (
-            hashlib.blake2b(token, key=self._token_key, digest_size=16).digest(),
-            name,
-        )
-        held = self._tokens.get(key)
-        if held is not None:
-            if held.until_s > time.time():
-                return held
-            del self._tokens[key]
-        await asyncio.sleep(0)  # into a task: the client of the control process needs one
-        got = await self._desk.call(
-            "/authorize",
-            AuthorizeAsk(
-                token=token,
-                endpoint_id=route.endpoint.id if route is not None else name[:128],
-                source=request.client,
-            ),
-            Authorized,
-        )
-        expires = got.expires_at
-        known = Known(
-            credential_id=got.credential_id,
-            generation=got.generation,
-            until_s=parse_timestamp(expires).timestamp() if expires else float("inf"),
-            pseudonym=hashlib.blake2b(
-                got.credential_id.encode(), key=self._token_key, digest_size=22
-            ).digest(),
-            principal_id=got.principal_id,
-        )
-        if got.generation == self._generation:
-            if len(self._tokens) >= MAX_TOKENS:
-                self._tokens.clear()
-            self._tokens[key] = known
-        return known
 
     async def _look(self, request: Request, path: str, token: bytes) -> Answer:
         """Serve readiness and metrics, authenticated by a right to score."""
@@ -449,7 +401,7 @@ class Gateway:
         if ping or (path.startswith("/v2/models/") and path.endswith("/ready")):
             name = path[11:-5] if ping else path[11:-6]
             route = self._routes.get(name)
-            await self._authorize(token, route, name, request)
+            await self._callers.authorize(token, route, name, request)
             ready = route is not None and bool(route.running)
             if ping and not ready:  # MLflow's clients look at the status alone
                 raise UnavailableError(
@@ -459,7 +411,7 @@ class Gateway:
         if path == "/metrics":
             for name, route in self._routes.items():
                 try:
-                    await self._authorize(token, route, name, request)
+                    await self._callers.authorize(token, route, name, request)
                 except (NotFoundError, RefusedError):
                     continue
                 return Answer(200, self.metrics.render(), b"text/plain; version=0.0.4")

@@ -1,0 +1,84 @@
+"""Who may score where, as the control process said, for as long as that holds."""
+
+import asyncio
+import hashlib
+import secrets
+import time
+
+from vallum.base import UnauthenticatedError, parse_timestamp
+from vallum.gateway.routes import Known, Route
+from vallum.gateway.wire import Request
+from vallum.schema.serving import AuthorizeAsk, Authorized
+from vallum.workspace.desk import AsyncDesk
+
+MAX_TOKENS = 65_536
+
+
+class Callers:
+    """Remembers which tokens were authorized. For one event loop."""
+
+    def __init__(self, desk: AsyncDesk) -> None:
+        self._desk = desk
+        self._key = secrets.token_bytes(32)  # tokens are not kept, their keyed digests are
+        self._known: dict[tuple[bytes, str], Known] = {}
+        self.generation = -1
+
+    def follow(self, generation: int) -> None:
+        """Forget everybody: rights may have changed."""
+        self._known.clear()
+        self.generation = generation
+
+    async def authorize(
+        self, token: bytes, route: Route | None, name: str, request: Request
+    ) -> Known:
+        """Return who may score at an endpoint.
+
+        Args:
+            token: As it was sent; may be empty.
+            route: The endpoint; None if none is served under the name.
+            name: What the path calls it.
+            request: Marked as accounted for: the control process logs a refusal.
+
+        Raises:
+            UnauthenticatedError: There is no token, or it is no good.
+            NotFoundError: It may not score here, or there is no such endpoint.
+            LimitExceededError: Too many failures from this address.
+            UnavailableError: The control process does not answer.
+        """
+        if not token:
+            raise UnauthenticatedError("a key is needed", hint="Authorization: Bearer …")
+        request.accounted = True
+        key = (
+            hashlib.blake2b(token, key=self._key, digest_size=16).digest(),
+            name,
+        )
+        held = self._known.get(key)
+        if held is not None:
+            if held.until_s > time.time():
+                return held
+            del self._known[key]
+        await asyncio.sleep(0)  # into a task: the client of the control process needs one
+        got = await self._desk.call(
+            "/authorize",
+            AuthorizeAsk(
+                token=token,
+                endpoint_id=route.endpoint.id if route is not None else name[:128],
+                source=request.client,
+            ),
+            Authorized,
+        )
+        expires = got.expires_at
+        known = Known(
+            credential_id=got.credential_id,
+            generation=got.generation,
+            until_s=parse_timestamp(expires).timestamp() if expires else float("inf"),
+            pseudonym=hashlib.blake2b(
+                got.credential_id.encode(), key=self._key, digest_size=22
+            ).digest(),
+            principal_id=got.principal_id,
+        )
+        if got.generation == self.generation:
+            if len(self._known) >= MAX_TOKENS:
+                self._known.clear()
+            self._known[key] = known
+        return known
