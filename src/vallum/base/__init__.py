@@ -25,6 +25,7 @@ from vallum.base.errors import (
 )
 from vallum.base.ids import Digest, ResourceId, digest, is_id, new_id
 from vallum.base.names import check_name, name_key
+from vallum.base.networks import Networks, check_networks
 from vallum.base.permit import Permit
 from vallum.base.run import Run, run_here
 from vallum.base.secret import Secret
@@ -38,6 +39,7 @@ __all__ = [
     "IntegrityError",
     "LimitExceededError",
     "ManualClock",
+    "Networks",
     "NotFoundError",
     "Permit",
     "RefusedError",
@@ -51,6 +53,7 @@ __all__ = [
     "VallumError",
     "canonical_json",
     "check_name",
+    "check_networks",
     "digest",
     "is_id",
     "name_key",

@@ -15,19 +15,25 @@ from vallum.cli.border import read_file, say
 from vallum.formats import load_yaml
 
 _PREFIX = "azureml:"
+_PRIVATE = (  # RFC 1918, RFC 4193 and loopback
+    "10.0.0.0/8",
+    "127.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "::1/128",
+    "fc00::/7",
+)
 # Field to the values that are what holds here anyway; nothing: it changes nothing here.
 _ENDPOINT_SAME: Mapping[str, tuple[object, ...]] = {
     "$schema": (),
-    "auth_mode": ("key",),
+    "auth_mode": ("key", "aml_token", "aad_token"),  # none is given out before it is asked for
     "identity": (),
     "kind": ("managed", "Managed"),
     "location": (),
-    "mirror_traffic": ({},),
     "properties": (),
-    "public_network_access": ("enabled",),
     "tags": (),
-    "traffic": ({},),
 }
+_ENDPOINT_TAKEN = {"name", "description", "traffic", "mirror_traffic", "public_network_access"}
 _DEPLOYMENT_SAME: Mapping[str, tuple[object, ...]] = {
     "$schema": (),
     "app_insights_enabled": (False,),
@@ -42,18 +48,15 @@ _DEPLOYMENT_SAME: Mapping[str, tuple[object, ...]] = {
     "type": ("managed",),
 }
 _WHY = {
-    "auth_mode": "endpoints take keys",
+    "auth_mode": "endpoints take keys and tokens",
     "code_configuration": "scoring code of one's own is not run; register the model as ONNX",
     "data_collector": "requests are not captured",
     "egress_public_network_access": "model processes have no network at all",
     "environment": "models are served by the runtime here",
     "environment_variables": "model processes have no environment",
     "instance_count": "one process serves a deployment",
-    "mirror_traffic": "traffic is not mirrored",
-    "public_network_access": "the address is chosen by `vallum up --host`",
     "request_settings": "limits are of the endpoint: --rate-per-s, --burst",
     "scale_settings": "one process serves a deployment",
-    "traffic": "deployments come first: vallum endpoint traffic NAME blue=90 green=10",
 }
 
 
@@ -63,6 +66,9 @@ class AzureEndpoint:
 
     name: str
     description: str
+    traffic: dict[str, int]
+    mirror: dict[str, int]
+    networks: tuple[str, ...]  # CIDR; empty: all
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +87,19 @@ def read_endpoint(path: Path) -> AzureEndpoint:
         InputError: It is no such file, or asks for what is not done here.
     """
     document = _document(path)
-    _check(path, document, {"name", "description"}, _ENDPOINT_SAME)
-    return AzureEndpoint(_text(path, document, "name"), str(document.get("description") or ""))
+    _check(path, document, _ENDPOINT_TAKEN, _ENDPOINT_SAME)
+    access = document.get("public_network_access", "enabled")
+    if access not in {"enabled", "disabled"}:
+        raise InputError(
+            f"`public_network_access` of `{path}` is enabled or disabled", code="cli.azure"
+        )
+    return AzureEndpoint(
+        name=_text(path, document, "name"),
+        description=str(document.get("description") or ""),
+        traffic=_shares(path, document, "traffic"),
+        mirror=_shares(path, document, "mirror_traffic"),
+        networks=() if access == "enabled" else _PRIVATE,
+    )
 
 
 def read_deployment(path: Path) -> AzureDeployment:
@@ -135,6 +152,16 @@ def _text(path: Path, document: Mapping[str, object], name: str) -> str:
     value = document.get(name)
     if not isinstance(value, str) or not value:
         raise InputError(f"`{path}` names no `{name}`", code="cli.azure")
+    return value
+
+
+def _shares(path: Path, document: Mapping[str, object], name: str) -> dict[str, int]:
+    value = document.get(name) or {}
+    if not isinstance(value, dict) or not all(
+        isinstance(key, str) and isinstance(share, int) and not isinstance(share, bool)
+        for key, share in value.items()
+    ):
+        raise InputError(f"`{name}` of `{path}` is not deployment: per cent", code="cli.azure")
     return value
 
 

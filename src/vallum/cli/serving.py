@@ -32,6 +32,10 @@ endpoint = typer.Typer(name="endpoint", help="Endpoints: create, deploy, invoke,
 job = typer.Typer(name="job", help="Jobs in the sandbox: submit, show, logs, cancel.",
                   no_args_is_help=True)  # fmt: skip
 Name = Annotated[str, typer.Argument(help="Name.")]
+AllowNetwork = Annotated[
+    list[str] | None,
+    typer.Option(help="Network that callers may come from, as 192.0.2.0/24; all if not given."),
+]
 
 
 def _endpoint(shown: api.EndpointShown) -> str:
@@ -39,10 +43,14 @@ def _endpoint(shown: api.EndpointShown) -> str:
     lines = [f"endpoint {one.name} ({one.stage}), at most {one.rate_per_s}/s a key"]
     for deployed in shown.deployments:
         share = one.traffic.get(deployed.name, 0)
+        copies = one.mirror.get(deployed.name, 0)
         lines.append(
             f"  {deployed.name:<10} {deployed.state.value:<8} {share:>3} %"
+            f"{f' and copies of {copies} %' if copies else ''}"
             f"  {deployed.model_digest} {deployed.reason}".rstrip()
         )
+    if one.networks:
+        lines.append(f"open to {', '.join(one.networks)}")
     if shown.scoring_uri:
         lines.append(f"scored at {shown.scoring_uri}")
     return "\n".join(lines)
@@ -58,20 +66,75 @@ def endpoint_create(
     rate_per_s: Annotated[int, typer.Option(help="Requests a second a key.")] = 1000,
     burst: Annotated[int, typer.Option(help="Requests at once a key.")] = 2000,
     description: Annotated[str, typer.Option(help="For people.")] = "",
+    allow_network: AllowNetwork = None,
     dry_run: DryRun = False,
 ) -> None:
     """Create an endpoint. Example: vallum endpoint create risk --stage production."""
+    networks = tuple(allow_network or ())
     if file is not None:
         asked = read_endpoint(file)
+        if asked.traffic or asked.mirror:
+            raise InputError(
+                f"`{file}` shares traffic among deployments, which come after the endpoint",
+                code="cli.azure",
+                hint=f"once they are deployed: vallum endpoint update -f {file}",
+            )
         name, description = name or asked.name, description or asked.description
+        networks = networks or asked.networks
     if not name:
         raise InputError("name the endpoint, or a --file that does", code="cli.usage")
     with SESSION.client() as client:
         shown = client.endpoints.create(
             name, stage=stage, rate_per_s=rate_per_s, burst=burst, description=description,
-            dry_run=dry_run,
+            networks=networks, dry_run=dry_run,
         )  # fmt: skip
     show("endpoint.create", shown, _endpoint(shown))
+
+
+@endpoint.command("update")
+def endpoint_update(
+    name: Annotated[str, typer.Argument(help="Name; or in the file.")] = "",
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="Endpoint file of the Azure ML CLI v2: its traffic."),
+    ] = None,
+    rate_per_s: Annotated[int | None, typer.Option(help="Requests a second a key.")] = None,
+    burst: Annotated[int | None, typer.Option(help="Requests at once a key.")] = None,
+    max_rows: Annotated[int | None, typer.Option(help="Rows a request.")] = None,
+    description: Annotated[str | None, typer.Option(help="For people.")] = None,
+    allow_network: AllowNetwork = None,
+    any_network: Annotated[bool, typer.Option(help="Callers may come from anywhere.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Change what an endpoint lets in.
+
+    Example: vallum endpoint update risk --allow-network 10.0.0.0/8.
+    """
+    networks: tuple[str, ...] | None = tuple(allow_network or ()) or None
+    if any_network:
+        if networks:
+            raise InputError("give networks, or --any-network", code="cli.usage")
+        networks = ()
+    asked = None
+    if file is not None:
+        asked = read_endpoint(file)
+        name, description = name or asked.name, description or asked.description or None
+        networks = networks if networks is not None else asked.networks or None
+    if not name:
+        raise InputError("name the endpoint, or a --file that does", code="cli.usage")
+    changed = (rate_per_s, burst, max_rows, description, networks)
+    shown = None
+    with SESSION.client() as client:
+        if asked is not None and (asked.traffic or asked.mirror):
+            shown = client.endpoints.traffic(
+                name, asked.traffic, mirror=asked.mirror, dry_run=dry_run
+            )
+        if shown is None or any(one is not None for one in changed):
+            shown = client.endpoints.update(
+                name, rate_per_s=rate_per_s, burst=burst, max_rows=max_rows,
+                description=description, networks=networks, dry_run=dry_run,
+            )  # fmt: skip
+    show("endpoint.update", shown, _endpoint(shown))
 
 
 @endpoint.command("list")
@@ -145,11 +208,27 @@ def endpoint_deploy(
 def endpoint_traffic(
     name: Name,
     shares: Annotated[list[str], typer.Argument(help="DEPLOYMENT=PER_CENT each.")],
+    mirror: Annotated[
+        str, typer.Option(help="DEPLOYMENT=PER_CENT that gets copies; its answers are dropped.")
+    ] = "",
     dry_run: DryRun = False,
 ) -> None:
     """Share the traffic, or go back. Example: vallum endpoint traffic risk blue=90 green=10."""
+    with SESSION.client() as client:
+        shown = client.endpoints.traffic(
+            name, _shares(shares), mirror=_shares([mirror]) if mirror else None, dry_run=dry_run
+        )
+    show("endpoint.traffic", shown, _endpoint(shown))
+
+
+def _shares(texts: list[str]) -> dict[str, int]:
+    """Parse what each deployment gets.
+
+    Raises:
+        InputError: A text is not DEPLOYMENT=PER_CENT, or names one twice.
+    """
     found: dict[str, int] = {}
-    for one in shares:
+    for one in texts:
         deployment, equals, text = one.partition("=")
         if not equals or not deployment or not text.isdecimal() or deployment in found:
             raise InputError(
@@ -158,9 +237,7 @@ def endpoint_traffic(
                 hint="blue=90 green=10",
             )
         found[deployment] = int(text)
-    with SESSION.client() as client:
-        shown = client.endpoints.traffic(name, found, dry_run=dry_run)
-    show("endpoint.traffic", shown, _endpoint(shown))
+    return found
 
 
 @endpoint.command("invoke")
@@ -172,7 +249,9 @@ def endpoint_invoke(
         str, typer.Option("--input", help="DATA or DATA:VERSION to score as a batch instead.")
     ] = "",
     into: Annotated[str, typer.Option(help="Data asset that takes the scores of --input.")] = "",
-    deployment: Annotated[str, typer.Option(help="Of --input: which; else the one in use.")] = "",
+    deployment: Annotated[
+        str, typer.Option(help="Which is to answer: a right of its own. Else by the traffic.")
+    ] = "",
     feature: Annotated[
         list[str] | None, typer.Option(help="Of --input: a column of the model, in order.")
     ] = None,
@@ -210,7 +289,7 @@ def endpoint_invoke(
     check_output(output)
     key = None if key_file is None else read_key_file(key_file)
     with SESSION.client() as client:
-        answer = client.endpoints.invoke(name, body, key=key)
+        answer = client.endpoints.invoke(name, body, key=key, deployment=deployment)
     if output is not None and str(output) != "-":
         write_out(msgspec.json.format(msgspec.json.encode(answer)) + b"\n", output)
         show("endpoint.invoke", {"file": str(output)}, f"the answer is in {output}")
@@ -231,6 +310,20 @@ def endpoint_keys(
     with SESSION.client() as client:
         shown = client.endpoints.keys(name, kind=kind, expires_at=expires_at, dry_run=dry_run)
     secret_out("endpoint.keys", shown, output, dry_run=dry_run)
+
+
+@endpoint.command("token")
+def endpoint_token(
+    name: Name,
+    minutes: Annotated[int, typer.Option(help="Until it ends, at most 1440.")] = 60,
+    output: Output = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Get a scoring token that ends soon. Example: vallum endpoint token risk -o risk.token."""
+    check_output(output)
+    with SESSION.client() as client:
+        shown = client.endpoints.token(name, minutes=minutes, dry_run=dry_run)
+    secret_out("endpoint.token", shown, output, dry_run=dry_run)
 
 
 @endpoint.command("delete")

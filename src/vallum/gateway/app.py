@@ -28,10 +28,18 @@ from vallum.gateway.books import Books
 from vallum.gateway.callers import Callers
 from vallum.gateway.isolated import IsolatedModel
 from vallum.gateway.metrics import Metrics
+from vallum.gateway.mirror import Mirror
 from vallum.gateway.model import InProcessModel, Model
-from vallum.gateway.routes import Known, Route, Running, choose, dialect_of, shaped
+from vallum.gateway.routes import Known, Route, Running, choose, dialect_of, pick, shaped
 from vallum.gateway.watched import CallerWatch
-from vallum.gateway.wire import TEST_HEADER, Answer, Request, problem_of, status_of
+from vallum.gateway.wire import (
+    PICKED,
+    TEST_HEADER,
+    Answer,
+    Request,
+    problem_of,
+    status_of,
+)
 from vallum.guard import (
     MAX_BODY_BYTES,
     TEST_MARK,
@@ -85,6 +93,7 @@ class Gateway:
         self._lease = Lease(generation=-1, lease_s=0.0)
         self._books = Books(desk, spool=spool, begin=self._begin)
         self.metrics = Metrics()
+        self._mirror = Mirror(self.metrics, begin=self._begin)
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -326,17 +335,24 @@ class Gateway:
         self._require_lease()
         route = self._routes.get(name)
         # 3. An unknown endpoint looks like one that the caller may not score.
-        who = await self._callers.authorize(token, route, name, request)
+        picked = request.headers.get(PICKED)
+        picks = picked is not None
+        who = await self._callers.authorize(token, route, name, request, picks=picks)
         if route is None or not route.running:
             raise UnavailableError("the endpoint has no deployment that runs", code="score.none")
-        running = choose(route)
+        if picked is None:
+            running = choose(route)
+        else:
+            request.accounted = False  # who names what is not there is counted
+            running = pick(route, picked)
+            request.accounted = True
         mark = TEST_MARK if TEST_HEADER in request.headers else 0
         self._active += 1
         try:
             try:
                 if running.watch is not None:
                     running.watch.admit(who.principal_id, now_s=time.monotonic())
-                body = await self._admitted(request, route, who, token)
+                body = await self._admitted(request, route, who, token, picks=picks)
                 if dialect is V2 or len(body) < LONG_BODY:
                     x, request_id = dialect.decode(body, running.spec)
                 else:  # general JSON takes its time: others are served meanwhile
@@ -351,6 +367,8 @@ class Gateway:
             status = 500
             try:
                 # 6. and 7.
+                if route.copied is not None and not picks:
+                    self._mirror.copy(route, x)
                 outputs = await running.model.predict(x)
                 if running.watch is not None:
                     outputs = self._books.watched(running, running.watch, who, x, outputs)
@@ -367,11 +385,16 @@ class Gateway:
         finally:
             self._active -= 1
 
-    async def _admitted(self, request: Request, route: Route, who: Known, token: bytes) -> bytes:
+    async def _admitted(
+        self, request: Request, route: Route, who: Known, token: bytes, *, picks: bool
+    ) -> bytes:
+        # Who may score here may know from where: nobody else is told.
+        if request.client not in route.networks:
+            raise RefusedError("not from this network", code="score.network")
         # 4.
         limits = route.endpoint
         self._rates.take(
-            (who.credential_id, limits.id),
+            (who.charged, limits.id),
             rate_per_s=limits.rate_per_s,
             burst=limits.burst,
             now_s=time.monotonic(),
@@ -383,7 +406,7 @@ class Gateway:
         # 5.
         body = await request.body()
         if who.generation != self._callers.generation:  # a right may have gone while the body came
-            await self._callers.authorize(token, route, limits.name, request)
+            await self._callers.authorize(token, route, limits.name, request, picks=picks)
         return body
 
     def _require_lease(self) -> None:

@@ -20,7 +20,7 @@ class Callers:
     def __init__(self, desk: AsyncDesk) -> None:
         self._desk = desk
         self._key = secrets.token_bytes(32)  # tokens are not kept, their keyed digests are
-        self._known: dict[tuple[bytes, str], Known] = {}
+        self._known: dict[tuple[bytes, str, bool], Known] = {}
         self.generation = -1
 
     def follow(self, generation: int) -> None:
@@ -29,7 +29,13 @@ class Callers:
         self.generation = generation
 
     async def authorize(
-        self, token: bytes, route: Route | None, name: str, request: Request
+        self,
+        token: bytes,
+        route: Route | None,
+        name: str,
+        request: Request,
+        *,
+        picks: bool = False,
     ) -> Known:
         """Return who may score at an endpoint.
 
@@ -38,10 +44,12 @@ class Callers:
             route: The endpoint; None if none is served under the name.
             name: What the path calls it.
             request: Marked as accounted for: the control process logs a refusal.
+            picks: They name the deployment, too: a right of its own.
 
         Raises:
             UnauthenticatedError: There is no token, or it is no good.
             NotFoundError: It may not score here, or there is no such endpoint.
+            RefusedError: It may not name the deployment.
             LimitExceededError: Too many failures from this address.
             UnavailableError: The control process does not answer.
         """
@@ -51,6 +59,7 @@ class Callers:
         key = (
             hashlib.blake2b(token, key=self._key, digest_size=16).digest(),
             name,
+            picks,
         )
         held = self._known.get(key)
         if held is not None:
@@ -64,6 +73,7 @@ class Callers:
                 token=token,
                 endpoint_id=route.endpoint.id if route is not None else name[:128],
                 source=request.client,
+                picks=picks,
             ),
             Authorized,
         )
@@ -76,6 +86,7 @@ class Callers:
                 got.credential_id.encode(), key=self._key, digest_size=22
             ).digest(),
             principal_id=got.principal_id,
+            charged=got.charged or got.credential_id,
         )
         if got.generation == self.generation:
             if len(self._known) >= MAX_TOKENS:

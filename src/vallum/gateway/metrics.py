@@ -23,6 +23,7 @@ class Metrics(Collector):
     def __init__(self) -> None:
         self._requests: dict[tuple[str, int], int] = {}
         self._times: dict[str, _Times] = {}
+        self._mirrored: dict[tuple[str, str, str], tuple[int, float]] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -36,6 +37,11 @@ class Metrics(Collector):
         times.counts[bisect_left(_BUCKETS, seconds)] += 1
         times.total_s += seconds
 
+    def mirrored(self, endpoint: str, deployment: str, outcome: str, *, seconds: float = 0) -> None:
+        """Count one copy of a request: `answered`, `failed` or `left-out`."""
+        count, total_s = self._mirrored.get((endpoint, deployment, outcome), (0, 0.0))
+        self._mirrored[endpoint, deployment, outcome] = (count + 1, total_s + seconds)
+
     def collect(self) -> Iterator[Metric]:
         """Yield the metric families, as `prometheus_client` asks for them."""
         requests = CounterMetricFamily(
@@ -44,6 +50,16 @@ class Metrics(Collector):
         for (endpoint, status), count in self._requests.items():
             requests.add_metric((endpoint, str(status)), count)
         yield requests
+        labels = ("endpoint", "deployment", "outcome")
+        copies = CounterMetricFamily("vallum_mirrored", "Copies of requests", labels=labels)
+        taken = CounterMetricFamily(
+            "vallum_mirrored_seconds", "Time that copies took", labels=labels
+        )
+        for key, (count, total_s) in self._mirrored.items():
+            copies.add_metric(key, count)
+            taken.add_metric(key, total_s)
+        yield copies
+        yield taken
         seconds = HistogramMetricFamily(
             "vallum_request_seconds", "Time in the gateway", labels=("endpoint",)
         )

@@ -3,7 +3,7 @@
 import itertools
 from dataclasses import dataclass, field
 
-from vallum.base import GateError, InputError
+from vallum.base import GateError, InputError, Networks, NotFoundError, UnavailableError
 from vallum.gateway.bundle import Bundle
 from vallum.gateway.model import Model
 from vallum.gateway.watched import CallerWatch
@@ -30,6 +30,19 @@ class Route:
     endpoint: ServedEndpoint
     running: list[Running] = field(default_factory=list)
     turn: itertools.count = field(default_factory=itertools.count)  # type: ignore[type-arg]  # of ints
+    copy_turn: itertools.count = field(default_factory=itertools.count)  # type: ignore[type-arg]  # of ints
+    taking: list[Running] = field(init=False)  # traffic
+    copied: Running | None = field(init=False)
+    networks: Networks = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Sort the deployments by what they get."""
+        self.taking = [one for one in self.running if one.served.share]
+        if not self.taking and any(one.share for one in self.endpoint.deployments):
+            # What takes the traffic is still starting: what runs answers until then.
+            self.taking = [one for one in self.running if not one.served.mirrored]
+        self.copied = next((one for one in self.running if one.served.mirrored), None)
+        self.networks = Networks(self.endpoint.networks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +54,7 @@ class Known:
     until_s: float  # wall time
     pseudonym: bytes
     principal_id: str
+    charged: str  # whose rate it counts against
 
 
 def shaped(outputs: Arrays, rows: int, decimals: int | None) -> list[Output]:
@@ -69,12 +83,39 @@ def dialect_of(path: str) -> Dialect | None:
 
 
 def choose(route: Route) -> Running:
-    """Return the deployment whose turn it is, by shares of a hundred."""
-    if len(route.running) == 1:
-        return route.running[0]
+    """Return the deployment whose turn it is, by shares of a hundred.
+
+    Raises:
+        UnavailableError: None takes traffic.
+    """
+    taking = route.taking
+    if len(taking) == 1:
+        return taking[0]
+    if not taking:
+        raise UnavailableError("the endpoint has no deployment that runs", code="score.none")
     place = next(route.turn) * 37 % 100  # 37 and 100 share no factor: every place comes once
-    for running in route.running:
+    for running in taking:
         place -= running.served.share
         if place < 0:
             return running
-    return route.running[-1]
+    return taking[-1]
+
+
+def pick(route: Route, name: bytes) -> Running:
+    """Return the deployment that a caller names, whatever its share.
+
+    Raises:
+        NotFoundError: None of that name runs.
+    """
+    for running in route.running:
+        if running.served.name.encode() == name:
+            return running
+    raise NotFoundError("the endpoint has no such deployment", code="score.deployment")
+
+
+def copied(route: Route) -> Running | None:
+    """Return the deployment that gets a copy of this request; mostly none."""
+    running = route.copied
+    if running is None or next(route.copy_turn) * 37 % 100 >= running.served.mirrored:
+        return None
+    return running

@@ -11,12 +11,14 @@ import structlog
 from vallum.base import GateError, LimitExceededError, VallumError
 from vallum.guard import MAX_BODY_BYTES
 from vallum.schema.api import Problem
+from vallum.schema.routes import DEPLOYMENT_HEADER
 
 _LOG = structlog.get_logger("vallum.gateway")
 JSON = b"application/json"
 TEST_HEADER = b"vallum-test"
 """Who sends it says that the request belongs to a test, as `vallum attack` does."""
-KEPT = frozenset({b"authorization", b"content-length", b"expect", b"host", TEST_HEADER})
+PICKED = DEPLOYMENT_HEADER.encode()
+KEPT = frozenset({b"authorization", b"content-length", b"expect", b"host", PICKED, TEST_HEADER})
 _FIXED = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),

@@ -164,6 +164,10 @@ class Action(StrEnum):
         "onlineEndpoints/deployments/read",
         "Read the record of a deployment.",
     )
+    ONLINE_ENDPOINTS_DEPLOYMENTS_SCORE_ACTION = (
+        "onlineEndpoints/deployments/score/action",
+        "Get predictions of a deployment that the caller names, whatever the traffic.",
+    )
     ONLINE_ENDPOINTS_DEPLOYMENTS_WRITE = (
         "onlineEndpoints/deployments/write",
         "Deploy, roll back, shift traffic, mirror, scale, restart.",

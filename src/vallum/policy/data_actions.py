@@ -29,6 +29,7 @@ DATA_ACTIONS: frozenset[str] = frozenset(
         "jobs/outputs/read",
         "models/versions/content/read",
         "onlineEndpoints/deployments/getLogs/action",
+        "onlineEndpoints/deployments/score/action",
         "onlineEndpoints/listKeys/action",
         "onlineEndpoints/regenerateKeys/action",
         "onlineEndpoints/score/action",

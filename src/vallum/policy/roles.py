@@ -21,6 +21,7 @@ _CONTENT = (
     "models/versions/content/read",
 )
 _SCORING = ("onlineEndpoints/score/action", "onlineEndpoints/token/action")
+_PICKING = "onlineEndpoints/deployments/score/action"
 
 
 def _built_in(slug: str, name: str, description: str, **lists: tuple[str, ...]) -> Role:
@@ -76,7 +77,7 @@ AZUREML_DATA_SCIENTIST = _built_in(
         f"{_ML}featurestores/write",
         f"{_ML}featurestores/delete",
     ),
-    data_actions=(*_CONTENT, *_SCORING, "onlineEndpoints/deployments/getLogs/action"),
+    data_actions=(*_CONTENT, *_SCORING, _PICKING, "onlineEndpoints/deployments/getLogs/action"),
 )
 AZUREML_COMPUTE_OPERATOR = _built_in(
     "azureml-compute-operator",
@@ -111,6 +112,7 @@ MACHINE_LEARNING_ENGINEER = _built_in(
     data_actions=(
         *_CONTENT,
         *_SCORING,
+        _PICKING,
         "connections/use/action",
         "onlineEndpoints/deployments/getLogs/action",
     ),

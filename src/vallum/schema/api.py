@@ -133,6 +133,7 @@ class EndpointCreate(Record, frozen=True):
     burst: int = 2000
     max_rows: int = 10_000
     description: str = ""
+    networks: tuple[str, ...] = ()  # CIDR, of callers; empty: all
 
 
 class EndpointDeploy(Record, frozen=True):

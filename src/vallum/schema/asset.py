@@ -140,6 +140,8 @@ class Endpoint(Record, frozen=True):
     max_rows: int = 10_000
     traffic: dict[str, int] = {}  # deployment name to percent; sums to 0 or 100
     description: str = ""
+    mirror: dict[str, int] = {}  # at most one deployment, without traffic, to 1 to 50 per cent
+    networks: tuple[str, ...] = ()  # CIDR, of callers; empty: all
 
 
 class DeploymentState(StrEnum):

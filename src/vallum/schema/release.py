@@ -39,6 +39,25 @@ class EndpointTraffic(Record, frozen=True):
 
     endpoint: str
     traffic: dict[str, int]  # deployment to per cent; sums to 0 or 100; those not named get 0
+    mirror: dict[str, int] | None = None  # one that also gets copies, to per cent; None: as it is
+
+
+class EndpointUpdate(Record, frozen=True):
+    """Change what an endpoint lets in; what is not given stays."""
+
+    name: str
+    rate_per_s: int | None = None
+    burst: int | None = None
+    max_rows: int | None = None
+    description: str | None = None
+    networks: tuple[str, ...] | None = None  # CIDR, of callers; empty: all
+
+
+class EndpointToken(Record, frozen=True):
+    """Get a token that scores at an endpoint and ends soon."""
+
+    endpoint: str
+    minutes: int = 60
 
 
 class EndpointBatch(Record, frozen=True):

@@ -13,6 +13,8 @@ from vallum.schema.record import Record
 PREFIX = "/api/v1"
 PURPOSE_HEADER = "vallum-purpose"
 """Request header: what the caller reads data for, where the data asks for it."""
+DEPLOYMENT_HEADER = "azureml-model-deployment"
+"""Scoring request header: which deployment is to answer; named as with Azure ML."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,10 @@ ROUTES: tuple[Route, ...] = (
           api.EndpointShown, "Deploy a model version"),
     Route("POST", "/endpoints/{endpoint}/traffic", "endpoint.traffic", release.EndpointTraffic,
           api.EndpointShown, "Share the traffic among the deployments"),
+    Route("POST", "/endpoints/{name}/settings", "endpoint.update", release.EndpointUpdate,
+          api.EndpointShown, "Change limits, networks or description of an endpoint"),
+    Route("POST", "/endpoints/{endpoint}/token", "endpoint.token", release.EndpointToken,
+          api.Shown, "Get a token that scores at an endpoint and ends soon"),
     Route("POST", "/endpoints/{endpoint}/batch", "endpoint.batch", release.EndpointBatch,
           release.BatchScored, "Score a data version into a data asset"),
     Route("POST", "/endpoints/{endpoint}/keys", "endpoint.keys", api.EndpointKeys, api.Shown,

@@ -10,6 +10,7 @@ class ServedDeployment(Record, frozen=True):
     name: str
     model_digest: str
     share: int  # per cent of the endpoint's traffic
+    mirrored: int = 0  # per cent of it that this one gets copies of
     in_process: bool = False
     decimals: int | None = None
     on_extraction: str = ""  # response to suspects; empty where callers are not watched
@@ -23,6 +24,7 @@ class ServedEndpoint(Record, frozen=True):
     rate_per_s: int
     burst: int
     max_rows: int
+    networks: tuple[str, ...] = ()  # CIDR, of callers; empty: all
     deployments: tuple[ServedDeployment, ...] = ()
 
 
@@ -43,11 +45,12 @@ class LeaseAsk(Record, frozen=True):
 
 
 class AuthorizeAsk(Record, frozen=True):
-    """May this token score at this endpoint?"""
+    """May this token score at this endpoint, and at a deployment of its own choice?"""
 
     token: bytes
     endpoint_id: str
     source: str
+    picks: bool = False
 
     def __repr__(self) -> str:
         return f"AuthorizeAsk(token=<secret>, endpoint_id={self.endpoint_id!r})"
@@ -60,6 +63,7 @@ class Authorized(Record, frozen=True):
     principal_id: str
     generation: int
     expires_at: str = ""
+    charged: str = ""  # whose rate it counts against; empty: the credential's own
 
 
 class BundleOpen(Record, frozen=True):

@@ -186,12 +186,14 @@ class Endpoints(Noun):
         rate_per_s: int = 1000,
         burst: int = 2000,
         description: str = "",
+        networks: Sequence[str] = (),
         dry_run: bool = False,
     ) -> api.EndpointShown:
-        """Create an endpoint without deployments."""
+        """Create an endpoint without deployments, for callers from `networks` or anywhere."""
         arguments = api.EndpointCreate(
-            name=name, stage=stage, rate_per_s=rate_per_s, burst=burst, description=description
-        )
+            name=name, stage=stage, rate_per_s=rate_per_s, burst=burst, description=description,
+            networks=tuple(networks),
+        )  # fmt: skip
         return self._transport.call(
             "endpoint.create", arguments, api.EndpointShown, dry_run=dry_run
         )
@@ -235,22 +237,60 @@ class Endpoints(Noun):
             "endpoint.deploy", arguments, api.EndpointShown, dry_run=dry_run
         )
 
+    def update(
+        self,
+        name: str,
+        *,
+        rate_per_s: int | None = None,
+        burst: int | None = None,
+        max_rows: int | None = None,
+        description: str | None = None,
+        networks: Sequence[str] | None = None,
+        dry_run: bool = False,
+    ) -> api.EndpointShown:
+        """Change what an endpoint lets in; what is None stays, no networks are all of them."""
+        arguments = release.EndpointUpdate(
+            name=name, rate_per_s=rate_per_s, burst=burst, max_rows=max_rows,
+            description=description, networks=None if networks is None else tuple(networks),
+        )  # fmt: skip
+        return self._transport.call(
+            "endpoint.update", arguments, api.EndpointShown, dry_run=dry_run
+        )
+
     def invoke(
-        self, name: str, request: Mapping[str, object] | bytes, *, key: Secret | None = None
+        self,
+        name: str,
+        request: Mapping[str, object] | bytes,
+        *,
+        key: Secret | None = None,
+        deployment: str = "",
     ) -> dict[str, object]:
-        """Score rows over the Open Inference Protocol V2."""
+        """Score rows over the Open Inference Protocol V2; by a deployment that you may name."""
         uri = self.show(name).scoring_uri
         if not uri:
             raise InputError(f"endpoint `{name}` is not served", hint="is the gateway running?")
         body = request if isinstance(request, bytes) else msgspec.json.encode(request)
-        answer = self._transport.post_json(uri, body, token=key)
+        answer = self._transport.post_json(uri, body, token=key, deployment=deployment)
         return msgspec.json.decode(answer, type=dict[str, object])
 
     def traffic(
-        self, name: str, shares: Mapping[str, int], *, dry_run: bool = False
+        self,
+        name: str,
+        shares: Mapping[str, int],
+        *,
+        mirror: Mapping[str, int] | None = None,
+        dry_run: bool = False,
     ) -> api.EndpointShown:
-        """Share the traffic among the deployments, in per cent: those not named get none."""
-        arguments = release.EndpointTraffic(endpoint=name, traffic=dict(shares))
+        """Share the traffic among the deployments, in per cent: those not named get none.
+
+        With `mirror`, one deployment without traffic gets copies of so many per cent, at most 50;
+        what it answers is dropped.
+        """
+        arguments = release.EndpointTraffic(
+            endpoint=name,
+            traffic=dict(shares),
+            mirror=None if mirror is None else dict(mirror),
+        )
         return self._transport.call(
             "endpoint.traffic", arguments, api.EndpointShown, dry_run=dry_run
         )
@@ -285,6 +325,11 @@ class Endpoints(Noun):
         """Make a new scoring key; the old one of that kind is revoked."""
         arguments = api.EndpointKeys(endpoint=name, kind=kind, expires_at=expires_at)
         return self._transport.call("endpoint.keys", arguments, api.Shown, dry_run=dry_run)
+
+    def token(self, name: str, *, minutes: int = 60, dry_run: bool = False) -> api.Shown:
+        """Get a token that scores at an endpoint and ends by itself, with your own key at last."""
+        arguments = release.EndpointToken(endpoint=name, minutes=minutes)
+        return self._transport.call("endpoint.token", arguments, api.Shown, dry_run=dry_run)
 
     def delete(self, name: str, *, dry_run: bool = False) -> api.Done:
         """Stop and delete an endpoint."""

@@ -28,7 +28,7 @@ from vallum.base import (
 from vallum.base.hosts import is_loopback
 from vallum.schema import Record
 from vallum.schema.api import Consistency, ConsistencyProof, Problem
-from vallum.schema.routes import PREFIX, PURPOSE_HEADER, ROUTES, Route
+from vallum.schema.routes import DEPLOYMENT_HEADER, PREFIX, PURPOSE_HEADER, ROUTES, Route
 from vallum.sdk.anchor import ServerAnchor
 
 R = TypeVar("R", bound=Record)
@@ -183,9 +183,13 @@ class Transport:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 
-    def post_json(self, url: str, body: bytes, *, token: Secret | None = None) -> bytes:
+    def post_json(
+        self, url: str, body: bytes, *, token: Secret | None = None, deployment: str = ""
+    ) -> bytes:
         """Post a scoring request to an endpoint of the same trust; returns the raw answer."""
         headers = {"content-type": "application/json"}
+        if deployment:
+            headers[DEPLOYMENT_HEADER] = deployment
         used = self._token if token is None else token
         if used is not None:
             headers["authorization"] = f"Bearer {used.reveal().decode()}"

@@ -64,6 +64,7 @@ from vallum.workspace.versions import CONTENT
 LEASE_S = 1.0
 UNCLOSED_S = 120.0
 SCORE = "onlineEndpoints/score/action"
+PICK = "onlineEndpoints/deployments/score/action"
 _VERIFY_BYTES = 1024 * 1024
 
 
@@ -133,6 +134,7 @@ class Serving:
                         name=one.name,
                         model_digest=one.model_digest,
                         share=endpoint.traffic.get(one.name, 0),
+                        mirrored=endpoint.mirror.get(one.name, 0),
                         in_process=one.in_process,
                         decimals=one.decimals,
                         on_extraction="" if one.watch is None else one.watch.response,
@@ -147,6 +149,7 @@ class Serving:
                         rate_per_s=endpoint.rate_per_s,
                         burst=endpoint.burst,
                         max_rows=endpoint.max_rows,
+                        networks=endpoint.networks,
                         deployments=served,
                     )
                 )
@@ -176,13 +179,10 @@ class Serving:
                 resource = context.endpoint_resource(endpoint)
             if credential.endpoint_id and credential.endpoint_id != endpoint.id:
                 raise RefusedError("this key is for another endpoint", code="score.other-endpoint")
-            decision = decide(
-                ask(SCORE, resource),
-                caller,
-                authority=rules.authority,
-                facts=RequestFacts(now=now, source=question.source),
-            )
-            if not decision.allowed:
+            facts = RequestFacts(now=now, source=question.source)
+            if not decide(
+                ask(SCORE, resource), caller, authority=rules.authority, facts=facts
+            ).allowed:
                 raise RefusedError("scoring here is not allowed", code="score.refused")
         except (NotFoundError, RefusedError) as error:
             house.refusals.add(code=error.code, source=question.source)
@@ -193,11 +193,25 @@ class Serving:
         except VallumError as error:
             house.refusals.add(code=error.code, source=question.source)
             raise
+        if (
+            question.picks
+            and not decide(
+                ask(PICK, resource), caller, authority=rules.authority, facts=facts
+            ).allowed
+        ):
+            house.refusals.add(code="score.deployment", source=question.source)
+            raise RefusedError(
+                "choosing the deployment is not allowed",
+                code="score.deployment",
+                hint=f"leave the header out, or ask for the right `{PICK}`",
+            )
         return Authorized(
             credential_id=credential.id,
             principal_id=caller.id,
             generation=rules.generation,
             expires_at=credential.expires_at,
+            # Every token is a credential of its own: rates that counted those would bound nothing.
+            charged=f"{caller.id}/{credential.made_with}" if credential.made_with else "",
         )
 
     def refused(self, question: RefusedCounts) -> None:

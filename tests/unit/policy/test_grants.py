@@ -93,7 +93,9 @@ def test_data_rights_are_given_by_whoever_may_but_not_to_oneself() -> None:
     authority = world(give(OWNER, "ann"), give(DATA_OWNER, "bob"))
     own = AccessChange(assign=(give(DATA_OWNER, "ann"),))
     assert {text for _, _, text in edges(authority, "ann", own)} == {"needs `dataGrants/write`"}
-    score = Role(id="role-s", name="s", data_actions=("*/score/action",), assignable_scopes=("/",))
+    score = Role(
+        id="role-s", name="s", data_actions=("onlineEndpoints/score/*",), assignable_scopes=("/",)
+    )
     giver = Role(id="role-g", name="g", data_actions=("dataGrants/write",))
     more = world(give(giver, "bob"), roles=(score, giver))
     assert edges(more, "bob", AccessChange(assign=(give(score, "eve"),))) == set()

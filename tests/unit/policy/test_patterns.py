@@ -77,7 +77,8 @@ def test_not_actions_subtract_on_their_own_plane_only() -> None:
         "models/delete",
     }
     assert granted(("*",), (), ("*",), ("*/score/action",)) == set(Action) - {
-        "onlineEndpoints/score/action"
+        "onlineEndpoints/deployments/score/action",
+        "onlineEndpoints/score/action",
     }
     assert "onlineEndpoints/score/action" in granted((), ("*",), ("*",), ())
 

@@ -106,6 +106,8 @@ def requests(ids: dict[str, str]) -> dict[str, Record]:
         "endpoint.batch": release.EndpointBatch(endpoint="e", data="d", into="o"),
         "endpoint.deploy": api.EndpointDeploy(endpoint="e", deployment="blue", model="m"),
         "endpoint.keys": api.EndpointKeys(endpoint="e"),
+        "endpoint.token": release.EndpointToken(endpoint="e"),
+        "endpoint.update": release.EndpointUpdate(name="e", burst=1),
         "endpoint.traffic": release.EndpointTraffic(endpoint="e", traffic={}),
         "identity.disable": api.Named(name="somebody"),
         "job.submit": api.JobSubmit(name="j2", entry="train.py"),

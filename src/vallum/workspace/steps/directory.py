@@ -125,7 +125,7 @@ def _act_create_key(act: Act, args: api.KeyCreate) -> api.Shown:
     )
     if owner.kind is PrincipalKind.GROUP:
         raise InputError("a group has no keys of its own", code="key.group")
-    _refuse_lesser(act)
+    refuse_lesser(act)
     if owner.id != act.caller.id:
         act.refuse_escalation(AccessChange(act_as=(owner.id,)), ())
     scope = act.context.scope(args.scope).id if args.scope else ""
@@ -133,7 +133,7 @@ def _act_create_key(act: Act, args: api.KeyCreate) -> api.Shown:
                  scope=scope)  # fmt: skip
 
 
-def _refuse_lesser(act: Act) -> None:
+def refuse_lesser(act: Act) -> None:
     """Refuse a caller whose credential is less than an API key: what it made would be more.
 
     Raises:
@@ -157,7 +157,7 @@ def _act_federate(act: Act, args: rules.Federate) -> api.Done:
     owner = act.context.principal(args.name)
     if owner.kind not in _PEOPLE:
         raise InputError("tokens act as users and service principals", code="identity.kind")
-    _refuse_lesser(act)
+    refuse_lesser(act)
     issuer = check_issuer(args.issuer)
     for what, said in (("subject", args.subject), ("audience", args.audience)):
         if not 0 < len(said) <= MAX_CLAIM_CHARS:
@@ -301,7 +301,7 @@ def _act_rotate(act: Act, args: api.Named) -> api.Shown:
             hint="its issuer turns its keys over; `vallum key revoke` ends it",
         )
     if act.caller.session is Session.TOKEN:
-        _refuse_lesser(act)
+        refuse_lesser(act)
     owner = act.context.principal(old.principal_id)
     if owner.id != act.caller.id:
         act.refuse_escalation(AccessChange(act_as=(owner.id,)), ())

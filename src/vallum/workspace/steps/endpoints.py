@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from vallum.base import ConflictError, InputError, NotFoundError, new_id, timestamp
+from vallum.base import ConflictError, InputError, check_networks, new_id, timestamp
 from vallum.schema import (
     Ask,
     Caller,
@@ -15,19 +15,15 @@ from vallum.schema import (
     EndpointKeyKind,
     QueryWatch,
     api,
-    release,
 )
 from vallum.workspace.context import Context, ask
 from vallum.workspace.step import Act, Effect, Step
 from vallum.workspace.steps.directory import issue, revoke
 
 STAGES = ("development", "production")
-MAX_RATE_PER_S = 1_000_000
+MAX_LIMIT = 1_000_000  # a second, at once, rows
 RESPONSES = ("alert", "throttle", "label-only", "stop")
 """What a watched caller gets who looks like a thief; each also leaves evidence."""
-
-
-_WHOLE = 100  # per cent
 
 
 def _list_asks(context: Context, args: api.Page, caller: Caller) -> Sequence[Ask]:
@@ -56,8 +52,7 @@ def _act_create(act: Act, args: api.EndpointCreate) -> api.EndpointShown:
             f"`{args.stage[:40]}` is not a stage", code="endpoint.stage",
             hint=f"use {' or '.join(STAGES)}",
         )  # fmt: skip
-    if not (0 < args.rate_per_s <= MAX_RATE_PER_S and 0 < args.burst <= MAX_RATE_PER_S):
-        raise InputError("rate and burst must be between 1 and 1000000", code="endpoint.rate")
+    check_limits(args.rate_per_s, args.burst, args.max_rows)
     if act.context.find("endpoint", args.name, Endpoint) is not None:
         raise ConflictError(f"endpoint `{args.name}` exists already")
     endpoint = Endpoint(
@@ -70,12 +65,24 @@ def _act_create(act: Act, args: api.EndpointCreate) -> api.EndpointShown:
         burst=args.burst,
         max_rows=args.max_rows,
         description=args.description,
+        networks=check_networks(args.networks),
     )
     act.put("endpoint", endpoint, on=workspace_id, parent_id=workspace_id, name=args.name)
-    return _shown(act, endpoint)
+    return shown(act, endpoint)
 
 
-def _shown(act: Act, endpoint: Endpoint) -> api.EndpointShown:
+def check_limits(*limits: int | None) -> None:
+    """Check rate, burst and rows.
+
+    Raises:
+        InputError: One is out of bounds.
+    """
+    if any(one is not None and not 0 < one <= MAX_LIMIT for one in limits):
+        raise InputError(f"rate, burst and rows are 1 to {MAX_LIMIT}", code="endpoint.rate")
+
+
+def shown(act: Act, endpoint: Endpoint) -> api.EndpointShown:
+    """Return an endpoint with its deployments."""
     return api.EndpointShown(
         endpoint=endpoint,
         deployments=tuple(act.context.deployments(endpoint)),
@@ -88,7 +95,7 @@ def _show_asks(context: Context, args: api.Named, caller: Caller) -> Sequence[As
 
 
 def _act_show(act: Act, args: api.Named) -> api.EndpointShown:
-    return _shown(act, act.context.endpoint(args.name))
+    return shown(act, act.context.endpoint(args.name))
 
 
 def _deploy_asks(context: Context, args: api.EndpointDeploy, caller: Caller) -> Sequence[Ask]:
@@ -153,6 +160,12 @@ def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
     if old is not None:
         act.remove("deployment", old.id, on=endpoint.id)
     act.put("deployment", deployment, on=endpoint.id, parent_id=endpoint.id, name=args.deployment)
+    if args.traffic > 0 and args.deployment in endpoint.mirror:
+        raise ConflictError(
+            f"`{args.deployment}` gets copies of the traffic, not traffic",
+            code="deploy.mirror",
+            hint=f"end it: vallum endpoint traffic {endpoint.name} … --mirror {args.deployment}=0",
+        )
     others = {name: share for name, share in endpoint.traffic.items() if name != args.deployment}
     traffic = _shares(others, args.deployment, args.traffic)
     endpoint = msgspec.structs.replace(endpoint, traffic=traffic)
@@ -163,7 +176,7 @@ def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
         parent_id=act.context.workspace_id,
         name=endpoint.name,
     )
-    return _shown(act, endpoint)
+    return shown(act, endpoint)
 
 
 def _shares(others: dict[str, int], name: str, share: int) -> dict[str, int]:
@@ -178,58 +191,6 @@ def _shares(others: dict[str, int], name: str, share: int) -> dict[str, int]:
     elif share not in {0, 100}:
         raise InputError("the only deployment takes 0 or 100 per cent", code="deploy.traffic")
     return {**scaled, name: share}
-
-
-def _traffic_asks(context: Context, args: release.EndpointTraffic, caller: Caller) -> Sequence[Ask]:
-    endpoint = context.endpoint(args.endpoint)
-    served = {one.name: one for one in context.deployments(endpoint)}
-    versions = {
-        served[name].model_version_id
-        for name, share in args.traffic.items()
-        if name in served and share > 0
-    }
-    return (
-        *ask("onlineEndpoints/deployments/write", context.endpoint_resource(endpoint)),
-        *ask(
-            "models/versions/promote/action",
-            *(context.version_resource(context.version_by_id(one)) for one in sorted(versions)),
-        ),
-    )
-
-
-def _act_traffic(act: Act, args: release.EndpointTraffic) -> api.EndpointShown:
-    endpoint = act.context.endpoint(args.endpoint)
-    served = {one.name: one for one in act.context.deployments(endpoint)}
-    for name, share in args.traffic.items():
-        if name not in served:
-            raise NotFoundError(
-                f"endpoint `{endpoint.name}` has no deployment `{name[:80]}`",
-                code="deploy.traffic",
-                hint=f"it has {', '.join(sorted(served)) or 'none'}",
-            )
-        if share > 0 and served[name].state is not DeploymentState.RUNNING:
-            raise ConflictError(
-                f"deployment `{name}` is {served[name].state.value}", code="deploy.traffic"
-            )
-    if any(not 0 <= one <= _WHOLE for one in args.traffic.values()) or sum(
-        args.traffic.values()
-    ) not in {0, _WHOLE}:
-        raise InputError("the shares must sum to 0 or 100 per cent", code="deploy.traffic")
-    traffic = {name: args.traffic.get(name, 0) for name in served}
-    act.details["traffic"] = {"from": endpoint.traffic, "to": traffic}
-    for name, one in served.items():
-        if traffic[name] != endpoint.traffic.get(name, 0):
-            # Deployments are authority: writing one raises the generation that gateways follow.
-            act.put("deployment", one, on=endpoint.id, parent_id=endpoint.id, name=name)
-    endpoint = msgspec.structs.replace(endpoint, traffic=traffic)
-    act.put(
-        "endpoint",
-        endpoint,
-        on=endpoint.id,
-        parent_id=act.context.workspace_id,
-        name=endpoint.name,
-    )
-    return _shown(act, endpoint)
 
 
 def _keys_asks(context: Context, args: api.EndpointKeys, caller: Caller) -> Sequence[Ask]:
@@ -278,8 +239,6 @@ STEPS = (
     Step("endpoint.create", api.EndpointCreate, _create_asks, _act_create),
     Step("endpoint.show", api.Named, _show_asks, _act_show, Effect.READ),
     Step("endpoint.deploy", api.EndpointDeploy, _deploy_asks, _act_deploy,
-         threat="model-tampering"),
-    Step("endpoint.traffic", release.EndpointTraffic, _traffic_asks, _act_traffic,
          threat="model-tampering"),
     Step("endpoint.keys", api.EndpointKeys, _keys_asks, _act_keys),
     Step("endpoint.delete", api.Named, _delete_asks, _act_delete),
