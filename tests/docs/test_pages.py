@@ -25,6 +25,7 @@ FENCE = re.compile(r"^```([\w-]+)?[ \t]*(.*?)\n(.*?)^```$", re.MULTILINE | re.DO
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 NEEDED = {
     "deploy-and-call-an-endpoint": ("curl",),
+    "use-client-certificates": ("curl", "openssl"),
     "train-in-the-sandbox": ("sklearn", "skl2onnx"),
 }
 

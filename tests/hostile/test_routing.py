@@ -1,8 +1,16 @@
 """What reaches a deployment of the real gateway: traffic, copies, a caller's choice, networks."""
 
+import ssl
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 
+import httpx
 import pytest
+from certificates import PEOPLE, Pair, authority, client
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from running import WIDTH, Up, deploy, request
 
 from vallum.base import ConflictError, InputError, RefusedError, Secret
@@ -154,3 +162,71 @@ def test_narrowed_keys_give_no_tokens(serving: Up) -> None:
         "colours", request(ROW), key=Secret(serving.owner.endpoints.token("colours").secret)
     )
     assert answer["model_version"] == "blue"
+
+
+def mutual(serving: Up, pair: tuple[str, str] | None) -> httpx.Client:
+    context = ssl.create_default_context(cafile=str(serving.ca))
+    if pair is not None:
+        context.load_cert_chain(*pair)
+    return httpx.Client(
+        base_url=f"https://127.0.0.1:{serving.gateway_port}", verify=context, trust_env=False
+    )
+
+
+@pytest.mark.usefixtures("key")
+def test_a_client_certificate_says_who_calls(serving: Up, tmp_path: Path) -> None:
+    now = datetime.fromtimestamp(time.time(), UTC)
+    root, stranger = authority(now=now), authority("strangers", now=now)
+    good = client(root, PEOPLE, now=now).write(tmp_path, "good")
+    other = client(root, PEOPLE + "/other", now=now).write(tmp_path, "other")
+    foreign = client(stranger, PEOPLE, now=now).write(tmp_path, "foreign")
+    body = request(ROW)
+    serving.owner.identities.create("robot", kind="service-principal")
+    made = serving.owner.identities.federate("robot", authority=root.pem, subject=PEOPLE)
+    path = "/v2/models/colours/infer"
+    with mutual(serving, good) as robot:
+        assert robot.post(path, content=body).status_code == 404  # known, without rights
+        serving.owner.roles.assign("Vallum Endpoint Invoker", "robot", scope="endpoint/colours")
+        assert robot.post(path, content=body).status_code == 200
+        # A token that is sent decides, and no certificate makes a wrong one good.
+        wrong = {"authorization": "Bearer vlm_wrong"}
+        assert robot.post(path, content=body, headers=wrong).status_code == 401
+    with mutual(serving, other) as nobody:
+        assert nobody.post(path, content=body).status_code == 401
+    with mutual(serving, None) as without:
+        assert without.post(path, content=body).status_code == 401
+    with mutual(serving, foreign) as refused, pytest.raises(httpx.TransportError):
+        refused.post(path, content=body)
+    with mutual(serving, good) as robot:
+        assert robot.post(path, content=body).status_code == 200
+        serving.owner.keys.revoke(made.id)
+        assert robot.post(path, content=body).status_code == 401  # on the same connection
+    leaf = client(root, PEOPLE, now=now)
+    with pytest.raises(InputError, match="no authority's"):
+        serving.owner.identities.federate("robot", authority=leaf.pem, subject=PEOPLE)
+
+
+def test_another_server_certificate_is_used_without_a_restart(serving: Up) -> None:
+    def seen(port: int) -> str:
+        return ssl.get_server_certificate(("127.0.0.1", port), ca_certs=str(serving.ca))
+
+    keys = serving.folder / "data.keys"
+    ports = (serving.port, serving.gateway_port)
+    before = {seen(port) for port in ports}
+    assert len(before) == 1
+    (keys / "server.pem").write_bytes(b"not a certificate")  # changes nothing
+    time.sleep(4)
+    assert {seen(port) for port in ports} == before
+    root = Pair(
+        x509.load_pem_x509_certificate((keys / "ca.pem").read_bytes()),
+        load_pem_private_key((keys / "ca-key.pem").read_bytes(), None),  # type: ignore[arg-type]
+    )
+    now = datetime.fromtimestamp(time.time(), UTC)
+    fresh = client(root, "127.0.0.1", now=now, usage=ExtendedKeyUsageOID.SERVER_AUTH)
+    certificate, private = fresh.write(serving.folder, "fresh")
+    Path(private).replace(keys / "server-key.pem")
+    Path(certificate).replace(keys / "server.pem")
+    end = time.monotonic() + 20
+    while {seen(port) for port in ports} != {fresh.pem} and time.monotonic() < end:
+        time.sleep(0.2)
+    assert {seen(port) for port in ports} == {fresh.pem}

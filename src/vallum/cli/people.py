@@ -91,37 +91,51 @@ def identity_disable(name: Name, dry_run: DryRun = False) -> None:
 @identity.command("federate")
 def identity_federate(
     name: Name,
-    issuer: Annotated[str, typer.Option(help="https:// address of the OpenID provider.")],
-    subject: Annotated[str, typer.Option(help="`sub` of its tokens.")],
+    subject: Annotated[
+        str, typer.Option(help="`sub` of its tokens; or a URI, DNS name or e-mail in certificates.")
+    ],
+    issuer: Annotated[str, typer.Option(help="https:// address of the OpenID provider.")] = "",
     audience: Annotated[
         str, typer.Option(help="`aud` of its tokens: this workspace's name there.")
-    ],
+    ] = "",
     keys: Annotated[
         Path | None,
         typer.Option(help="JSON Web Key Set to use; else the issuer is asked for its keys."),
+    ] = None,
+    authority: Annotated[
+        Path | None,
+        typer.Option(help="Certificate, PEM: of who signs clients' certificates for endpoints."),
     ] = None,
     expires_at: Annotated[str, typer.Option(help="RFC 3339 time.")] = "",
     action: Annotated[list[str] | None, typer.Option(help="Narrow to this pattern.")] = None,
     scope: Annotated[str, typer.Option(help="Narrow to this scope.")] = "",
     dry_run: DryRun = False,
 ) -> None:
-    """Let an OpenID provider's tokens act as a principal; `vallum key revoke` ends it.
+    """Let an OpenID provider's tokens, or certificates, act as a principal.
+
+    `vallum key revoke` ends it.
 
     Example: vallum identity federate robot --issuer https://id.example.org --subject robot
     --audience vallum.
     """
-    held = ""
-    if keys is not None:
-        try:
-            held = keys.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"`{keys}` cannot be read", code="cli.file") from error
+    if (authority is None) == (not issuer):
+        raise InputError("give an --issuer of tokens or an --authority of certificates",
+                         code="cli.usage")  # fmt: skip
+    held, signer = ("" if path is None else _text(path) for path in (keys, authority))
     with SESSION.client() as client:
         done = client.identities.federate(
             name, issuer=issuer, subject=subject, audience=audience, public_keys=held,
-            expires_at=expires_at, actions=action or (), scope=scope, dry_run=dry_run,
+            authority=signer, expires_at=expires_at, actions=action or (), scope=scope,
+            dry_run=dry_run,
         )  # fmt: skip
     show("identity.federate", done, done.text)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"`{path}` cannot be read", code="cli.file") from error
 
 
 @identity.command("session")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import uvicorn
 
+from vallum.base.tls import DoorTls
 from vallum.gateway.app import Gateway
 from vallum.gateway.protocol import Connection
 from vallum.workspace.desk import AsyncDesk, read_token
@@ -29,7 +30,7 @@ def main() -> None:
         hosts=frozenset(one.lower().encode() for one in arguments.host_header),
         spool=arguments.spool,
     )
-    uvicorn.run(
+    config = uvicorn.Config(
         gateway,
         host=arguments.host,
         port=arguments.port,
@@ -46,6 +47,10 @@ def main() -> None:
         timeout_keep_alive=60,
         timeout_graceful_shutdown=1,
     )
+    config.load()
+    if config.ssl is not None:
+        gateway.tls = DoorTls(config.ssl, certificate=arguments.cert, key=arguments.key)
+    uvicorn.Server(config).run()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from vallum.base import (
     VallumError,
 )
 from vallum.base.bounds import MAX_TOKEN_BYTES
+from vallum.base.tls import DoorTls
 from vallum.gateway.books import Books
 from vallum.gateway.callers import Callers
 from vallum.gateway.isolated import IsolatedModel
@@ -76,6 +77,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 class Gateway:
     """Holds the lease, the caches and the models. For one event loop."""
+
+    tls: DoorTls | None = None
 
     def __init__(self, desk: AsyncDesk, *, hosts: frozenset[bytes], spool: Path) -> None:
         self._desk = desk
@@ -164,6 +167,8 @@ class Gateway:
 
     def _route(self, lease: Lease) -> None:
         self._lease = lease
+        if self.tls is not None:
+            self.tls.trust(lease.authorities)
         for endpoint in lease.endpoints:
             for one in endpoint.deployments:
                 if one.id in self._models:
@@ -270,6 +275,8 @@ class Gateway:
         while not self._stopping:
             await asyncio.sleep(TTL_S / 4)
             await self._books.hand_in()
+            if self.tls is not None:
+                self.tls.refresh()
             for running in list(self._models.values()):
                 await self._books.close_due(running)
 

@@ -12,6 +12,7 @@ from vallum.schema.serving import AuthorizeAsk, Authorized
 from vallum.workspace.desk import AsyncDesk
 
 MAX_TOKENS = 65_536
+_MARK = b"certificate\0"  # no token has a zero byte
 
 
 class Callers:
@@ -40,7 +41,7 @@ class Callers:
         """Return who may score at an endpoint.
 
         Args:
-            token: As it was sent; may be empty.
+            token: As it was sent; if empty, the client's certificate says who calls.
             route: The endpoint; None if none is served under the name.
             name: What the path calls it.
             request: Marked as accounted for: the control process logs a refusal.
@@ -53,11 +54,11 @@ class Callers:
             LimitExceededError: Too many failures from this address.
             UnavailableError: The control process does not answer.
         """
-        if not token:
+        if not token and not request.certificate:
             raise UnauthenticatedError("a key is needed", hint="Authorization: Bearer …")
         request.accounted = True
         key = (
-            hashlib.blake2b(token, key=self._key, digest_size=16).digest(),
+            hashlib.blake2b(token or _MARK + request.certificate, key=self._key).digest(),
             name,
             picks,
         )
@@ -74,6 +75,7 @@ class Callers:
                 endpoint_id=route.endpoint.id if route is not None else name[:128],
                 source=request.client,
                 picks=picks,
+                certificate=b"" if token else request.certificate,
             ),
             Authorized,
         )

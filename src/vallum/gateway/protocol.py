@@ -69,6 +69,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
         self._client = ""
+        self._certificate = b""
         self._arriving = Request("")  # the last one that began; before the first, an empty one
         self._arriving.finish()
         self._url = b""
@@ -86,6 +87,8 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self._client = str(peer[0]) if isinstance(peer, tuple) else "unix"
+        secured = transport.get_extra_info("ssl_object")
+        self._certificate = (secured and secured.getpeercert(binary_form=True)) or b""
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn lists its own types
         self._deadline_s = time.monotonic() + HEAD_S
         self._timer = self._loop.call_later(_TICK_S, self._tick)
@@ -138,6 +141,8 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         self._arriving = Request(self._client)
+        if self._certificate:
+            self._arriving.certificate = self._certificate
         self._url = b""
         self._wire_bytes = 0
 

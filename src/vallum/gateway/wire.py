@@ -53,6 +53,7 @@ class Request:
     late = False  # it came too slowly or broke off: nothing more is read from it
     discarded = False  # it was answered before its body came
     held = 0  # bytes of body
+    certificate = b""  # of the client, DER; there is none without mutual TLS
     accounted = False  # the control process logs its refusal, or a bundle does
     on_wait: Callable[[], None] | None = None
     _failure: VallumError | None = None

@@ -6,6 +6,7 @@ from vallum.identity.authenticator import (
     WrongCredentialError,
     with_secret,
 )
+from vallum.identity.certified import is_certified, read_authority
 from vallum.identity.directory import check_membership, groups_of, make_caller, parents_of
 from vallum.identity.issuers import Issuers, check_issuer, read_keys
 from vallum.identity.throttle import Throttle
@@ -20,10 +21,12 @@ __all__ = [
     "check_issuer",
     "check_membership",
     "groups_of",
+    "is_certified",
     "make_caller",
     "mint",
     "parents_of",
     "parse",
+    "read_authority",
     "read_keys",
     "with_secret",
 ]

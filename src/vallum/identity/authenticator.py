@@ -8,7 +8,8 @@ What must hold, in this order (all wrong answers cost the same work):
 5. its principal exists and is not disabled.
 
 A token of another issuer has no secret here: instead of 2. and 3. a federated credential names its
-issuer, subject and audience, and one of the issuer's keys signed it.
+issuer, subject and audience, and one of the issuer's keys signed it. Likewise a client certificate,
+by its authority and a name in it; it counts only where no token was sent.
 """
 
 import hmac
@@ -28,7 +29,8 @@ from vallum.base import (
     timestamp,
 )
 from vallum.crypto import hash_credential
-from vallum.identity import federated
+from vallum.crypto.clients import client_names, verify_client
+from vallum.identity import certified, federated
 from vallum.identity.directory import make_caller
 from vallum.identity.issuers import Issuers, read_keys
 from vallum.identity.throttle import Throttle
@@ -62,21 +64,30 @@ class Authenticator:
         self._issuers = issuers
 
     def authenticate(
-        self, token: Secret | None, *, source: str, directory: Directory, now: datetime
+        self,
+        token: Secret | None,
+        *,
+        source: str,
+        directory: Directory,
+        now: datetime,
+        certificate: bytes = b"",
     ) -> tuple[Caller, Credential]:
-        """Return who presents `token`.
+        """Return who presents `token`, or a certificate.
 
         Args:
             token: What the client sent; None if nothing.
             source: Network address, the second half of the lock-out pair.
             directory: Checked authority rows.
             now: For expiry.
+            certificate: DER, of the client on a connection of mutual TLS.
 
         Raises:
             LimitExceededError: The pair is locked out; `retry_after_s` says for how long.
             UnauthenticatedError: Anything else. `delay_s` on it is how long the door waits
                 before it answers.
         """
+        if token is None and certificate:
+            return self._certified(certificate, source=source, directory=directory, now=now)
         if token is not None and (said := federated.read(token)) is not None:
             return self._vouched(said, source=source, directory=directory, now=now)
         presented = None if token is None else parse(token)
@@ -118,15 +129,28 @@ class Authenticator:
     ) -> tuple[Caller, Credential]:
         """Return who another issuer's token is for; the credential ends when the token does."""
         for credential in directory.federated.get((said.issuer, said.subject), ()):
-            principal = directory.principals.get(credential.principal_id)
-            if principal is None or principal.disabled or not _in_force(credential, directory, now):
+            if certified.is_certified(credential):
+                continue  # a token says it comes from an authority of certificates
+            if (principal := _acting(credential, directory, now)) is None:
                 continue
-            expires = self._verified(said, credential, now)
-            if expires is None:
+            if (expires := self._verified(said, credential, now)) is not None:
+                return _ending(credential, expires, _caller(credential, principal, directory))
+        raise WrongCredentialError(delay_s=self._throttle.fail("-", source))
+
+    def _certified(
+        self, certificate: bytes, *, source: str, directory: Directory, now: datetime
+    ) -> tuple[Caller, Credential]:
+        """Return who a certificate is for; the credential ends when the certificate does."""
+        names = client_names(certificate)
+        for (issuer, subject), credentials in directory.federated.items():
+            if subject not in names or not issuer.startswith(certified.SCHEME):
                 continue
-            ends = min(filter(None, (credential.expires_at, timestamp(expires))))
-            caller = _caller(credential, principal, directory)
-            return caller, msgspec.structs.replace(credential, expires_at=ends)
+            for credential in credentials:
+                if (principal := _acting(credential, directory, now)) is None:
+                    continue
+                expires = verify_client(certificate, credential.public_keys, name=subject, now=now)
+                if expires is not None:
+                    return _ending(credential, expires, _caller(credential, principal, directory))
         raise WrongCredentialError(delay_s=self._throttle.fail("-", source))
 
     def _verified(
@@ -162,6 +186,19 @@ def _caller(credential: Credential, principal: Principal, directory: Directory) 
         key_actions=credential.actions,
         key_scope=credential.scope,
     )
+
+
+def _acting(credential: Credential, directory: Directory, now: datetime) -> Principal | None:
+    """Return who a federated credential acts as now; nobody if it is not in force."""
+    principal = directory.principals.get(credential.principal_id)
+    if principal is None or principal.disabled or not _in_force(credential, directory, now):
+        return None
+    return principal
+
+
+def _ending(credential: Credential, at: datetime, caller: Caller) -> tuple[Caller, Credential]:
+    ends = min(filter(None, (credential.expires_at, timestamp(at))))
+    return caller, msgspec.structs.replace(credential, expires_at=ends)
 
 
 def with_secret(credential: Credential, *, key: Secret, secret: Secret) -> Credential:

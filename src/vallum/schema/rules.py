@@ -68,12 +68,13 @@ class BreakGlassShown(Record, frozen=True):
 
 
 class Federate(Record, frozen=True):
-    """Let tokens of another issuer act as a principal."""
+    """Let tokens of another issuer, or certificates of an authority, act as a principal."""
 
     name: str  # of the principal
-    issuer: str
-    subject: str
-    audience: str
+    subject: str  # of certificates: a URI, DNS name or e-mail address in them
+    issuer: str = ""
+    audience: str = ""
+    authority: str = ""  # certificate, PEM: instead of issuer and audience
     public_keys: str = ""  # JSON Web Key Set; empty: asked for at the issuer
     expires_at: str = ""
     actions: tuple[str, ...] = ()

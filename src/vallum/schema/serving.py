@@ -34,6 +34,7 @@ class Lease(Record, frozen=True):
     generation: int
     lease_s: float
     endpoints: tuple[ServedEndpoint, ...] = ()
+    authorities: tuple[str, ...] = ()  # PEM, of clients' certificates
 
 
 class LeaseAsk(Record, frozen=True):
@@ -51,6 +52,7 @@ class AuthorizeAsk(Record, frozen=True):
     endpoint_id: str
     source: str
     picks: bool = False
+    certificate: bytes = b""  # DER, where no token was sent
 
     def __repr__(self) -> str:
         return f"AuthorizeAsk(token=<secret>, endpoint_id={self.endpoint_id!r})"

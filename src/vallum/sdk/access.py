@@ -163,19 +163,23 @@ class Identities(Noun):
         self,
         name: str,
         *,
-        issuer: str,
         subject: str,
-        audience: str,
+        issuer: str = "",
+        audience: str = "",
         public_keys: str = "",
+        authority: str = "",
         expires_at: str = "",
         actions: Sequence[str] = (),
         scope: str = "",
         dry_run: bool = False,
     ) -> api.Done:
-        """Let tokens of another issuer act as a principal, until `keys.revoke`."""
+        """Let tokens of another issuer act as a principal, until `keys.revoke`.
+
+        With `authority`, a certificate as PEM, it is the certificates that it signed for `subject`.
+        """
         arguments = rules.Federate(
             name=name, issuer=issuer, subject=subject, audience=audience, public_keys=public_keys,
-            expires_at=expires_at, actions=tuple(actions), scope=scope,
+            authority=authority, expires_at=expires_at, actions=tuple(actions), scope=scope,
         )  # fmt: skip
         return self._transport.call("identity.federate", arguments, api.Done, dry_run=dry_run)
 

@@ -20,6 +20,7 @@ import uvicorn
 
 from vallum.audit import Courier
 from vallum.base import InputError, Secret, VallumError
+from vallum.base.tls import DoorTls
 from vallum.base.version import VERSION
 from vallum.sandbox import Process, spawn
 from vallum.server.app import make_app
@@ -33,6 +34,7 @@ from vallum.workspace.tracking.bundles import close_due
 from vallum.workspace.watch import LOOK_S, StoredModels
 
 _LOG = structlog.get_logger("vallum.control")
+CERTIFICATE_S = 2.0
 CHECKPOINT_S = 0.9  # merge delay at most 1 s
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -99,7 +101,8 @@ class Control:
         socket_path = run / "control.sock"
         socket_path.unlink(missing_ok=True)
         token = Secret(secrets.token_hex(32))
-        api = _Server(self._api_config())
+        api = _Server(config := self._api_config())
+        config.load()
         inner = _Server(
             uvicorn.Config(
                 make_internal(self._kernel, serving, token),
@@ -125,12 +128,14 @@ class Control:
                 target=self._deliver, args=(house.courier,), name="courier", daemon=True
             ).start()
         tasks = [asyncio.create_task(inner.serve())]
+        following: asyncio.Task[None] | None = None
         try:
             while not inner.started:  # noqa: ASYNC110 - uvicorn has a flag, no event
                 await asyncio.sleep(0.01)
             os.chmod(socket_path, 0o600)  # noqa: PTH101 - a socket
             for module in started:
                 self._children.append(self._start(module, socket_path, token))
+            following = asyncio.create_task(self._follow(config))
             tasks.append(asyncio.create_task(api.serve()))
             while not api.started:
                 if tasks[-1].done():
@@ -146,9 +151,21 @@ class Control:
             for child in reversed(self._children):
                 await asyncio.to_thread(child.stop, 10.0)
             self._stop.set()
+            if following is not None:
+                following.cancel()
             inner.should_exit = True
             await asyncio.gather(*tasks, return_exceptions=True)
             socket_path.unlink(missing_ok=True)
+
+    async def _follow(self, config: uvicorn.Config) -> None:
+        """Use another certificate of the API once its files say so."""
+        if config.ssl is None:
+            return
+        keys = self._places.keys
+        tls = DoorTls(config.ssl, certificate=keys / "server.pem", key=keys / "server-key.pem")
+        while True:
+            await asyncio.sleep(CERTIFICATE_S)
+            tls.refresh()
 
     def _api_config(self) -> uvicorn.Config:
         keys = self._places.keys

@@ -28,6 +28,7 @@ from vallum.base import (
 )
 from vallum.crypto import StreamReader, WrappedKey
 from vallum.guard import Decisions, count_decisions, count_tests, unpack_decisions
+from vallum.identity import is_certified
 from vallum.policy import RequestFacts, decide
 from vallum.schema import (
     Deployment,
@@ -153,7 +154,18 @@ class Serving:
                         deployments=served,
                     )
                 )
-        return Lease(generation=generation, lease_s=LEASE_S, endpoints=tuple(endpoints))
+        authorities = {  # of a generation that is no older than the snapshot's
+            one.public_keys
+            for held in self.kernel.rules().directory.federated.values()
+            for one in held
+            if is_certified(one) and not one.revoked_at
+        }
+        return Lease(
+            generation=generation,
+            lease_s=LEASE_S,
+            endpoints=tuple(endpoints),
+            authorities=tuple(sorted(authorities)),
+        )
 
     # -- who ------------------------------------------------------------------------------------
 
@@ -169,7 +181,11 @@ class Serving:
         now = house.clock.now()
         try:
             caller, credential = house.authenticator.authenticate(
-                Secret(question.token), source=question.source, directory=rules.directory, now=now
+                Secret(question.token) if question.token else None,
+                source=question.source,
+                directory=rules.directory,
+                now=now,
+                certificate=question.certificate,
             )
             with house.database.snapshot() as snapshot:
                 context = Context(

@@ -6,7 +6,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from vallum.base import ConflictError, InputError, NotFoundError, new_id, stored_time, timestamp
-from vallum.identity import check_issuer, check_membership, mint, read_keys, with_secret
+from vallum.identity import (
+    check_issuer,
+    check_membership,
+    mint,
+    read_authority,
+    read_keys,
+    with_secret,
+)
 from vallum.policy import AccessChange
 from vallum.schema import Ask, Caller, Credential, Principal, PrincipalKind, Session, api, rules
 from vallum.workspace.context import Context, ask
@@ -158,14 +165,24 @@ def _act_federate(act: Act, args: rules.Federate) -> api.Done:
     if owner.kind not in _PEOPLE:
         raise InputError("tokens act as users and service principals", code="identity.kind")
     refuse_lesser(act)
-    issuer = check_issuer(args.issuer)
-    for what, said in (("subject", args.subject), ("audience", args.audience)):
-        if not 0 < len(said) <= MAX_CLAIM_CHARS:
+    said = {"subject": args.subject}
+    if args.authority:
+        if args.issuer or args.audience or args.public_keys:
+            raise InputError(
+                "certificates have an authority and a name, not issuer, audience and keys",
+                code="identity.claim",
+            )
+        issuer, keys = read_authority(args.authority)
+    else:
+        issuer, keys = check_issuer(args.issuer), args.public_keys
+        said["audience"] = args.audience
+        if keys:
+            read_keys(keys.encode())
+    for what, text in said.items():
+        if not 0 < len(text) <= MAX_CLAIM_CHARS:
             raise InputError(
                 f"the {what} has 1 to {MAX_CLAIM_CHARS} characters", code="identity.claim"
             )
-    if args.public_keys:
-        read_keys(args.public_keys.encode())
     scope = act.context.scope(args.scope).id if args.scope else ""
     if owner.id != act.caller.id:
         act.refuse_escalation(AccessChange(act_as=(owner.id,)), ())
@@ -173,14 +190,14 @@ def _act_federate(act: Act, args: rules.Federate) -> api.Done:
         same = (issuer, args.subject, args.audience) == (one.issuer, one.subject, one.audience)
         if same and not one.revoked_at:
             raise ConflictError(
-                "tokens of that issuer, subject and audience act as somebody already",
+                "that issuer, subject and audience act as somebody already",
                 code="identity.federated",
                 hint=f"vallum key revoke {one.id}",
             )
     credential = Credential(
         id=str(new_id("key")),
         principal_id=owner.id,
-        name=urlsplit(issuer).hostname or issuer,
+        name=urlsplit(issuer).hostname or issuer[:24],
         secret_hash="",
         created_at=timestamp(act.now),
         expires_at=_expiry(act, args.expires_at),
@@ -190,10 +207,11 @@ def _act_federate(act: Act, args: rules.Federate) -> api.Done:
         issuer=issuer,
         subject=args.subject,
         audience=args.audience,
-        public_keys=args.public_keys,
+        public_keys=keys,
     )
     act.put("credential", credential, on=act.first_resource, parent_id=owner.id)
-    return api.Done(id=credential.id, text=f"tokens of {issuer} act as {owner.name}")
+    of = f"certificates for {args.subject}" if args.authority else f"tokens of {issuer}"
+    return api.Done(id=credential.id, text=f"{of} act as {owner.name}")
 
 
 def issue(
