@@ -11,7 +11,7 @@ test:
 
 test-slow:
 	@tools/setup test
-	.venv/bin/pytest -m slow
+	.venv/bin/pytest -n 2 --dist loadfile -m slow
 
 check:
 	@tools/setup test

@@ -58,17 +58,14 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield started
 
 
-# Around ten seconds and more, and what they do is done by fast tests, too.
-LATE = frozenset({
-    "anonymize-a-table", "attack-a-model", "deploy-and-call-an-endpoint", "erase-a-person",
-    "ingest-and-protect-a-table", "mask-a-table", "query-with-a-privacy-budget", "read-in-part",
-})  # fmt: skip
+# The others take seconds each, and what they do is done by fast tests, too: they are `slow`.
+EARLY = frozenset({"README", "give-somebody-access", "manage-keys", "use-the-console"})
 
 
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(one, marks=[pytest.mark.slow] if one.stem in LATE else [], id=name_of(one))
+        pytest.param(one, marks=[] if one.stem in EARLY else [pytest.mark.slow], id=name_of(one))
         for one in PAGES
         if any(block.runs for block in blocks(one))
     ],
