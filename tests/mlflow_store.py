@@ -9,8 +9,8 @@ from typing import Any
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when it is imported
 
 
-def make_store(folder: Path) -> str:
-    """Fill `mlflow.db` and `files/` in a folder; returns the database's address.
+def make_store(folder: Path, uri: str = "", prefix: str = "") -> str:
+    """Fill `mlflow.db` (or the database of `uri`) and `files/`; returns the database's address.
 
     Two experiments, four runs (one of them deleted), a logged ONNX model, a pickle, and three
     registered models: `risk` (versions 2 and 3, of which 3 is a copy), `old` (a pickle) and
@@ -18,21 +18,21 @@ def make_store(folder: Path) -> str:
     """
     import mlflow
 
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri = uri or f"sqlite:///{folder}/mlflow.db"
     mlflow.set_tracking_uri(uri)  # its registry asks for logged models there and nowhere else
     try:
-        return _fill(mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri), folder, uri)
+        return _fill(mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri), folder, uri, prefix)
     finally:
         mlflow.set_tracking_uri(None)
 
 
-def _fill(client: Any, folder: Path, uri: str) -> str:
+def _fill(client: Any, folder: Path, uri: str, prefix: str) -> str:
     from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric
     from running import small_model
 
     place = (folder / "files").as_uri()
-    loans = client.create_experiment("loans", f"{place}/1", tags={"team": "risk"})
-    empty = client.create_experiment("empty", f"{place}/2")
+    loans = client.create_experiment(f"{prefix}loans", f"{place}/1", tags={"team": "risk"})
+    empty = client.create_experiment(f"{prefix}empty", f"{place}/2")
     client.delete_experiment(empty)
 
     first = client.create_run(loans, start_time=1_700_000_000_000, run_name="first",
@@ -70,17 +70,17 @@ def _fill(client: Any, folder: Path, uri: str) -> str:
     gone = client.create_run(loans, run_name="gone").info.run_id
     client.delete_run(gone)
 
-    client.create_registered_model("risk", {"owner": "mia"}, "of loans")
-    version(client, "risk", f"runs:/{one}/model", one)
-    version(client, "risk", f"models:/{model.model_id}", second, tags={"reviewed": "yes"})
-    client.delete_model_version("risk", "1")
-    version(client, "risk", f"{place}/1/{one}/artifacts/model", one)
-    client.set_registered_model_alias("risk", "champion", "2")
-    client.set_registered_model_alias("risk", "challenger", "3")
-    client.create_registered_model("old")
-    version(client, "old", f"runs:/{third}/model", third)
-    client.create_registered_model("elsewhere")
-    version(client, "elsewhere", f"{place}/9/unknown/artifacts/model", one)
+    client.create_registered_model(f"{prefix}risk", {"owner": "mia"}, "of loans")
+    version(client, f"{prefix}risk", f"runs:/{one}/model", one)
+    version(client, f"{prefix}risk", f"models:/{model.model_id}", second, tags={"reviewed": "yes"})
+    client.delete_model_version(f"{prefix}risk", "1")
+    version(client, f"{prefix}risk", f"{place}/1/{one}/artifacts/model", one)
+    client.set_registered_model_alias(f"{prefix}risk", "champion", "2")
+    client.set_registered_model_alias(f"{prefix}risk", "challenger", "3")
+    client.create_registered_model(f"{prefix}old")
+    version(client, f"{prefix}old", f"runs:/{third}/model", third)
+    client.create_registered_model(f"{prefix}elsewhere")
+    version(client, f"{prefix}elsewhere", f"{place}/9/unknown/artifacts/model", one)
     return uri
 
 

@@ -1,14 +1,19 @@
 """`vallum import mlflow` from stores that MLflow itself made, into a running server."""
 
+import contextlib
 import json
 import os
 import sqlite3
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from running import Up, running
+from fixtures_store import PostgreSQL, postgresql
+from running import Up, free_port, running
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when it is imported
 mlflow = pytest.importorskip("mlflow", reason="mlflow-skinny is not installed (extra `dev`)")
@@ -17,6 +22,8 @@ from mlflow_store import make_store  # noqa: E402 - it needs what is looked for 
 from vallum.cli.app import run as cli  # noqa: E402 - as above
 
 # MLflow takes ten seconds to make a database: the fast ones are import.session and unit tests.
+__all__ = ["postgresql"]
+
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
@@ -155,3 +162,75 @@ def test_what_was_interrupted_goes_on(
     assert len(ours.get_metric_history(run.info.run_id, "loss")) == 1501
     assert ours.get_run(run.info.run_id).data.params == {"depth": "3", "late": "x"}
     (folder / "kept.db").replace(folder / "mlflow.db")
+
+
+def test_postgresql_is_read_as_sqlite_is(
+    tmp_path: Path, postgresql: PostgreSQL, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = make_store(tmp_path, postgresql(), prefix="pg-")
+    code, done = told(capsys, "--from", uri, "--artifacts", str(tmp_path / "files"))
+    assert (code, done["source"]) == (1, "postgresql")
+    assert tally(done, "runs") == (3, 3, 0)
+    assert tally(done, "points") == (1503, 1503, 0)
+    assert tally(done, "files") == (6, 6, 0)
+    assert {one["name"] for one in done["refused"]} == {"pg-old:1", "pg-elsewhere:1", "Default"}
+    assert tally(done, "aliases") == (2, 2, 0)
+
+
+@contextlib.contextmanager
+def mlflow_server(program: str, folder: Path, uri: str) -> Iterator[str]:
+    """MLflow's own server on a store."""
+    url = f"http://127.0.0.1:{free_port()}"
+    with (folder / "mlflow.log").open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - of an environment that the caller made
+            [program, "server", "--host", "127.0.0.1", "--port", url.rpartition(":")[2],
+             "--workers", "1", "--backend-store-uri", uri],
+            stdout=log, stderr=log, env={**os.environ, "DO_NOT_TRACK": "true"},
+        )  # fmt: skip
+        try:
+            end = time.monotonic() + 120
+            while True:
+                assert process.poll() is None, (folder / "mlflow.log").read_text()
+                with contextlib.suppress(httpx.HTTPError):
+                    if httpx.get(f"{url}/health", trust_env=False).status_code == 200:
+                        break
+                assert time.monotonic() < end, (folder / "mlflow.log").read_text()
+                time.sleep(0.2)
+            yield url
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def test_a_running_mlflow_server_tells_what_its_database_does(
+    up: Up,
+    ours: Any,
+    store: tuple[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What came from the database is found to be here; a file that is not here comes over."""
+    program = os.environ.get("VALLUM_TEST_MLFLOW", "")
+    if not program:
+        pytest.skip("VALLUM_TEST_MLFLOW names no `mlflow` with its server (pip install mlflow)")
+    uri, folder = store
+    loans = ours.get_experiment_by_name("loans")
+    (run,) = ours.search_runs([loans.experiment_id], "attributes.run_name = 'first'")
+    ours.set_tag(run.info.run_id, "vallum.import.done", "")
+    path = run.info.artifact_uri.removeprefix("mlflow-artifacts:/")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "the source has none")
+    with mlflow_server(program, folder, uri) as url:
+        proxy = "/api/2.0/mlflow-artifacts/artifacts"
+        answer = up.raw(f"{proxy}/{path}/notes/a.txt", method="DELETE")
+        assert answer.status_code == 200
+        _, done = told(capsys, "--from", url)
+    assert done["source"] == "server"
+    assert tally(done, "runs") == (3, 0, 3)
+    assert (done["points"]["made"], done["points"]["kept"]) == (0, 1503)
+    assert tally(done, "logged_models") == (1, 0, 1)
+    assert tally(done, "files") == (6, 1, 5)
+    assert tally(done, "versions") == (4, 0, 2)
