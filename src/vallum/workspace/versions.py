@@ -25,6 +25,7 @@ from vallum.schema import (
     api,
 )
 from vallum.store import chunks
+from vallum.workspace import model_names
 from vallum.workspace.context import Context
 from vallum.workspace.house import House
 from vallum.workspace.step import Act, Work
@@ -245,6 +246,8 @@ def delete_version(act: Act, kind: str, args: api.Named) -> api.Done:
     else:
         asset = act.context.asset(kind, args.name)
         doomed = act.context.versions(asset)
+        if kind == "model":
+            model_names.keep_name(act, asset, on=asset.id, renamed=False)
     erase_versions(act, doomed, reason="deleted")
     if asset is not None:
         act.remove(kind, asset.id, on=asset.id)

@@ -4,6 +4,7 @@ All of it is somebody else's word: names, users, times and places are passed on 
 server that takes them in checks each value again.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
@@ -211,7 +212,9 @@ def integer(value: object) -> int:
 
 
 def real(value: object) -> float:
-    """Return a number, which may be NaN or infinite.
+    """Return a metric's value, which may be NaN or infinite.
+
+    MLflow's databases keep an infinity as the widest finite number, and its server tells it so.
 
     Raises:
         InputError: It is none.
@@ -220,9 +223,14 @@ def real(value: object) -> float:
         return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise not_mlflow("a value is not a number")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise not_mlflow("a value is not a number") from None
+    return math.copysign(math.inf, number) if abs(number) >= _WIDEST else number
 
 
+_WIDEST = 1.7976931348623157e308
 _NAMED = {"NaN", "Infinity", "-Infinity"}
 
 

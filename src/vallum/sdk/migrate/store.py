@@ -221,7 +221,7 @@ class SqlSource:
             "metrics", ("key", "value", "timestamp", "step", "is_nan"), "run_uuid = ?", (run.id,),
             'key, step, "timestamp", value',
         ):  # fmt: skip
-            number = math.nan if is_nan else _widest(real(value))
+            number = math.nan if is_nan else real(value)
             yield Point(text(key), number, integer(at_ms), integer(step))
 
     def models(self, experiment_id: str) -> Iterator[LoggedModel]:
@@ -329,16 +329,6 @@ class SqlSource:
         if self._folder is None:
             raise not_mlflow("there is no folder of artifacts")
         return self._folder.open(holder, path)
-
-
-def _widest(value: float) -> float:
-    """Return a value as it was logged: MLflow stores infinities as the widest finite numbers."""
-    if abs(value) >= _WIDEST:
-        return math.copysign(math.inf, value)
-    return value
-
-
-_WIDEST = 1.7976931348623157e308
 
 
 def _marks(values: Sequence[object]) -> str:

@@ -22,6 +22,7 @@ from vallum.schema import (
     WrappedDataKey,
     api,
 )
+from vallum.workspace import model_names
 from vallum.workspace.context import Context, ask
 from vallum.workspace.gates.models import (
     attack_model,
@@ -181,6 +182,7 @@ def publish_model(
         on = workspace_id if asset is None else asset.id
     given_tags = {} if tags is None else tags
     if asset is None:
+        model_names.require_free(act.context, name)
         asset = Asset(
             id=str(new_id("model")),
             kind="model",
