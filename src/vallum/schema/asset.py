@@ -97,6 +97,13 @@ class Alias(Record, frozen=True):
     moved_by: str
 
 
+class ModelCard(Record, frozen=True):
+    """What people say about a model version, as Markdown; registered with it and never changed."""
+
+    id: str  # of the version
+    text: str
+
+
 class FormerModel(Record, frozen=True):
     """A name that a model had before it was renamed or deleted, and the numbers given under it.
 

@@ -19,6 +19,7 @@ from vallum.schema import (
     AssetVersion,
     Erasure,
     Evidence,
+    ModelCard,
     Part,
     RegisteredFrom,
     WrappedDataKey,
@@ -209,6 +210,9 @@ def erase_versions(act: Act, doomed: Sequence[AssetVersion], *, reason: str) -> 
         beside = act.context.all("registered-from", RegisteredFrom, parent_id=version.asset_id)
         if any(one.id == version.id for one in beside):
             act.remove("registered-from", version.id, on=version.id)
+        cards = act.context.all("model-card", ModelCard, parent_id=version.asset_id)
+        if any(one.id == version.id for one in cards):
+            act.remove("model-card", version.id, on=version.id)
         told = Erasure(
             id=version.id, name=version.name, version=version.version, kind=version.kind,
             erased_at=timestamp(act.now), erased_by=act.caller.id, reason=reason,

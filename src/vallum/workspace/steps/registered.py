@@ -34,10 +34,16 @@ from vallum.schema import (
 )
 from vallum.workspace import model_names
 from vallum.workspace.context import Context, ask
+from vallum.workspace.gates.texts import require_clean
 from vallum.workspace.step import Act, Asks, Effect, Length, Step, Work
 from vallum.workspace.steps import aliases
 from vallum.workspace.steps.artifacts import read_file
-from vallum.workspace.steps.models import Registered, publish_model, register_files
+from vallum.workspace.steps.models import (
+    Registered,
+    card_of_version,
+    publish_model,
+    register_files,
+)
 from vallum.workspace.tracking import checks, places, shown
 from vallum.workspace.tracking.bundles import milliseconds
 from vallum.workspace.tracking.places import Place, place_of
@@ -106,11 +112,15 @@ def _create_asks(
 
 
 def _tags(given: Sequence[mlflow.Pair]) -> dict[str, str]:
-    return checks.pairs(given, what="tag", limit=MAX_TAG)
+    tags = checks.pairs(given, what="tag", limit=MAX_TAG)
+    require_clean(tags=tags)
+    return tags
 
 
 def _description(text: str) -> str:
-    return checks.value(text, what="description", limit=MAX_DESCRIPTION)
+    checks.value(text, what="description", limit=MAX_DESCRIPTION)
+    require_clean(description=text)
+    return text
 
 
 def _act_create(act: Act, args: mlflow_models.RegisteredCreate) -> mlflow_models.RegisteredReply:
@@ -294,7 +304,9 @@ def _prepare_register(work: Work, args: mlflow_models.VersionCreate) -> _Snapsho
             (part.part, b"".join(content_chunks(work, version, part))) for part in version.parts
         ]
         single = version.format != "folder"
-        return _Snapshot(register_files(work, copied, single=single), (version.id,))
+        card = work.read(lambda context: card_of_version(context, version))
+        made = register_files(work, copied, single=single, card=card)
+        return _Snapshot(made, (version.id,))
     below = f"{place.path}/" if place.path else ""
     files = [(one.path.removeprefix(below), read_file(work, one)) for one in found]
     made = register_files(work, files, single=False, no_pickles=True)
