@@ -9,17 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures_store import postgresql
 from running import Up, running
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when it is imported
 mlflow = pytest.importorskip("mlflow", reason="mlflow-skinny is not installed (extra `dev`)")
 
+__all__ = ["postgresql"]
+
 SCIENTIST = "AzureML Data Scientist"
 
 
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    with running(Path(tmp_path_factory.mktemp("mlflow"))) as started:
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+)
+def up(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A workspace on each kind of database; the whole journey on PostgreSQL is slow."""
+    folder = Path(tmp_path_factory.mktemp("mlflow"))
+    arguments: tuple[str, ...] = ()
+    if request.param == "postgresql":
+        address = folder / "database"
+        address.touch(mode=0o600)
+        address.write_text(request.getfixturevalue("postgresql")())
+        arguments = ("--database-file", str(address))
+    with running(folder, arguments=arguments) as started:
         yield started
 
 

@@ -26,7 +26,7 @@ from vallum.base import (
     check_name,
 )
 from vallum.base.hosts import is_loopback
-from vallum.schema import Record
+from vallum.schema import Reason, Record
 from vallum.schema.api import Consistency, ConsistencyProof, Problem
 from vallum.schema.mlflow_routes import FILE_PREFIXES, FILE_ROUTES, MLFLOW_ROUTES, PREFIXES
 from vallum.schema.routes import PREFIX, PURPOSE_HEADER, ROUTES, Route
@@ -288,6 +288,7 @@ class _MlflowProblem(msgspec.Struct, frozen=True):
 
     message: str
     code: str
+    missing: tuple[Reason, ...] = ()
 
 
 def _problem(body: bytes, status: int) -> Problem:
@@ -295,7 +296,14 @@ def _problem(body: bytes, status: int) -> Problem:
         return msgspec.json.decode(body, type=Problem)
     except msgspec.ValidationError:
         told = msgspec.json.decode(body, type=_MlflowProblem)
-        return Problem(type="", title="", status=status, detail=told.message, code=told.code)
+        return Problem(
+            type="",
+            title="",
+            status=status,
+            detail=told.message,
+            code=told.code,
+            missing=told.missing,
+        )
 
 
 def _error_of(status: int, body: bytes, headers: Mapping[str, str]) -> VallumError:
@@ -310,6 +318,13 @@ def _error_of(status: int, body: bytes, headers: Mapping[str, str]) -> VallumErr
             code=problem.code,
             hint=problem.hint,
             retry_after_s=float(wait) if wait.isdigit() else None,
+        )
+    if status == HTTPStatus.FORBIDDEN:
+        return RefusedError(
+            problem.detail,
+            code=problem.code,
+            hint=problem.hint,
+            missing=[(one.kind, one.id, one.text) for one in problem.missing],
         )
     kind = _BY_STATUS.get(status, UnavailableError)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR and problem.code == "internal":
