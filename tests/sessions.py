@@ -30,6 +30,7 @@ from pathlib import Path
 from string import Template
 
 import pytest
+from mlflow_store import small_store
 from running import Up, request, small_model, table
 
 from vallum.cli.app import run
@@ -128,6 +129,7 @@ def lay_out(folder: Path) -> None:
     (scoring / "requirements.txt").write_text("numpy\nscoring-helpers==1.4\n")
     (scoring / "LICENSE").write_text("SPDX-License-Identifier: GPL-3.0-only\n")
     (folder / "advisories.json").write_text(json.dumps(ADVISORY))
+    small_store(folder)
     secret = folder / "lake.secret"
     secret.touch(mode=0o600)
     secret.write_text("the lake's secret\n")

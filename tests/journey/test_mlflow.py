@@ -9,17 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures_store import postgresql
 from running import Up, running
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when it is imported
 mlflow = pytest.importorskip("mlflow", reason="mlflow-skinny is not installed (extra `dev`)")
 
+__all__ = ["postgresql"]
+
 SCIENTIST = "AzureML Data Scientist"
 
 
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    with running(Path(tmp_path_factory.mktemp("mlflow"))) as started:
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+)
+def up(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A workspace on each kind of database; the whole journey on PostgreSQL is slow."""
+    folder = Path(tmp_path_factory.mktemp("mlflow"))
+    arguments: tuple[str, ...] = ()
+    if request.param == "postgresql":
+        address = folder / "database"
+        address.touch(mode=0o600)
+        address.write_text(request.getfixturevalue("postgresql")())
+        arguments = ("--database-file", str(address))
+    with running(folder, arguments=arguments) as started:
         yield started
 
 
@@ -352,3 +365,47 @@ def test_autologging_of_scikit_learn_works(owner: Any) -> None:
     assert found.data.metrics["training_accuracy_score"] > 0.8
     assert len(found.inputs.dataset_inputs) == 1
     assert len(found.outputs.model_outputs) == 1
+
+
+@pytest.mark.filterwarnings("default")
+def test_models_are_renamed_and_versions_copied(up: Up, owner: Any) -> None:
+    up.owner.policy.set({"version": "vallum.policy/1"}, reason="a test")
+    mlflow.register_model(logged("again").model_uri, "first-name")
+    owner.rename_registered_model("first-name", "second-name")
+    assert [one.version for one in owner.search_model_versions("name = 'second-name'")] == ["1"]
+    with pytest.raises(mlflow.MlflowException, match="before it was renamed") as taken:
+        owner.create_registered_model("first-name")
+    assert taken.value.error_code == "RESOURCE_ALREADY_EXISTS"
+    copied = owner.copy_model_version("models:/second-name/1", "promoted")
+    assert (copied.name, copied.version) == ("promoted", "1")
+    staged = owner.transition_model_version_stage("second-name", 1, "Staging")
+    assert staged.current_stage == "Staging"
+    with pytest.warns(FutureWarning):
+        latest = owner.get_latest_versions("second-name", ["Staging"])
+    assert [one.version for one in latest] == ["1"]
+    owner.set_model_version_tag("second-name", 1, "a", "b")
+    owner.delete_model_version_tag("second-name", 1, "a")
+    owner.set_registered_model_tag("second-name", "a", "b")
+    owner.delete_registered_model_tag("second-name", "a")
+    owner.set_registered_model_alias("promoted", "best", 1)
+    owner.delete_registered_model_alias("promoted", "best")
+    owner.delete_model_version("second-name", 1)
+    owner.delete_registered_model("second-name")
+    owner.delete_registered_model("promoted")
+    with pytest.raises(mlflow.MlflowException, match="there is no such") as missing:
+        owner.get_registered_model("second-name")
+    assert missing.value.error_code == "RESOURCE_DOES_NOT_EXIST"
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_logged_model_is_tagged_and_deleted(owner: Any) -> None:
+    made = logged("tagged")
+    owner.set_logged_model_tags(made.model_id, {"a": "1", "b": "2"})
+    owner.delete_logged_model_tag(made.model_id, "a")
+    owner.log_model_params(made.model_id, {"width": "4"})
+    found = owner.get_logged_model(made.model_id)
+    assert (found.tags.get("b"), found.params["width"]) == ("2", "4")
+    assert "a" not in found.tags
+    owner.delete_logged_model(made.model_id)
+    with pytest.raises(mlflow.MlflowException):
+        owner.get_logged_model(made.model_id)

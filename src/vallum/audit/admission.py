@@ -70,15 +70,21 @@ def refusal_of(decision: Decision) -> VallumError:
     texts = [reason.text for reason in decision.reasons]
     shown = "; ".join(texts[:3]) + ("; …" if len(texts) > 3 else "")  # noqa: PLR2004 - enough to act on
     needs = {reason.kind for reason in decision.reasons}
+    # Of an assignment or deny the id is not told: `role explain` does, to those who may ask.
+    missing = [
+        (one.kind, one.id if one.kind == "requirement" else "", one.text)
+        for one in decision.reasons
+    ]
     if needs == {"requirement"}:
         return RefusedError(
             f"evidence is missing: {shown}",
             code="policy.evidence",
             hint="`vallum model test` and `sign` leave evidence, `vallum approval create` a yes",
+            missing=missing,
         )
     action = decision.asks[0].action if decision.asks else ""
     who = decision.caller.name
     hint = f"vallum role explain {who} {action}" if action else ""
     if any(one.kind == "purpose" for one in decision.reasons):
         hint = "say what it is for: vallum --purpose NAME …"
-    return RefusedError(shown, hint=hint)
+    return RefusedError(shown, hint=hint, missing=missing)

@@ -16,6 +16,7 @@ One class per reaction of the caller; what exactly happened is the `code`. A for
 that leaves a room is a bug.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -56,11 +57,27 @@ class UnauthenticatedError(VallumError):
 
 
 class RefusedError(VallumError):
-    """Policy refused the request."""
+    """Policy refused the request.
+
+    Attributes:
+        missing: What would be needed, all of it and for machines: kind (`requirement`: evidence
+            or approvals; else a right), id (of the gate; else empty), and a sentence.
+    """
 
     status = 403
     exit_code = 3
     default_code = "policy.refused"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        hint: str = "",
+        missing: Sequence[tuple[str, str, str]] = (),
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.missing = tuple(missing)
 
 
 class NotFoundError(VallumError):

@@ -16,6 +16,7 @@ from vallum.cli import (
     attack,
     dp,
     log,
+    migrate,
     offline,
     people,
     poison,
@@ -39,7 +40,7 @@ app = typer.Typer(
 for noun in (
     views.data, assets.model, dp.dp, serving.endpoint, serving.job, access.role, access.connection,
     people.group, people.identity, people.key, people.approval, rules.policy, rules.waiver,
-    rules.break_glass, log.audit, log.workspace,
+    rules.break_glass, log.audit, log.workspace, migrate.importing,
 ):  # fmt: skip
     app.add_typer(noun, cls=Nouns)
 scan.register(app)

@@ -9,7 +9,7 @@ import typer
 
 from vallum.base import InputError
 from vallum.cli.anonymize import hierarchy_texts
-from vallum.cli.bom import difference_text
+from vallum.cli.bom import difference_text, printable
 from vallum.cli.border import SESSION, check_content, content_out, read_file, show, table
 from vallum.cli.options import DryRun, Name, Output, Version, data, version_text
 from vallum.cli.progress import progress
@@ -140,18 +140,34 @@ def model_register(
     label: Annotated[str, typer.Option(help="Sensitivity label.")] = "",
     lineage: Annotated[list[str] | None, typer.Option(help="Data version id.")] = None,
     description: Annotated[str, typer.Option(help="For people.")] = "",
+    card: Annotated[
+        Path | None, typer.Option(help="Model card, Markdown; else the folder's README.md.")
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Scan and register a version. Example: vallum model register risk model.onnx."""
+    told = b"" if card is None else read_file(card)
     with (
         progress("registering", total=size_of(source), unit="bytes") as advance,
         SESSION.client(advance) as client,
     ):
         shown = client.models.register(
-            name, source, label=label, lineage=lineage or (), description=description,
+            name, source, label=label, lineage=lineage or (), description=description, card=told,
             dry_run=dry_run,
         )  # fmt: skip
     show("model.register", shown, version_text(shown))
+
+
+@model.command("card")
+def model_card(name: Name, version: Version = None) -> None:
+    """Print the model card of a version. Example: vallum model card risk."""
+    with SESSION.client() as client:
+        text = client.models.card(name, version)
+    show(
+        "model.card",
+        {"text": text},
+        "\n".join(printable(line.expandtabs()) for line in text.splitlines()),
+    )
 
 
 @model.command("list")

@@ -14,9 +14,9 @@ def difference_text(found: BomDifference) -> str:
         return "no difference"
     lines = ["  ".join(word for word in (sign, kind, name, said) if word)
              for sign, kind, name, said in rows]  # fmt: skip
-    return "\n".join(_printable(line) for line in lines)
+    return "\n".join(printable(line) for line in lines)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Escape what a terminal would act on: files and models choose their names."""
     return text if text.isprintable() else text.encode("unicode_escape").decode()

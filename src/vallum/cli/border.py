@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from vallum.base import InputError, VallumError, write_atomic, write_chunks_atomic
+from vallum.base import InputError, RefusedError, VallumError, write_atomic, write_chunks_atomic
 from vallum.cli.progress import progress
 from vallum.schema import Record
 from vallum.sdk import DEFAULT_URL, Client, connect
@@ -208,12 +208,17 @@ def read_file(path: Path) -> bytes:
 def report(error: VallumError) -> int:
     """Tell an error and return its exit code."""
     if SESSION.as_json:
-        said = {
+        said: dict[str, object] = {
             "schema": "vallum.error/1",
             "code": error.code,
             "message": error.message,
             "hint": error.hint,
         }
+        if isinstance(error, RefusedError) and error.missing:
+            said["missing"] = [
+                {"kind": kind, "id": identity, "text": text}
+                for kind, identity, text in error.missing
+            ]
         sys.stdout.write(msgspec.json.encode(said).decode() + "\n")
     say(error.message)
     if error.hint:

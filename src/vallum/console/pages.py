@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vallum.base import InputError, VallumError
+from vallum.console.markdown import markdown
 from vallum.schema import EntryKind, Record, api
 
 Perform = Callable[[str, Record], Any]
@@ -99,12 +100,15 @@ def _version(kind: str) -> View:
         number = _number(values.get("version", ""), "version")
         shown = perform(f"{kind}.show", api.Named(name=values["name"], version=number))
         approvals = ()
+        card = ""
         if kind == "model":
+            held = _attempt(perform, "model.card", api.Named(name=shown.version.id))
+            card = "" if held is None else held.text
             found = _attempt(perform, "approval.list", api.Page())
             if found is not None:
                 digest = shown.version.digest
                 approvals = tuple(one for one in found.approvals if one.subject_digest == digest)
-        return {"shown": shown, "approvals": approvals, "kind": kind}
+        return {"shown": shown, "approvals": approvals, "kind": kind, "card": markdown(card)}
 
     return view
 
@@ -211,7 +215,8 @@ PAGES: tuple[Page, ...] = (
     Page("/data/{name}", "Data", "version.html", ("data.show",), _version("data"), ("version",)),
     Page("/models", "Models", "assets.html", ("model.list",), _assets("model"), ("after",),
          menu=True),
-    Page("/models/{name}", "Model", "version.html", ("model.show", "approval.list"),
+    Page("/models/{name}", "Model", "version.html",
+         ("model.show", "model.card", "approval.list"),
          _version("model"), ("version",)),
     Page("/endpoints", "Endpoints", "endpoints.html", ("endpoint.list",), _endpoints, ("after",),
          menu=True),

@@ -49,7 +49,7 @@ _ROWS = (
         title="Personal or secret data reaches somebody who may not see it",
         prevented_by=("a key per version", "data rights apart from control rights", "protect"),
         detected_by=("refusals in the log", "posture"),
-        measured_by=("pii",),
+        measured_by=("pii", "secrets"),
         atlas=("AML.T0025", "AML.T0035"),
         nist="privacy compromise",
     ),

@@ -85,7 +85,7 @@ class DataDrift(Record, frozen=True):
 
 
 class ModelRegister(Record, frozen=True):
-    """Register a model; the body is one file or a tar of a folder. Gate: `scan`."""
+    """Register a model; the body is one file or a tar of a folder. Gates: `scan`, `secrets`."""
 
     name: str
     file_name: str  # such as `model.onnx`; ignored for a folder
@@ -94,6 +94,7 @@ class ModelRegister(Record, frozen=True):
     lineage: tuple[str, ...] = ()  # data version ids that the caller may read
     description: str = ""
     tags: dict[str, str] = {}
+    card_bytes: int = 0  # of a model card, Markdown, with which the body begins
 
 
 class ModelSign(Record, frozen=True):

@@ -97,6 +97,25 @@ class Alias(Record, frozen=True):
     moved_by: str
 
 
+class ModelCard(Record, frozen=True):
+    """What people say about a model version, as Markdown; registered with it and never changed."""
+
+    id: str  # of the version
+    text: str
+
+
+class FormerModel(Record, frozen=True):
+    """A name that a model had before it was renamed or deleted, and the numbers given under it.
+
+    `NAME:NUMBER` stands in logs, cards and scripts: it never comes to mean another version.
+    """
+
+    id: str
+    name: str
+    last: int  # the highest number that was given
+    model_id: str = ""  # of the model that has another name now; empty: it was deleted
+
+
 class Erasure(Record, frozen=True):
     """That a version was erased; what holds its key's secret is told of it until it knows."""
 

@@ -196,6 +196,13 @@ class RegisteredUpdate(Record, frozen=True):
     description: str = ""
 
 
+class RegisteredRename(Record, frozen=True):
+    """Give a registered model another name."""
+
+    name: str
+    new_name: str
+
+
 class RegisteredSetTag(Record, frozen=True):
     """Set a tag of a registered model."""
 

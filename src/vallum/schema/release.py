@@ -101,3 +101,11 @@ class QueryWatch(Record, frozen=True):
     label_column: str = ""
     features: tuple[str, ...] = ()
     response: str = "alert"
+
+
+class CardShown(Record, frozen=True):
+    """The model card of a version: Markdown, as it was registered."""
+
+    name: str
+    version: int
+    text: str

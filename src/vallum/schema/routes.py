@@ -78,6 +78,8 @@ ROUTES: tuple[Route, ...] = (
           "Show a model version and the verdicts about it"),
     Route("GET", "/models/{name}/content", "model.download", api.Named, api.Done,
           "Download a model version as a tar archive", download=True),
+    Route("GET", "/models/{name}/card", "model.card", api.Named, release.CardShown,
+          "Show the model card of a version"),
     Route("GET", "/models/{name}/bom", "model.bom", api.Named, api.Done,
           "Download the bill of materials of a model version, CycloneDX 1.6", download=True,
           media_type="application/vnd.cyclonedx+json; version=1.6"),

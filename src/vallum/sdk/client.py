@@ -30,6 +30,7 @@ from vallum.sdk.data import Data
 from vallum.sdk.dp import Dp
 from vallum.sdk.nouns import Endpoints, Jobs, Models
 from vallum.sdk.rules import BreakGlass, Policy, Waivers
+from vallum.sdk.tracking import Registry, Tracking
 from vallum.sdk.transport import Transport
 
 DEFAULT_URL = "https://127.0.0.1:8443"
@@ -53,7 +54,9 @@ class Client:
         self.keys = Keys(transport)
         self.models = Models(transport)
         self.policy = Policy(transport)
+        self.registry = Registry(transport)
         self.roles = Roles(transport)
+        self.tracking = Tracking(transport)
         self.waivers = Waivers(transport)
         self.workspace = Workspace(transport)
 

@@ -48,9 +48,13 @@ class Models(Noun):
         lineage: Sequence[str] = (),
         description: str = "",
         tags: Mapping[str, str] | None = None,
+        card: bytes = b"",
         dry_run: bool = False,
     ) -> api.VersionShown:
-        """Register a file or folder as a new version; the server scans it first."""
+        """Register a file or folder as a new version; the server scans it first.
+
+        `card` is its model card, Markdown; else a `README.md` or `MODEL_CARD.md` of the folder is.
+        """
         path = Path(source) if isinstance(source, Path | str) else None
         folder = path is not None and path.is_dir()
         file_name = "model.onnx" if path is None else path.name
@@ -62,11 +66,13 @@ class Models(Noun):
             lineage=tuple(lineage),
             description=description,
             tags=dict(tags or {}),
+            card_bytes=len(card),
         )
         given = pack(path) if folder and path is not None else source
         with opened(given) as content:
+            body = After(card, content) if card else content
             return self._transport.call(
-                "model.register", arguments, api.VersionShown, content=content, dry_run=dry_run
+                "model.register", arguments, api.VersionShown, content=body, dry_run=dry_run
             )
 
     def list(self) -> list[Asset]:
@@ -78,6 +84,11 @@ class Models(Noun):
         return self._transport.call(
             "model.show", api.Named(name=name, version=version), api.VersionShown
         )
+
+    def card(self, name: str, version: int | None = None) -> str:
+        """Return the model card of a version, Markdown."""
+        arguments = api.Named(name=name, version=version)
+        return self._transport.call("model.card", arguments, release.CardShown).text
 
     def stream(self, name: str, version: int | None = None) -> Iterator[bytes]:
         """Yield a version as a tar archive, chunk by chunk."""
@@ -414,6 +425,26 @@ def pack(path: Path) -> bytes:
             header.mode = 0o600
             archive.addfile(header, io.BytesIO(data))
     return out.getvalue()
+
+
+class After(io.RawIOBase, BinaryIO):
+    """Content that comes after some bytes, read once."""
+
+    def __init__(self, first: bytes, content: BinaryIO) -> None:
+        self._first = first
+        self._content = content
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes; nothing at the end."""
+        if self._first:
+            cut = len(self._first) if size < 0 else size
+            taken, self._first = self._first[:cut], self._first[cut:]
+            return taken
+        return self._content.read(size)
 
 
 def opened(source: Source) -> BinaryIO:

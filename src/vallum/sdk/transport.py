@@ -26,8 +26,9 @@ from vallum.base import (
     check_name,
 )
 from vallum.base.hosts import is_loopback
-from vallum.schema import Record
+from vallum.schema import Reason, Record
 from vallum.schema.api import Consistency, ConsistencyProof, Problem
+from vallum.schema.mlflow_routes import FILE_PREFIXES, FILE_ROUTES, MLFLOW_ROUTES, PREFIXES
 from vallum.schema.routes import DEPLOYMENT_HEADER, PREFIX, PURPOSE_HEADER, ROUTES, Route
 from vallum.sdk.anchor import ServerAnchor
 
@@ -44,7 +45,12 @@ _BY_STATUS: Mapping[int, type[VallumError]] = {
     500: IntegrityError,
     503: UnavailableError,
 }
-_ROUTES = {route.step: route for route in ROUTES}
+# MLflow's routes come first backwards: of a step with two routes, the first one is taken.
+_ROUTES: Mapping[str, tuple[str, Route]] = {
+    **{route.step: (PREFIXES[0], route) for route in reversed(MLFLOW_ROUTES)},
+    **{route.step: (FILE_PREFIXES[0], route) for route in FILE_ROUTES},
+    **{route.step: (PREFIX, route) for route in ROUTES},
+}
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
 
@@ -151,9 +157,8 @@ class Transport:
         content: BinaryIO | bytes | None = None,
         dry_run: bool = False,
     ) -> R:
-        route = _ROUTES[step]
         try:
-            response = self._client.send(self._request(route, arguments, content, dry_run))
+            response = self._client.send(self._request(step, arguments, content, dry_run))
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
         if not response.is_success:
@@ -170,7 +175,7 @@ class Transport:
     ) -> Iterator[bytes]:
         """Run a step that answers with content, chunk by chunk."""
         self._check_log()
-        request = self._request(_ROUTES[step], arguments, content, False)  # noqa: FBT003 - private
+        request = self._request(step, arguments, content, False)  # noqa: FBT003 - private
         try:
             response = self._client.send(request, stream=True)
             try:
@@ -207,16 +212,20 @@ class Transport:
 
     def _request(
         self,
-        route: Route,
+        step: str,
         arguments: Record,
         content: BinaryIO | bytes | None,
         dry_run: bool,  # noqa: FBT001 - private
     ) -> httpx.Request:
+        prefix, route = _ROUTES[step]
+        if dry_run and prefix != PREFIX:  # MLflow's protocol knows none: it would be done
+            raise RuntimeError(f"{step} has no dry run")
         values = msgspec.to_builtins(arguments)
         path = route.path
         for name in list(values):
             if f"{{{name}}}" in path:
-                path = path.replace(f"{{{name}}}", quote(str(values.pop(name)), safe=""))
+                kept = "/" if prefix == FILE_PREFIXES[0] else ""  # the path of a file has folders
+                path = path.replace(f"{{{name}}}", quote(str(values.pop(name)), safe=kept))
         headers = {}
         if self._token is not None:
             headers["authorization"] = f"Bearer {self._token.reveal().decode()}"
@@ -229,7 +238,7 @@ class Transport:
             source = io.BytesIO(content) if isinstance(content, bytes) else content
             body = _chunks(source, self._transferred)
             headers["content-type"] = "application/octet-stream"
-        elif route.method in {"GET", "DELETE"}:
+        elif route.method == "GET" or (route.method == "DELETE" and prefix == PREFIX):
             query = _query(values, route.arguments)
         else:
             body = msgspec.json.encode(values)
@@ -237,7 +246,7 @@ class Transport:
         if dry_run and route.method != "GET":
             query.append(("dry_run", "true"))
         return self._client.build_request(
-            route.method, PREFIX + path, params=tuple(query), content=body, headers=headers
+            route.method, prefix + path, params=tuple(query), content=body, headers=headers
         )
 
     def _unreachable(self, error: httpx.HTTPError) -> UnavailableError:
@@ -278,9 +287,32 @@ def _chunks(content: BinaryIO | None, transferred: Callable[[int], None] | None)
             transferred(len(chunk))
 
 
+class _MlflowProblem(msgspec.Struct, frozen=True):
+    """An error on the wire in MLflow's shape, with what Vallum adds to it."""
+
+    message: str
+    code: str
+    missing: tuple[Reason, ...] = ()
+
+
+def _problem(body: bytes, status: int) -> Problem:
+    try:
+        return msgspec.json.decode(body, type=Problem)
+    except msgspec.ValidationError:
+        told = msgspec.json.decode(body, type=_MlflowProblem)
+        return Problem(
+            type="",
+            title="",
+            status=status,
+            detail=told.message,
+            code=told.code,
+            missing=told.missing,
+        )
+
+
 def _error_of(status: int, body: bytes, headers: Mapping[str, str]) -> VallumError:
     try:
-        problem = msgspec.json.decode(body[:MAX_REPLY_BYTES], type=Problem)
+        problem = _problem(body[:MAX_REPLY_BYTES], status)
     except msgspec.DecodeError:
         return UnavailableError(f"the server answered {status}", code="sdk.reply")
     if status in {413, 429}:
@@ -290,6 +322,13 @@ def _error_of(status: int, body: bytes, headers: Mapping[str, str]) -> VallumErr
             code=problem.code,
             hint=problem.hint,
             retry_after_s=float(wait) if wait.isdigit() else None,
+        )
+    if status == HTTPStatus.FORBIDDEN:
+        return RefusedError(
+            problem.detail,
+            code=problem.code,
+            hint=problem.hint,
+            missing=[(one.kind, one.id, one.text) for one in problem.missing],
         )
     kind = _BY_STATUS.get(status, UnavailableError)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR and problem.code == "internal":

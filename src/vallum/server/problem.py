@@ -4,7 +4,8 @@ from http import HTTPStatus
 
 import msgspec
 
-from vallum.base import LimitExceededError, VallumError
+from vallum.base import LimitExceededError, RefusedError, VallumError
+from vallum.schema import Reason
 from vallum.schema.api import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -40,8 +41,15 @@ def problem_of(error: VallumError, request_id: str) -> tuple[int, bytes, dict[st
         code=error.code,
         hint=error.hint,
         request_id=request_id,
+        missing=missing_of(error),
     )
     return status, msgspec.json.encode(body), headers
+
+
+def missing_of(error: VallumError) -> tuple[Reason, ...]:
+    """Return what a refusal says would be needed."""
+    told = error.missing if isinstance(error, RefusedError) else ()
+    return tuple(Reason(kind=kind, id=identity, text=text) for kind, identity, text in told)
 
 
 def internal_problem(request_id: str) -> tuple[int, bytes, dict[str, str]]:

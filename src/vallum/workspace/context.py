@@ -20,6 +20,7 @@ from vallum.schema import (
     Erasure,
     Evidence,
     Experiment,
+    FormerModel,
     Job,
     LoggedModel,
     Principal,
@@ -198,7 +199,15 @@ class Context:
         """Return the number of the next version: one that was erased is never given again."""
         erased = self.all("erasure", Erasure, parent_id=asset.id)
         numbers = [one.version for one in self.versions(asset)]
-        return 1 + max((*numbers, *(one.version for one in erased)), default=0)
+        former = self.former(asset.name) if asset.kind == "model" else None
+        before = 0 if former is None else former.last
+        return 1 + max((before, *numbers, *(one.version for one in erased)))
+
+    def former(self, name: str) -> FormerModel | None:
+        """Return what is known of a name that a model had before."""
+        return self.records.find(
+            self.snapshot, "former-model", self.workspace_id, name, FormerModel
+        )
 
     def version_by_id(self, identity: str) -> AssetVersion:
         """Return a data or model version by id."""

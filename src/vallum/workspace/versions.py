@@ -19,12 +19,14 @@ from vallum.schema import (
     AssetVersion,
     Erasure,
     Evidence,
+    ModelCard,
     Part,
     RegisteredFrom,
     WrappedDataKey,
     api,
 )
 from vallum.store import chunks
+from vallum.workspace import model_names
 from vallum.workspace.context import Context
 from vallum.workspace.house import House
 from vallum.workspace.step import Act, Work
@@ -208,6 +210,9 @@ def erase_versions(act: Act, doomed: Sequence[AssetVersion], *, reason: str) -> 
         beside = act.context.all("registered-from", RegisteredFrom, parent_id=version.asset_id)
         if any(one.id == version.id for one in beside):
             act.remove("registered-from", version.id, on=version.id)
+        cards = act.context.all("model-card", ModelCard, parent_id=version.asset_id)
+        if any(one.id == version.id for one in cards):
+            act.remove("model-card", version.id, on=version.id)
         told = Erasure(
             id=version.id, name=version.name, version=version.version, kind=version.kind,
             erased_at=timestamp(act.now), erased_by=act.caller.id, reason=reason,
@@ -245,6 +250,8 @@ def delete_version(act: Act, kind: str, args: api.Named) -> api.Done:
     else:
         asset = act.context.asset(kind, args.name)
         doomed = act.context.versions(asset)
+        if kind == "model":
+            model_names.keep_name(act, asset, on=asset.id, renamed=False)
     erase_versions(act, doomed, reason="deleted")
     if asset is not None:
         act.remove(kind, asset.id, on=asset.id)

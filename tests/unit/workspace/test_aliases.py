@@ -69,6 +69,9 @@ def test_moving_one_asks_what_deploying_asks(place: Place) -> None:
     for missing in ("signature", "evasion", "membership"):
         assert missing in str(refused.value)
     assert refused.value.code == "policy.evidence"
+    told = {(kind, gate) for kind, gate, _ in refused.value.missing}  # for machines
+    wanted = ("signature", "evasion", "membership", "approvals")
+    assert told == {("requirement", gate) for gate in wanted}
 
 
 def test_it_needs_a_right_of_its_own(ready: Place) -> None:

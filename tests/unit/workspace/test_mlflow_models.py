@@ -366,3 +366,106 @@ def test_stored_files_survive_a_new_start(place: Place) -> None:
     settle_all(place.kernel.house)
     assert [one.part for one in published_parts(place.kernel.house)] == ["a.txt"]
     assert get(place, f"{root}/a.txt") == b"kept"
+
+
+# -- names --------------------------------------------------------------------------------------
+
+
+def rename(place: Place, name: str, new_name: str) -> None:
+    arguments = mlflow_models.RegisteredRename(name=name, new_name=new_name)
+    place.do("registered-model.rename", arguments)
+
+
+def registered(place: Place, name: str, source: str) -> str:
+    arguments = mlflow_models.VersionCreate(name=name, source=source)
+    made = place.do("registered-model.register", arguments).value
+    assert isinstance(made, mlflow_models.VersionReply)
+    return f"{made.model_version.name}:{made.model_version.version}"
+
+
+def onnx_source(place: Place) -> str:
+    root = root_of(place, "x")
+    put(place, f"{root}/model/model.onnx", small_model())
+    return f"runs:/{root.split('/')[1]}/model"
+
+
+def test_a_renamed_model_keeps_its_versions_rights_and_signatures(place: Place) -> None:
+    assert registered(place, "risk", onnx_source(place)) == "risk:1"
+    reader = place.person("reader", "Reader", scope="model/risk")
+    place.do("model.sign", api.ModelSign(name="risk"))
+    rename(place, "risk", "score")
+    shown = place.do("model.show", api.Named(name="score:1"), who=reader).value
+    assert isinstance(shown, api.VersionShown)
+    assert (shown.version.name, len(shown.signatures)) == ("score", 1)
+    place.do("model.verify", api.Named(name="score"))
+    with pytest.raises(NotFoundError):
+        place.do("model.show", api.Named(name="risk:1"))
+    rename(place, "score", "risk")  # back: it is its own
+    assert place.verify().findings == ()
+
+
+def test_the_name_of_a_renamed_model_is_given_to_no_other(place: Place) -> None:
+    source = onnx_source(place)
+    registered(place, "risk", source)
+    rename(place, "risk", "score")
+    place.do("registered-model.create", mlflow_models.RegisteredCreate(name="third"))
+    attempts: list[tuple[str, Record]] = [
+        ("registered-model.create", mlflow_models.RegisteredCreate(name="risk")),
+        ("registered-model.register", mlflow_models.VersionCreate(name="risk", source=source)),
+        ("registered-model.rename", mlflow_models.RegisteredRename(name="third", new_name="risk")),
+        ("registered-model.rename", mlflow_models.RegisteredRename(name="third", new_name="score")),
+    ]
+    for step, arguments in attempts:
+        with pytest.raises(ConflictError):
+            place.do(step, arguments)
+    upload = api.ModelRegister(name="risk", file_name="model.onnx")
+    with pytest.raises(ConflictError):
+        place.do("model.register", upload, content=io.BytesIO(small_model()))
+
+
+@pytest.mark.parametrize("first", [(), ("risk:2", "risk:1")], ids=["the model", "each version"])
+def test_numbers_of_a_deleted_model_are_never_given_again(
+    place: Place, first: tuple[str, ...]
+) -> None:
+    source = onnx_source(place)
+    registered(place, "risk", source)
+    registered(place, "risk", source)
+    for one in first:
+        place.do("model.delete", api.Named(name=one))
+    place.do("registered-model.delete", mlflow_models.RegisteredNamed(name="risk"))
+    registered(place, "other", source)
+    with pytest.raises(ConflictError, match="were deleted"):
+        rename(place, "other", "risk")
+    assert registered(place, "risk", source) == "risk:3"
+
+
+def test_a_version_is_copied_with_its_label_and_its_makers(place: Place) -> None:
+    author = place.person("author", SCIENTIST)
+    place.do(
+        "model.register",
+        api.ModelRegister(name="risk", file_name="model.onnx", label="confidential"),
+        who=author, content=io.BytesIO(small_model()),
+    )  # fmt: skip
+    assert registered(place, "copy", "models:/risk/1") == "copy:1"
+    shown = place.do("model.show", api.Named(name="copy:1")).value
+    first = place.do("model.show", api.Named(name="risk:1")).value
+    assert isinstance(shown, api.VersionShown)
+    assert isinstance(first, api.VersionShown)
+    assert shown.version.digest == first.version.digest
+    assert (shown.version.label, shown.version.lineage) == ("confidential", (first.version.id,))
+    assert set(first.version.makers) < set(shown.version.makers)  # who made it does not approve it
+    place.do("model.delete", api.Named(name="risk:1"))
+    place.do("model.verify", api.Named(name="copy:1"))  # it has files of its own
+    with pytest.raises(ConflictError, match="of this model already"):
+        registered(place, "copy", "models:/copy/1")
+
+
+def test_who_may_not_read_a_version_does_not_copy_it(place: Place) -> None:
+    registered(place, "risk", onnx_source(place))
+    contributor = place.person("contributor", "Contributor")  # writes models, and reads no content
+    arguments = mlflow_models.VersionCreate(name="mine", source="models:/risk/1")
+    with pytest.raises(RefusedError):
+        place.do("registered-model.register", arguments, who=contributor)
+    for source in ("models:/risk/2", "models:/nothing/1", "models:/risk/x"):
+        with pytest.raises((NotFoundError, InputError)):
+            registered(place, "mine", source)

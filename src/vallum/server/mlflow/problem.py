@@ -19,6 +19,8 @@ from vallum.base import (
     UnavailableError,
     VallumError,
 )
+from vallum.schema import Reason
+from vallum.server.problem import missing_of
 
 MEDIA_TYPE = "application/json"
 ROOTS = ("/api/2.0/", "/api/3.0/", "/ajax-api/2.0/", "/ajax-api/3.0/")
@@ -38,13 +40,14 @@ _CODES: tuple[tuple[type[VallumError], str], ...] = (
 )
 
 
-class MlflowProblem(msgspec.Struct, frozen=True, kw_only=True):
+class MlflowProblem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An error as an MLflow client reads it."""
 
     error_code: str
     message: str
     code: str
     request_id: str
+    missing: tuple[Reason, ...] = ()
 
 
 def problem_of(error: VallumError, request_id: str) -> tuple[int, bytes, dict[str, str]]:
@@ -61,7 +64,7 @@ def problem_of(error: VallumError, request_id: str) -> tuple[int, bytes, dict[st
         headers["www-authenticate"] = 'Bearer realm="vallum", Basic realm="vallum"'
     hint = _SIGN_IN if isinstance(error, UnauthenticatedError) else error.hint
     text = f"{error.message} ({hint})" if hint else error.message
-    return status, _body(named, text, error.code, request_id), headers
+    return status, _body(named, text, error.code, request_id, missing_of(error)), headers
 
 
 def internal_problem(request_id: str) -> tuple[int, bytes, dict[str, str]]:
@@ -71,7 +74,11 @@ def internal_problem(request_id: str) -> tuple[int, bytes, dict[str, str]]:
     return 500, body, {"content-type": MEDIA_TYPE}
 
 
-def _body(named: str, message: str, code: str, request_id: str) -> bytes:
+def _body(
+    named: str, message: str, code: str, request_id: str, missing: tuple[Reason, ...] = ()
+) -> bytes:
     return msgspec.json.encode(
-        MlflowProblem(error_code=named, message=message, code=code, request_id=request_id)
+        MlflowProblem(
+            error_code=named, message=message, code=code, request_id=request_id, missing=missing
+        )
     )

@@ -20,10 +20,12 @@ from vallum.workspace.gates.table import (
     INTEGRITY,
     MEMBERSHIP,
     SCAN,
+    SECRETS,
     SIGNATURE,
     About,
     evidence,
 )
+from vallum.workspace.gates.texts import Hit, TextReport, searched
 
 MAX_EVASION_SUCCESS = 0.5
 """Share of attacked records that may be flipped within the small perturbation."""
@@ -83,6 +85,43 @@ def scan_model(runner: BubblewrapRunner, files: Sequence[tuple[str, bytes | Bina
     payload = msgspec.msgpack.encode(dict(files))
     report = run_check(runner, SCAN.function, payload, report_type=GateReport, allowed=ALLOWED)
     return Scanned(report.scan, report.interface)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaked:
+    """What stands in texts and must not, with the evidence of it."""
+
+    hits: tuple[Hit, ...]
+    evidence: Evidence
+
+
+def search_texts(
+    runner: BubblewrapRunner,
+    files: Sequence[tuple[str, bytes]],
+    *,
+    subject_id: str,
+    digest: str,
+    now: datetime,
+) -> Leaked | None:
+    """Search cards, notebooks and configurations for secrets in a fresh sandbox; None: clean.
+
+    Raises:
+        GateError: The sandbox was killed, late or silent: that is no pass.
+    """
+    texts = searched(files)
+    if not texts:
+        return None
+    payload = msgspec.msgpack.encode(texts)
+    report = run_check(runner, SECRETS.function, payload, report_type=TextReport, allowed=ALLOWED)
+    if not report.hits:
+        return None
+    found = evidence(
+        SECRETS,
+        Verdict.FAIL,
+        About(subject_id, digest, now),
+        measures={"files": len(texts), "findings": len(report.hits)},
+    )
+    return Leaked(report.hits, found)
 
 
 def carries_no_code(file: FileReport) -> bool:

@@ -43,6 +43,10 @@ ANONYMITY = Gate(
     "vallum.privacy.gate:protect_table",
 )  # fmt: skip
 SCAN = Gate("scan", "1", "model-tampering", ("formats", "scan"), "vallum.scan.gate:scan_files")
+SECRETS = Gate(
+    "secrets", "1", "data-leakage", ("formats", "privacy", "scan"),
+    "vallum.workspace.gates.texts:inspect_files",
+)  # fmt: skip
 SIGNATURE = Gate("signature", "1", "model-tampering", ("crypto",))
 INTEGRITY = Gate("integrity", "1", "model-tampering", ("store", "crypto"))
 EVASION = Gate(
@@ -57,7 +61,7 @@ RELEASE = Gate("private-release", "1", "re-identification", ("formats", "privacy
 
 GATES = (
     ANONYMITY, DRIFT, EVASION, EXTRACTION_WATCH, INTEGRITY, MEMBERSHIP, PII, RELEASE, RISK, SCAN,
-    SIGNATURE,
+    SECRETS, SIGNATURE,
 )  # fmt: skip
 DP_OPEN = "vallum.privacy.dp.gate:open_table"
 DP_SKETCH = "vallum.privacy.dp.gate:sketch_table"

@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from vallum.base import GateError, InputError, check_name, new_id, timestamp
+from vallum.base import GateError, InputError, NotFoundError, check_name, new_id, timestamp
 from vallum.base.bounds import ARCHIVE
 from vallum.formats import TarArchive
 from vallum.schema import (
@@ -15,20 +15,31 @@ from vallum.schema import (
     AssetVersion,
     Caller,
     Evidence,
+    ModelCard,
     ModelInterface,
     Part,
     PrincipalKind,
     Verdict,
     WrappedDataKey,
     api,
+    release,
 )
+from vallum.workspace import model_names
 from vallum.workspace.context import Context, ask
 from vallum.workspace.gates.models import (
     attack_model,
     carries_no_code,
     integrity_evidence,
     scan_model,
+    search_texts,
     signature_evidence,
+)
+from vallum.workspace.gates.texts import (
+    MAX_CARD_BYTES,
+    card_of,
+    checked_card,
+    refuse,
+    require_clean,
 )
 from vallum.workspace.signing import SignatureRow, sign_version, verify_version
 from vallum.workspace.step import Act, Asks, Download, Effect, Length, Step, Work
@@ -82,10 +93,16 @@ class Registered:
     evidence: tuple[Evidence, ...]
     format: str
     interface: ModelInterface | None = None
+    card: str = ""
 
 
 def register_files(
-    work: Work, files: Sequence[tuple[str, bytes]], *, single: bool, no_pickles: bool = False
+    work: Work,
+    files: Sequence[tuple[str, bytes]],
+    *,
+    single: bool,
+    no_pickles: bool = False,
+    card: str = "",
 ) -> Registered:
     """Scan `files` and stage them as a model version to be.
 
@@ -94,10 +111,13 @@ def register_files(
         files: Path and content of each.
         single: There is one file, whose format is the version's.
         no_pickles: A format that can carry code is refused, however harmless it looks.
+        card: The model card; else the one among the files.
 
     Raises:
-        GateError: The scan found something; its evidence is in the log.
+        GateError: The scan found something; its evidence is in the log. Or a card, notebook or
+            configuration holds a secret.
     """
+    card = card or card_of(files)
     version_id = str(new_id("mver"))
     scanned = scan_model(work.house.runner, files)
     wrapped, parts = stage(work, version_id, files, personal=False)
@@ -119,17 +139,29 @@ def register_files(
             code="gate.scan",
             hint="export it as ONNX, safetensors or skops; `vallum scan FILE` shows every finding",
         )
+    if card:
+        require_clean(card=card)
+    leaked = search_texts(
+        work.house.runner, files, subject_id=version_id, digest=manifest_digest(parts), now=work.now
+    )
+    if leaked is not None:
+        work.failed.append(leaked.evidence)
+        refuse(leaked.hits)
     kind = scanned.format if single else "folder"
-    return Registered(version_id, wrapped, parts, (evidence,), kind, scanned.interface)
+    return Registered(version_id, wrapped, parts, (evidence,), kind, scanned.interface, card)
 
 
 def _prepare_register(work: Work, args: api.ModelRegister) -> Registered:
     content = work.require_content()
+    if not 0 <= args.card_bytes <= MAX_CARD_BYTES:
+        raise InputError(f"a model card has at most {MAX_CARD_BYTES} bytes", code="model.card")
+    card = checked_card(content.read(args.card_bytes)) if args.card_bytes else ""
+    require_clean(tags=args.tags, description=args.description)
     if args.folder:
         files = tar_files(content.read())
     else:
         files = [(check_name(args.file_name, what="file name"), content.read())]
-    return register_files(work, files, single=not args.folder)
+    return register_files(work, files, single=not args.folder, card=card)
 
 
 def tar_files(data: bytes) -> list[tuple[str, bytes]]:
@@ -181,6 +213,7 @@ def publish_model(
         on = workspace_id if asset is None else asset.id
     given_tags = {} if tags is None else tags
     if asset is None:
+        model_names.require_free(act.context, name)
         asset = Asset(
             id=str(new_id("model")),
             kind="model",
@@ -215,6 +248,8 @@ def publish_model(
         interface=made.interface,
     )
     publish(act, version, made.wrapped, made.evidence, on=on)
+    if made.card:
+        act.put("model-card", ModelCard(id=version.id, text=made.card), on=on, parent_id=asset.id)
     return version
 
 
@@ -240,6 +275,26 @@ def _act_list(act: Act, args: api.Page) -> api.Listing:
 
 def _act_show(act: Act, args: api.Named) -> api.VersionShown:
     return shown(act, act.context.version("model", args.name, args.version))
+
+
+def _act_card(act: Act, args: api.Named) -> release.CardShown:
+    version = act.context.version("model", args.name, args.version)
+    text = card_of_version(act.context, version)
+    if not text:
+        raise NotFoundError(
+            f"{version.name}:{version.version} has no model card",
+            code="model.card",
+            hint="a README.md in its folder, or --card FILE, would have been one",
+        )
+    return release.CardShown(name=version.name, version=version.version, text=text)
+
+
+def card_of_version(context: Context, version: AssetVersion) -> str:
+    """Return the model card of a version; empty if it has none."""
+    try:
+        return context.records.get(context.snapshot, "model-card", version.id, ModelCard).text
+    except NotFoundError:
+        return ""
 
 
 def _act_download(act: Act, args: api.Named) -> Download:
@@ -388,6 +443,7 @@ STEPS = (
         threat="model-tampering",
     ),
     Step("model.show", api.Named, _version_asks("models/versions/read"), _act_show, Effect.READ),
+    Step("model.card", api.Named, _version_asks("models/versions/read"), _act_card, Effect.READ),
     Step(
         "model.download",
         api.Named,

@@ -32,11 +32,18 @@ from vallum.schema import (
     mlflow_models,
     release,
 )
+from vallum.workspace import model_names
 from vallum.workspace.context import Context, ask
+from vallum.workspace.gates.texts import require_clean
 from vallum.workspace.step import Act, Asks, Effect, Length, Step, Work
 from vallum.workspace.steps import aliases
 from vallum.workspace.steps.artifacts import read_file
-from vallum.workspace.steps.models import Registered, publish_model, register_files
+from vallum.workspace.steps.models import (
+    Registered,
+    card_of_version,
+    publish_model,
+    register_files,
+)
 from vallum.workspace.tracking import checks, places, shown
 from vallum.workspace.tracking.bundles import milliseconds
 from vallum.workspace.tracking.places import Place, place_of
@@ -47,7 +54,7 @@ from vallum.workspace.tracking.registry import (
     registered_shown,
     version_shown,
 )
-from vallum.workspace.versions import delete_version
+from vallum.workspace.versions import content_chunks, delete_version
 
 MAX_DESCRIPTION = 5000
 MAX_TAG = 5000
@@ -105,17 +112,20 @@ def _create_asks(
 
 
 def _tags(given: Sequence[mlflow.Pair]) -> dict[str, str]:
-    return checks.pairs(given, what="tag", limit=MAX_TAG)
+    tags = checks.pairs(given, what="tag", limit=MAX_TAG)
+    require_clean(tags=tags)
+    return tags
 
 
 def _description(text: str) -> str:
-    return checks.value(text, what="description", limit=MAX_DESCRIPTION)
+    checks.value(text, what="description", limit=MAX_DESCRIPTION)
+    require_clean(description=text)
+    return text
 
 
 def _act_create(act: Act, args: mlflow_models.RegisteredCreate) -> mlflow_models.RegisteredReply:
     name = check_name(args.name, what="model name")
-    if act.context.find("model", name, Asset) is not None:
-        raise ConflictError(f"there is a model called `{name}` already", code="mlflow.exists")
+    model_names.require_free(act.context, name)
     made = Asset(
         id=str(new_id("model")),
         kind="model",
@@ -155,6 +165,12 @@ def _act_update(act: Act, args: mlflow_models.RegisteredUpdate) -> mlflow_models
     return mlflow_models.RegisteredReply(registered_model=registered_shown(act, made))
 
 
+def _act_rename(act: Act, args: mlflow_models.RegisteredRename) -> mlflow_models.RegisteredReply:
+    asset = act.context.asset("model", args.name)
+    made = model_names.rename(act, asset, args.new_name)
+    return mlflow_models.RegisteredReply(registered_model=registered_shown(act, made))
+
+
 def _act_set_tag(act: Act, args: mlflow_models.RegisteredSetTag) -> mlflow.Nothing:
     asset = act.context.asset("model", args.name)
     given = _ascii(_tags([mlflow.Pair(key=args.key, value=args.value)]))
@@ -188,6 +204,7 @@ def _act_delete(act: Act, args: mlflow_models.RegisteredNamed) -> mlflow.Nothing
     if act.context.versions(asset):
         delete_version(act, "model", api.Named(name=asset.id))
     else:
+        model_names.keep_name(act, asset, on=asset.id, renamed=False)
         act.remove("model", asset.id, on=asset.id)
     return mlflow.Nothing()
 
@@ -216,7 +233,11 @@ def _source(context: Context, args: mlflow_models.VersionCreate) -> Place:
     """
     scheme, _, rest = args.source.partition(":/")
     rest = rest.strip("/")
-    if scheme == "models" and "/" not in rest:
+    if scheme == "models" and "/" in rest:  # `copy_model_version`
+        name, _, number = rest.rpartition("/")
+        version = context.version("model", check_name(name, what="model name"), number_of(number))
+        return Place(version.id, "", version=version)
+    if scheme == "models":
         location = places.model_location(context.logged_model(rest))
         return place_of(context, location.removeprefix(places.SCHEME))
     if scheme == "runs":
@@ -259,11 +280,16 @@ class _Snapshot:
 def _taken(context: Context, args: mlflow_models.VersionCreate) -> tuple[Place, list[Artifact]]:
     place = _source(context, args)
     if place.version is not None:
-        raise InputError(
-            "the source is registered already",
-            code="mlflow.registered",
-            hint="point an alias at that version",
-        )
+        if place.path:
+            raise InputError("a version is copied whole", code="mlflow.path")
+        asset = context.find("model", args.name, Asset)
+        if asset is not None and asset.id == place.version.asset_id:
+            raise ConflictError(
+                "the source is a version of this model already",
+                code="mlflow.registered",
+                hint="point an alias at that version",
+            )
+        return place, []
     found = places.artifacts(context, place)
     if not found:
         raise NotFoundError("there are no files at the source")
@@ -272,6 +298,15 @@ def _taken(context: Context, args: mlflow_models.VersionCreate) -> tuple[Place, 
 
 def _prepare_register(work: Work, args: mlflow_models.VersionCreate) -> _Snapshot:
     place, found = work.read(lambda context: _taken(context, args))
+    if place.version is not None:
+        version = place.version
+        copied = [
+            (part.part, b"".join(content_chunks(work, version, part))) for part in version.parts
+        ]
+        single = version.format != "folder"
+        card = work.read(lambda context: card_of_version(context, version))
+        made = register_files(work, copied, single=single, card=card)
+        return _Snapshot(made, (version.id,))
     below = f"{place.path}/" if place.path else ""
     files = [(one.path.removeprefix(below), read_file(work, one)) for one in found]
     made = register_files(work, files, single=False, no_pickles=True)
@@ -283,13 +318,16 @@ def _act_register(
 ) -> mlflow_models.VersionReply:
     place, found = _taken(act.context, args)
     holder = place.holder_id
-    if tuple(one.id for one in found) != snapshot.artifacts:
+    copied = place.version
+    taken = [one.id for one in found] if copied is None else [copied.id]
+    if tuple(taken) != snapshot.artifacts:
         raise ConflictError(
             "the files changed while they were scanned", code="mlflow.changed", hint="try again"
         )
     tags = _tags(args.tags)
     version = publish_model(
-        act, name=args.name, made=snapshot.made, label="", lineage=(),
+        act, name=args.name, made=snapshot.made, label="" if copied is None else copied.label,
+        lineage=() if copied is None else (copied.id,),
         description=_description(args.description),
     )  # fmt: skip
     kept = RegisteredFrom(
@@ -425,6 +463,8 @@ STEPS = (
          Effect.READ),
     Step("registered-model.update", mlflow_models.RegisteredUpdate, _own("models/write"),
          _act_update),
+    Step("registered-model.rename", mlflow_models.RegisteredRename, _own("models/write"),
+         _act_rename),
     Step("registered-model.delete", mlflow_models.RegisteredNamed, _delete_asks, _act_delete),
     Step("registered-model.set-tag", mlflow_models.RegisteredSetTag, _own("models/write"),
          _act_set_tag),
