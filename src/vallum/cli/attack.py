@@ -327,10 +327,10 @@ def _sarif(path: str, found: "SuiteReport") -> bytes:
 
     findings = []
     for one in found.threats:
-        if one.verdict.value == "passed" or not (one.attacks or one.left_out):
+        if one.verdict.value in {"passed", "measured"} or not (one.attacks or one.left_out):
             continue
         tested = one.verdict.value != "not tested"
-        severity = "high" if tested and (one.low or 0) > one.limit else "medium"
+        severity = "high" if tested and (one.low or 0) > (one.limit or 0) else "medium"
         findings.append(
             Finding(
                 id=f"attack.{one.threat}" if tested else "attack.not-tested",
@@ -363,7 +363,8 @@ def _text(name: str, found: "SuiteReport") -> str:
     lines = [f"{name}: {found.verdict.value} (accuracy {accuracy})"]
     rows = []
     for one in found.threats:
-        rows.append((one.threat, one.verdict.value, *_figures(one), f"{one.limit:g}", ""))
+        limit = "" if one.limit is None else f"{one.limit:g}"
+        rows.append((one.threat, one.verdict.value, *_figures(one), limit, ""))
         rows += [
             (f"  {used.attack}", used.outcome.value, *_figures(used), "", f"{used.queries:,}")
             for used in one.attacks

@@ -90,6 +90,15 @@ _ROWS = (
         nist="model extraction attack",
     ),
     Threat(
+        id="model-inversion",
+        title="The model shows what a record that it was trained on looks like",
+        prevented_by=("rounding of answers",),
+        detected_by=(),
+        measured_by=(),
+        atlas=("AML.T0024.001",),
+        nist="data reconstruction attack",
+    ),
+    Threat(
         id="model-tampering",
         title="A model does something else than what was approved",
         prevented_by=("scan", "signature", "immutable versions"),
