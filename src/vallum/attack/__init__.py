@@ -23,7 +23,6 @@ from vallum.attack.extraction import (
     knock_off,
 )
 from vallum.attack.fab import fab
-from vallum.attack.gate import AttackReport, attack_tabular
 from vallum.attack.gradient import fgsm, pgd
 from vallum.attack.inversion import Inversion, InversionReport, invert_classes
 from vallum.attack.lira import likelihood_ratio
@@ -58,7 +57,6 @@ from vallum.attack.treepath import Boxes, find_paths
 __all__ = [
     "GENERATORS",
     "AnswerKind",
-    "AttackReport",
     "AttackUse",
     "Attacked",
     "AttributeReport",
@@ -96,7 +94,6 @@ __all__ = [
     "Trainer",
     "apgd",
     "apgd_targeted",
-    "attack_tabular",
     "calibrated",
     "canary_exposure",
     "copycat",

@@ -24,6 +24,7 @@ def attack_page(
     title: str,
     facts: Mapping[str, str],
     names: Mapping[str, tuple[str, str, str]],
+    more: str = "",
 ) -> str:
     """Return the page.
 
@@ -32,6 +33,7 @@ def attack_page(
         title: Of the page.
         facts: What the report is about: model, data, settings.
         names: Of each threat: for people, in MITRE ATLAS, in NIST AI 100-2.
+        more: HTML of `tables`, after the threats.
     """
     rows = "".join(
         f"<tr><td>{escape(name)}<td>{escape(value)}</tr>" for name, value in facts.items()
@@ -58,6 +60,7 @@ def attack_page(
             _threat(one, names.get(one.threat, (one.threat, "", "")), report.epsilon)
             for one in report.threats
         ),
+        more,
         _list("What could not be assessed", report.not_assessed),
         _list("About the data", report.notes),
         "<h2>Times</h2><p>The only part that differs when the same is run again.</p><table>",

@@ -1,6 +1,10 @@
 """What a suite reports. Everything but `times` is the same for the same seed and budget."""
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import Any
+
+import msgspec
 
 from vallum.schema import Record
 
@@ -149,3 +153,31 @@ class SuiteReport(Record, frozen=True):
     not_assessed: tuple[str, ...]
     notes: tuple[str, ...]
     times: Seconds
+
+
+def published(
+    report: SuiteReport,
+    *,
+    model: Mapping[str, str],
+    data: Mapping[str, str],
+    settings: Mapping[str, str],
+    names: Mapping[str, tuple[str, Sequence[str], str]],
+) -> dict[str, Any]:
+    """Return a report as it is written: about what, made how, and the threats' names elsewhere.
+
+    Args:
+        report: What was found.
+        model: Name, kind and digest.
+        data: Names and digests.
+        settings: What makes two reports comparable.
+        names: Of each threat: for people, in MITRE ATLAS, in NIST AI 100-2.
+    """
+    built: dict[str, Any] = msgspec.to_builtins(report)
+    for one in built["threats"]:
+        one["title"], one["atlas"], one["nist"] = names[one["threat"]]
+        one["atlas"] = list(one["atlas"])
+    times = built.pop("times")
+    return {
+        "model": dict(model), "data": dict(data), "settings": dict(settings), **built,
+        "times": times,
+    }  # fmt: skip
