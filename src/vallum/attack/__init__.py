@@ -52,6 +52,7 @@ from vallum.attack.simba import simba
 from vallum.attack.space import Space, scaled
 from vallum.attack.square import square
 from vallum.attack.surrogate import Surrogate
+from vallum.attack.transfer import momentum_transfer
 from vallum.attack.treepath import Boxes, find_paths
 
 __all__ = [
@@ -110,6 +111,7 @@ __all__ = [
     "likelihood_ratio",
     "loss_threshold",
     "make_canaries",
+    "momentum_transfer",
     "nearest_flips",
     "pack_rows",
     "pgd",

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from vallum.attack import OnnxPredictor
 from vallum.attack.gate import ModelReport, Wanted, open_tests, run_tests
 from vallum.attack.isolated import IsolatedPredictor
-from vallum.attack.opened import Described
+from vallum.attack.opened import Answered, Described
 from vallum.attack.suite import make_plan, run_suite
 from vallum.attack.suite.data import DataFile, DataOptions, prepare
 from vallum.base import GateError, InputError
@@ -200,6 +200,68 @@ def test_a_refusal_of_the_model_is_the_suites_and_not_tested(cancer: Any) -> Non
     assert turn.report.suite.verdict.value == "not tested"
     assert turn.report.performance is None
     assert turn.report.not_assessed == ("performance: the model fails on its own input",)
+
+
+def played(tests: Any, answer: Any) -> ModelReport:
+    """Play the model: `answer` takes records, (n, 30), and returns scores, or raises."""
+    turn = tests()
+    while turn.report is None:
+        asked = msgspec.msgpack.decode(turn.question)
+        x = np.frombuffer(asked["x"], "<f4").reshape(asked["shape"])
+        try:
+            turn = tests(answer=msgspec.msgpack.encode(Answered.of(answer(x))))
+        except RuntimeError:
+            turn = tests(refusal=["attack.model", "the model fails on its own input"])
+    report: ModelReport = turn.report
+    return report
+
+
+def raises(_: Any) -> Any:
+    raise RuntimeError
+
+
+BROKEN: Any = {
+    "throws": (raises, "fails on its own input"),
+    "nan": (lambda s: s * np.nan, "not finite"),
+    "short": (lambda s: s[:-1], "shape"),
+    "one column": (lambda s: s[:, :1], "at least two classes"),
+    "cube": (lambda s: s[:, :, None], "shape"),
+    "random": (lambda s: s + np.random.default_rng().random(s.shape), "not deterministic"),
+    "constant": (lambda s: np.tile([0.4, 0.6], (len(s), 1)), "one class for everything"),
+    "numbers": (lambda s: s[:, 1] * 7.3, "one number a record"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+@pytest.mark.filterwarnings("ignore:invalid value encountered in multiply:RuntimeWarning")
+def test_a_registered_model_that_cannot_be_assessed_is_not_tested(cancer: Any, what: str) -> None:
+    model, members, others = cancer
+    broken, said = BROKEN[what]
+    found = played(prepared(PLAIN, members, others), lambda x: broken(model.predict_proba(x)))
+    assert found.suite.verdict.value == "not tested"
+    assert all(one.rate is None for one in found.suite.threats)
+    assert said in found.suite.not_assessed[0]
+    if what in {"random", "constant"}:  # it answers, and how well it does is told
+        assert found.performance is not None
+    else:
+        assert found.performance is None
+        assert found.not_assessed[0].startswith("performance: ")
+
+
+def test_a_registered_model_that_answers_labels_is_told_apart(cancer: Any) -> None:
+    model, members, others = cancer
+    found = played(prepared(PLAIN, members, others), lambda x: model.predict(x).astype(float))
+    assert found.suite.access == "labels"
+    assert found.suite.verdict.value == "not tested"  # attacks by scores were planned
+    assert found.performance is not None
+    assert found.performance.log_loss is None
+    by_labels = played(
+        prepared(PLAIN, members, others, access="labels"), lambda x: model.predict(x).astype(float)
+    )
+    known = {one.threat: one.verdict.value for one in by_labels.suite.threats}
+    assert known["evasion"] == known["membership-inference"] == "passed"
+    assert known["model-extraction"] == "measured"
+    assert known["model-inversion"] == "not tested"
 
 
 def test_an_answer_that_is_none_is_not_tested(cancer: Any) -> None:

@@ -174,6 +174,11 @@ ATTACKS = (
         queries=evasion.score_queries, calls=evasion.score_calls, run=evasion.coordinates,
     ),
     AttackRow(
+        name="transfer", threat="evasion", access="labels", suites=("standard", "full"), least=20,
+        own_s=theft.learning_s, queries=evasion.transfer_queries, calls=evasion.transfer_calls,
+        run=evasion.transfer,
+    ),
+    AttackRow(
         name="loss threshold", threat="membership-inference", access="scores", training=True,
         suites=("quick", "standard", "full"),
         queries=privacy.loss_queries, calls=privacy.few_calls, run=privacy.loss,
