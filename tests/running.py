@@ -167,7 +167,8 @@ def prepare(up: Up) -> None:
     author.models.register("small", small_model())
     up.owner.roles.assign("Vallum Data Reader", "author")
     author = up.client(up.owner.keys.create("k2", principal="author").secret)
-    author.models.test("small", data="members", holdout="others", label_column="y", budget_s=2)
+    author.models.test("small", data="members", holdout="others", label_column="y", budget_s=30,
+                       access="scores")  # fmt: skip
     author.models.sign("small")
 
 

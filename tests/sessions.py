@@ -100,6 +100,10 @@ def lay_out(folder: Path) -> None:
     (folder / "patients.csv").write_text(PEOPLE)
     (folder / "numbers.csv").write_bytes(table(3))
     (folder / "other-numbers.csv").write_bytes(table(4))
+    rows = table(5).decode().splitlines()
+    wards = [row + (",ward" if not at else ",east" if at % 2 else ",west")
+             for at, row in enumerate(rows)]  # fmt: skip
+    (folder / "wards.csv").write_text("\n".join(wards) + "\n")
     (folder / "leaves.csv").write_bytes(training())
     (folder / "poisoned-leaves.csv").write_bytes(training(poisoned=24))
     (folder / "model.onnx").write_bytes(small_model(0.01))  # not the one that is tested already

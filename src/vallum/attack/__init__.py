@@ -23,7 +23,6 @@ from vallum.attack.extraction import (
     knock_off,
 )
 from vallum.attack.fab import fab
-from vallum.attack.gate import AttackReport, attack_tabular
 from vallum.attack.gradient import fgsm, pgd
 from vallum.attack.inversion import Inversion, InversionReport, invert_classes
 from vallum.attack.lira import likelihood_ratio
@@ -53,12 +52,12 @@ from vallum.attack.simba import simba
 from vallum.attack.space import Space, scaled
 from vallum.attack.square import square
 from vallum.attack.surrogate import Surrogate
+from vallum.attack.transfer import momentum_transfer
 from vallum.attack.treepath import Boxes, find_paths
 
 __all__ = [
     "GENERATORS",
     "AnswerKind",
-    "AttackReport",
     "AttackUse",
     "Attacked",
     "AttributeReport",
@@ -96,7 +95,6 @@ __all__ = [
     "Trainer",
     "apgd",
     "apgd_targeted",
-    "attack_tabular",
     "calibrated",
     "canary_exposure",
     "copycat",
@@ -113,6 +111,7 @@ __all__ = [
     "likelihood_ratio",
     "loss_threshold",
     "make_canaries",
+    "momentum_transfer",
     "nearest_flips",
     "pack_rows",
     "pgd",

@@ -34,6 +34,8 @@ class AttributeReport(Record, frozen=True):
         others: Guessed of records that the model never saw: what is learned about anybody.
         baseline: Guessed of training records without the model, from the others' features and
             classes.
+        over_others: What the true value gets of training records, against what it gets of others:
+            above 0.5 the model tells more of its own.
         leaks: The interval of `members` lies above those of both others and baseline.
         answers: What the model was asked for.
         queries: Records that it was asked about.
@@ -45,6 +47,7 @@ class AttributeReport(Record, frozen=True):
     members: Separation
     others: Separation
     baseline: Separation
+    over_others: Separation
     leaks: bool
     answers: str
     queries: int
@@ -106,10 +109,12 @@ def infer_attribute(
     known = _places(public[0], column, values)
     prior = (np.bincount(known, minlength=len(values)) + 1) / (half + len(values))
     chosen = rng.permutation(len(data.members[0]))[:each], order[half : half + each]
-    found = []
+    found, given = [], []
     for (x, y), rows in zip(_sides(data), chosen, strict=True):
         posterior = _posterior(oracle, x[rows], y[rows], column=column, values=values, prior=prior)
-        found.append(_told(posterior, _places(x[rows], column, values), rng))
+        truth = _places(x[rows], column, values)
+        found.append(_told(posterior, truth, rng))
+        given.append(posterior[np.arange(len(truth)), truth])
     x, y = data.members[0][chosen[0]], data.members[1][chosen[0]]
     blind = fit_network(
         _without(*public, column, data.classes), np.eye(len(values))[known], hidden=32, rng=rng
@@ -125,6 +130,7 @@ def infer_attribute(
         members=found[0],
         others=found[1],
         baseline=baseline,
+        over_others=separation(*given),
         leaks=found[0].auc_low > max(found[1].auc_high, baseline.auc_high),
         answers="" if oracle.kind is None else oracle.kind.value,
         queries=oracle.queries,

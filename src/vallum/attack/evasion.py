@@ -384,9 +384,8 @@ class _Starts:
         return self.pool[self.order[:, rank]]
 
 
-def wilson(count: int, total: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a proportion (Wilson 1927)."""
-    z = 1.959964
+def wilson(count: int, total: int, *, z: float = 1.959964) -> tuple[float, float]:
+    """Return the score interval of a proportion, 95 % unless `z` says else (Wilson 1927)."""
     share = count / total
     middle = share + z * z / (2 * total)
     spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))

@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 _STEPS = 150
 _RATE = 0.15  # of Adam, in deviations along each axis
 _AXES = 40
-_AXES_BLIND = 12  # each costs a query a step and class where there is no gradient
+AXES_BLIND = 12  # each costs a query a step and class where there is no gradient
 _SHIFT = 0.3  # deviations, of a difference that stands for a gradient
 _PRIOR = 0.03
 """Weight of the public records' own distribution. At 1 the climb ends at records as common as
@@ -175,7 +175,7 @@ class _Axes:
         spread = np.where(wide.std(axis=0) > 0, wide.std(axis=0), 1.0)
         # In units of each feature: one with large numbers must not be the only axis.
         _, singular, turn = np.linalg.svd((wide - middle) / spread, full_matrices=False)
-        kept = min(_AXES_BLIND if blind else _AXES, int((singular > _TINY).sum()))
+        kept = min(AXES_BLIND if blind else _AXES, int((singular > _TINY).sum()))
         scale = singular[:kept] / np.sqrt(max(1, len(wide) - 1))
         return cls(middle, scale[:, None] * turn[:kept] * spread, low, high, _PRIOR)
 

@@ -1,9 +1,9 @@
 """A model in a sandbox of its own, as attacks see it: only numbers cross the border."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from vallum.base import GateError
 from vallum.base.bounds import GIB, MIB
 from vallum.sandbox import BubblewrapRunner, Limits, Resident
 
+R = TypeVar("R")
 OPEN_MODEL = "vallum.attack.opened:open_model"
 LIMITS = Limits(
     memory_bytes=8 * GIB,
@@ -24,28 +25,50 @@ LIMITS = Limits(
     tmp_bytes=256 * MIB,
     output_bytes=64 * MIB,
 )
-_QUESTION_BYTES = 16 * MIB
+QUESTION_BYTES = 16 * MIB
 _BATCH_BYTES = 4 * MIB
 _BATCH_ROWS = 8192
 _ANSWER_S = 30.0
 
 
+class Answering(Protocol):
+    """What answers questions about a model: its sandbox, or what hands them over to it."""
+
+    def ask(
+        self,
+        report_type: type[R],
+        arguments: Mapping[str, object],
+        *,
+        max_bytes: int,
+        wall_s: float | None,
+    ) -> R:
+        """Return the answer to one question."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
 class IsolatedPredictor:
     """A model in a sandbox. Close it, or use it as a context manager."""
 
-    def __init__(self, resident: Resident, described: Described) -> None:
+    def __init__(self, resident: Answering, described: Described) -> None:
         self._resident = resident
         self.described = described
         self._left_s: Callable[[], float] = lambda: _ANSWER_S
 
     @classmethod
-    def open(cls, runner: BubblewrapRunner, data: bytes, *, kind: str) -> "IsolatedPredictor":
+    def open(
+        cls, runner: BubblewrapRunner, data: bytes, *, kind: str, gradients: bool = True
+    ) -> "IsolatedPredictor":
         """Load a model in a fresh sandbox; with `loss_gradient` where it has gradients.
 
         Args:
             runner: Whose sandbox it is.
             data: The file, scanned.
             kind: One of `opened.KINDS`.
+            gradients: Look for those of an ONNX graph, which takes torch and seconds.
 
         Raises:
             InputError: It does not load.
@@ -53,15 +76,19 @@ class IsolatedPredictor:
             UnavailableError: There is no sandbox.
         """
         resident = Resident.open(
-            runner, OPEN_MODEL, data, allowed={OPEN_MODEL}, arguments={"kind": kind}, limits=LIMITS
+            runner,
+            OPEN_MODEL,
+            data,
+            allowed={OPEN_MODEL},
+            limits=LIMITS,
+            arguments={"kind": kind, "gradients": gradients},
         )
         try:
             described = resident.ask(Described, {"ask": "describe"})
         except BaseException:
             resident.close()
             raise
-        made = _Differentiable if described.gradients else IsolatedPredictor
-        return made(resident, described)
+        return seen_as(resident, described)
 
     def until(self, deadline_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Bound every further answer by a moment of the clock, too."""
@@ -76,13 +103,18 @@ class IsolatedPredictor:
         return np.concatenate([self._ask(x[part]) for part in _batches(x)])
 
     def _ask(self, x: Records) -> Scores:
-        answer = self._resident.ask(
-            Answered,
-            {"ask": "predict", "x": _bytes(x), "shape": list(x.shape)},
-            max_bytes=_QUESTION_BYTES,
-            wall_s=self._left_s(),
-        )
+        answer = self.ask(Answered, {"ask": "predict", "x": _bytes(x), "shape": list(x.shape)})
         return _array(answer)
+
+    def ask(self, report_type: type[R], question: Mapping[str, object]) -> R:
+        """Return the answer to a question as `opened` takes it, within the time that is left.
+
+        Raises:
+            GateError: It fails, or gives no answer in time.
+        """
+        return self._resident.ask(
+            report_type, question, max_bytes=QUESTION_BYTES, wall_s=self._left_s()
+        )
 
     def close(self) -> None:
         """End the sandbox."""
@@ -119,7 +151,7 @@ class _Differentiable(IsolatedPredictor):
         return LossGradient(scores, values, np.concatenate(parts))
 
     def _gradient(self, x: Records, slopes: Scores) -> Records:
-        answer = self._resident.ask(
+        answer = self.ask(
             Differentiated,
             {
                 "ask": "gradient",
@@ -127,10 +159,14 @@ class _Differentiable(IsolatedPredictor):
                 "shape": list(x.shape),
                 "slopes": np.ascontiguousarray(slopes, dtype="<f8").tobytes(),
             },
-            max_bytes=_QUESTION_BYTES,
-            wall_s=self._left_s(),
         )
         return _array(answer.gradient).astype(np.float32)
+
+
+def seen_as(answering: Answering, described: Described) -> IsolatedPredictor:
+    """Return a predictor of what answers; with `loss_gradient` where the model has gradients."""
+    made = _Differentiable if described.gradients else IsolatedPredictor
+    return made(answering, described)
 
 
 def _batches(x: Records) -> Iterator[slice]:

@@ -74,19 +74,20 @@ class Differentiated(Record, frozen=True):
     gradient: Answered
 
 
-def open_model(payload: bytes, *, kind: str) -> Callable[..., object]:
+def open_model(payload: bytes, *, kind: str, gradients: bool = True) -> Callable[..., object]:
     """Load a model; return what answers questions.
 
     Args:
         payload: The file; an exported torch program without its pickles.
         kind: One of `KINDS`.
+        gradients: Look for those of an ONNX graph, which takes torch and seconds.
 
     Raises:
         InputError: It does not load, or what loads it is not installed.
     """
     warnings.simplefilter("ignore")  # they would fill the pipe that tells why a sandbox died
     try:
-        return _Answers(*_load(payload, kind))
+        return _Answers(*_load(payload, kind, gradients=gradients))
     except VallumError:
         raise
     except Exception as error:  # a file is anybody's
@@ -95,12 +96,12 @@ def open_model(payload: bytes, *, kind: str) -> Callable[..., object]:
         ) from error
 
 
-def _load(payload: bytes, kind: str) -> tuple[Predictor, _Shape]:
+def _load(payload: bytes, kind: str, *, gradients: bool) -> tuple[Predictor, _Shape]:
     made: OnnxPredictor | DifferentiableOnnx | SkopsPredictor | BoostedTrees
     match kind:
         case "onnx":
             made = OnnxPredictor(payload)
-            made = differentiable(payload, made) or made
+            made = (differentiable(payload, made) if gradients else None) or made
         case "skops":
             made = SkopsPredictor(payload)
         case "xgboost":

@@ -9,6 +9,7 @@ import typer
 
 from vallum.base import InputError
 from vallum.cli.anonymize import hierarchy_texts
+from vallum.cli.attack_report import left_open, page_of
 from vallum.cli.bom import difference_text, printable
 from vallum.cli.border import SESSION, check_content, content_out, read_file, show, table
 from vallum.cli.options import DryRun, Name, Output, Version, data, version_text
@@ -16,6 +17,7 @@ from vallum.cli.progress import progress
 from vallum.govern import bom_difference
 from vallum.schema import Asset, api
 
+TESTED = frozenset({"evasion", "extraction", "fairness", "inversion", "membership", "performance"})
 model = typer.Typer(name="model", help="Models: register, test, sign, verify, delete.",
                     no_args_is_help=True)  # fmt: skip
 
@@ -267,24 +269,59 @@ def model_verify(name: Name, version: Version = None, dry_run: DryRun = False) -
 @model.command("test")
 def model_test(
     name: Name,
-    data_name: Annotated[str, typer.Option("--data", help="Training data, NAME:VERSION.")],
     holdout: Annotated[str, typer.Option(help="Data that the model never saw.")],
     label_column: Annotated[str, typer.Option(help="Column with the class.")],
+    data_name: Annotated[
+        str, typer.Option("--data", help="Training data, NAME:VERSION: for attacks on privacy.")
+    ] = "",
     feature: Annotated[list[str] | None, typer.Option(help="Column, in order.")] = None,
-    budget_s: Annotated[int, typer.Option(help="Seconds to attack.")] = 20,
+    segment: Annotated[
+        list[str] | None, typer.Option(help="Column whose values are compared; again for more.")
+    ] = None,
+    suite: Annotated[
+        Literal["quick", "standard", "full"], typer.Option(help="How much to do.")
+    ] = "quick",
+    access: Annotated[
+        Literal["labels", "scores", "gradients"],
+        typer.Option(help="What an attacker sees at most."),
+    ] = "gradients",
+    budget_s: Annotated[int, typer.Option(help="Seconds to attack.")] = 60,
     version: Version = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Attack a version. Example: vallum model test r --data d:1 --holdout h --label-column y."""
+    """Test a version. Example: vallum model test r --data d:1 --holdout h --label-column y."""
     with progress("attacking"), SESSION.client() as client:
         shown = client.models.test(
             name, version, data=data_name, holdout=holdout, label_column=label_column,
-            features=feature or (), budget_s=budget_s, dry_run=dry_run,
+            features=feature or (), segments=segment or (), suite=suite, access=access,
+            budget_s=budget_s, dry_run=dry_run,
         )  # fmt: skip
+        written = (
+            b"" if dry_run else client.models.report(shown.version.name, shown.version.version)
+        )
     show("model.test", shown, version_text(shown))
-    gates = {"evasion", "membership"}
-    if any(one.gate in gates and one.verdict.value != "pass" for one in shown.evidence):
+    if written and (untested := left_open(written)):
+        for one in untested:
+            sys.stderr.write(f"vallum: not tested: {one}\n")
         raise typer.Exit(1)
+    if any(one.gate in TESTED and one.verdict.value != "pass" for one in shown.evidence):
+        raise typer.Exit(1)
+
+
+@model.command("report")
+def model_report(
+    name: Name,
+    version: Version = None,
+    html: Annotated[bool, typer.Option("--html", help="Write a page with plots instead.")] = False,
+    output: Output = None,
+) -> None:
+    """Write the report of the last test. Example: vallum model report risk --html -o risk.html."""
+    check_content(output)
+    with SESSION.client() as client:
+        written = client.models.report(name, version)
+    if html:
+        written = page_of(written)
+    content_out("model.report", [written], output)
 
 
 @model.command("alias")

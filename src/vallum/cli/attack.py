@@ -1,36 +1,34 @@
 """The verb `attack`: measured attacks on a model file or an endpoint, without a workspace."""
 
 import contextlib
-import json
 import os
 import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import typer
 import typer.core
 
 from vallum.base import InputError, Secret
-from vallum.base.version import VERSION
 from vallum.cli.border import SESSION, check_output, read_file, show, table, write_out
 from vallum.cli.options import DryRun
 from vallum.cli.progress import progress
 from vallum.cli.usage import Nouns
-from vallum.schema import Finding
 from vallum.sdk import read_key_file
 
 if TYPE_CHECKING:
     from vallum.attack import Predictor
     from vallum.attack.isolated import IsolatedPredictor
-    from vallum.attack.suite import Plan, Subject, SuiteReport
+    from vallum.attack.suite import Plan, Subject
+    from vallum.attack.suite.data import DataOptions
     from vallum.attack.suite.diff import Difference
     from vallum.attack.suite.plan import Cost
     from vallum.attack.suite.table import Access
     from vallum.cli.attack_endpoint import EndpointPredictor
-    from vallum.cli.attack_target import DataOptions, ModelFile
+    from vallum.cli.attack_target import ModelFile
 
 _BUDGET = re.compile(r"(\d{1,6})(s|m|h)?")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -56,10 +54,14 @@ attack = typer.Typer(
 @attack.command("run")
 def run(
     model: Annotated[
-        str, typer.Argument(help="ONNX, skops, .pt2, XGBoost's JSON; or an endpoint's URL.")
+        str,
+        typer.Argument(help="ONNX, skops, .pt2, XGBoost's JSON; NAME:VERSION; or a URL."),
     ],
     data: Annotated[
-        Path, typer.Option(help="Held-out records: .csv, .parquet, .jsonl, or .npz with x and y.")
+        Path,
+        typer.Option(
+            help="Held-out records: .csv, .parquet, .jsonl, .npz; of a registered model by name."
+        ),
     ],
     label: Annotated[
         str, typer.Option(help="The column of classes; in .npz the array, `y` if not given.")
@@ -113,10 +115,23 @@ def run(
     Example: vallum attack run model.onnx --data held-out.csv --label ill --report attack.html
     """
     from vallum.attack.suite import run_suite
-    from vallum.cli.attack_target import DataOptions, prepare, read_data
+    from vallum.attack.suite.data import DataOptions, prepare
+    from vallum.cli.attack_registered import Registered, is_registered
+    from vallum.cli.attack_report import page, record_of, sarif_of, text
+    from vallum.cli.attack_target import read_data
 
     check_output(report)
     check_output(sarif)
+    if is_registered(model):
+        unused = {
+            "--limit": limit, "--epsilon": epsilon, "--immutable": immutable, "--real": real,
+            "--range": range_, "--clip": clip, "--key-file": key_file, "--seed": seed,
+        }  # fmt: skip
+        Registered(
+            model=model, data=str(data), train="" if train is None else str(train), label=label,
+            features=_names(features), suite=suite, access=access, budget_s=int(_seconds(budget)),
+            unused=tuple(name for name, value in unused.items() if value),
+        ).attack(report=report, sarif=sarif, dry_run=dry_run)  # fmt: skip
     budget_s = _seconds(budget)
     limits = _limits(limit or [])
     held = read_data(data, label)
@@ -133,7 +148,7 @@ def run(
         target = stack.enter_context(
             _endpoint(model, key_file, rate, suite, seed)
             if "://" in model
-            else _opened(Path(model))
+            else _opened(Path(model), gradients=access == "gradients")
         )
         subject = prepare(
             held, inside, options, known=target.features, shape=target.shape, notes=target.notes
@@ -151,12 +166,12 @@ def run(
                 target.predictor, subject, plan, classes=target.classes, limits=limits,
                 advance=advance,
             )  # fmt: skip
-    record = _record(target.about, about, settings, found)
+    record = record_of(target.about, about, settings, found)
     if report is not None:
-        write_out(_page(record, found, report), report)
+        write_out(page(record, found, report), report)
     if sarif is not None:
-        write_out(_sarif(target.about["file"], found), sarif)
-    show("attack", record, _text(target.about["file"], found))
+        write_out(sarif_of(target.about["file"], found), sarif)
+    show("attack", record, text(target.about["file"], found))
     raise typer.Exit(0 if found.verdict.value == "passed" else 1)
 
 
@@ -208,14 +223,16 @@ class _Target:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[_Target]:
+def _opened(path: Path, *, gradients: bool) -> Iterator[_Target]:
     from vallum.attack.isolated import IsolatedPredictor
     from vallum.cli.attack_target import read_model
     from vallum.sandbox import BubblewrapRunner
 
     given: ModelFile = read_model(path)
     with progress("opening the model"):
-        made = IsolatedPredictor.open(BubblewrapRunner.open(), given.payload, kind=given.kind)
+        made = IsolatedPredictor.open(
+            BubblewrapRunner.open(), given.payload, kind=given.kind, gradients=gradients
+        )
     with made:
         about = {"file": given.name, "kind": given.kind, "sha256": given.sha256}
         target = _Target(made, about, gradients=made.described.gradients)
@@ -288,61 +305,6 @@ def _settings(options: "DataOptions", plan: "Plan") -> dict[str, str]:
     }
 
 
-def _record(
-    model: dict[str, str], data: dict[str, str], settings: dict[str, str], found: "SuiteReport"
-) -> dict[str, object]:
-    from vallum.govern.threats import threat
-
-    built: dict[str, Any] = msgspec.to_builtins(found)
-    for one in built["threats"]:
-        row = threat(one["threat"])
-        one["title"], one["atlas"], one["nist"] = row.title, list(row.atlas), row.nist
-    times = built.pop("times")
-    return {"model": model, "data": data, "settings": settings, **built, "times": times}
-
-
-def _page(record: dict[str, Any], found: "SuiteReport", target: Path) -> bytes:
-    from vallum.attack.suite import attack_page
-
-    if target.suffix.lower() == ".json":
-        return (json.dumps({"schema": "vallum.attack/1", **record}, indent=2) + "\n").encode()
-    names = {
-        one["threat"]: (one["title"], "MITRE ATLAS " + ", ".join(one["atlas"]),
-                        f"NIST AI 100-2: {one['nist']}")
-        for one in record["threats"]
-    }  # fmt: skip
-    facts = {
-        "model": f"{record['model']['file']} ({record['model']['kind']})",
-        "sha256 of the model": record["model"]["sha256"],
-        "data": record["data"]["file"],
-        "sha256 of the data": record["data"]["sha256"],
-        "training data": record["data"]["train_file"] or "not given",
-    }
-    return attack_page(found, title="Attack report", facts=facts, names=names).encode()
-
-
-def _sarif(path: str, found: "SuiteReport") -> bytes:
-    from vallum.govern import sarif
-    from vallum.govern.threats import threat
-
-    findings = []
-    for one in found.threats:
-        if one.verdict.value == "passed" or not (one.attacks or one.left_out):
-            continue
-        tested = one.verdict.value != "not tested"
-        severity = "high" if tested and (one.low or 0) > one.limit else "medium"
-        findings.append(
-            Finding(
-                id=f"attack.{one.threat}" if tested else "attack.not-tested",
-                severity=severity if one.attacks else "info",
-                message=f"{one.threat}: {one.verdict.value}: {one.reason}",
-                atlas=next(iter(threat(one.threat).atlas), ""),
-            )
-        )
-    log = sarif(((path, one) for one in findings), version=VERSION)
-    return json.dumps(log, indent=2).encode() + b"\n"
-
-
 def _plan_text(target: _Target, plan: "Plan") -> str:
     rows = [(one.attack, one.threat, one.access, f"{one.queries:,}", f"{one.seconds:.1f}")
             for one in plan.attacks]  # fmt: skip
@@ -356,30 +318,6 @@ def _plan_text(target: _Target, plan: "Plan") -> str:
     ]
     lines += [f"left out: {name}: {why}" for name, why in plan.left_out.items()]
     return "\n".join(lines)
-
-
-def _text(name: str, found: "SuiteReport") -> str:
-    accuracy = "not known" if found.accuracy is None else f"{found.accuracy:.3f}"
-    lines = [f"{name}: {found.verdict.value} (accuracy {accuracy})"]
-    rows = []
-    for one in found.threats:
-        rows.append((one.threat, one.verdict.value, *_figures(one), f"{one.limit:g}", ""))
-        rows += [
-            (f"  {used.attack}", used.outcome.value, *_figures(used), "", f"{used.queries:,}")
-            for used in one.attacks
-        ]
-    header = ("threat", "verdict", "rate", "95 % interval", "limit", "queries")
-    lines.append(table(header, rows))
-    lines += [f"{one.threat}: {one.reason}" for one in found.threats
-              if one.verdict.value == "over the limit"]  # fmt: skip
-    lines += [f"not assessed: {one}" for one in found.not_assessed]
-    return "\n".join(lines)
-
-
-def _figures(one: Any) -> tuple[str, str]:  # noqa: ANN401 - a threat or an attack
-    if one.rate is None:
-        return "", ""
-    return f"{one.rate:.3f}", f"{one.low:.3f}-{one.high:.3f}"
 
 
 def _changes(found: "Difference") -> str:

@@ -193,19 +193,25 @@ def _run(story: Story, owner: Client, folder: Path, url: str) -> None:
         holdout=f"{HOLDOUT}-protected",
         label_column=LABEL,
         features=features,
-        budget_s=10,
+        budget_s=30,
     )
     evasion = _evidence(tested.evidence, "evasion")
     membership = _evidence(tested.evidence, "membership")
+    extraction = _evidence(tested.evidence, "extraction")
+    figures = _evidence(tested.evidence, "performance")
     story.tell(
         "test",
         f"{evasion.parameters['attack']} flips {_percent(evasion.measures['success_rate'])} of"
         f" {evasion.measures['attacked']} within {evasion.measures['epsilon']} σ"
         f" ({evasion.verdict.value}); membership AUC {float(membership.measures['auc']):.2f}"
         f" [{float(membership.measures['auc_low']):.2f},"
-        f" {float(membership.measures['auc_high']):.2f}] ({membership.verdict.value})",
+        f" {float(membership.measures['auc_high']):.2f}] ({membership.verdict.value});"
+        f" a thief copies {_percent(extraction.measures['fidelity'])} of its answers; accuracy"
+        f" {_percent(figures.measures['accuracy'])}",
         evasion=evasion.measures,
         membership=membership.measures,
+        extraction=extraction.measures,
+        performance=figures.measures,
     )
 
     signed = releaser.models.sign(MODEL)

@@ -36,6 +36,15 @@ class Threat:
 
 _ROWS = (
     Threat(
+        id="bad-model",
+        title="A model is wrong too often, or for some people more often than for others",
+        prevented_by=("requirement performance", "requirement fairness"),
+        detected_by=("performance", "fairness"),
+        measured_by=("fairness", "performance"),
+        atlas=(),
+        nist="",
+    ),
+    Threat(
         id="data-drift",
         title="The world leaves the training data behind",
         prevented_by=(),
@@ -85,9 +94,18 @@ _ROWS = (
         title="The model is copied through its answers",
         prevented_by=("rates per key and endpoint", "rounding of answers"),
         detected_by=("bundles of scoring requests", "watched callers"),
-        measured_by=("extraction-watch",),
+        measured_by=("extraction", "extraction-watch"),
         atlas=("AML.T0024.002",),
         nist="model extraction attack",
+    ),
+    Threat(
+        id="model-inversion",
+        title="The model shows what a record that it was trained on looks like",
+        prevented_by=("requirement inversion", "rounding of answers"),
+        detected_by=(),
+        measured_by=("inversion",),
+        atlas=("AML.T0024.001",),
+        nist="data reconstruction attack",
     ),
     Threat(
         id="model-tampering",

@@ -114,15 +114,18 @@ class AliasShown(Record, frozen=True):
 
 
 class ModelTest(Record, frozen=True):
-    """Run the attack gates `evasion` and `membership` on a model version as a job."""
+    """Attack a model version, and measure how well it does, over all and by segment."""
 
     name: str
     version: int | None = None
-    data: str = ""  # `name:version` of a data version with a label column
+    data: str = ""  # `name:version` of the training data; without it, no privacy is measured
     label_column: str = ""
     holdout: str = ""  # data version that the model was not trained on
     features: tuple[str, ...] = ()  # columns in the model's order; empty: every numeric one
-    budget_s: int = 20
+    budget_s: int = 60
+    suite: str = "quick"  # or `standard`, `full`
+    access: str = "gradients"  # what an attacker sees at most; or `scores`, `labels`
+    segments: tuple[str, ...] = ()  # columns whose values `fairness` compares
 
 
 class EndpointCreate(Record, frozen=True):

@@ -97,7 +97,10 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/models/{name}/aliases/{alias}", "model.unalias", release.ModelUnalias,
           api.Done, "Remove an alias"),
     Route("POST", "/models/{name}/test", "model.test", api.ModelTest, api.VersionShown,
-          "Attack a model version: evasion and membership inference"),
+          "Attack a model version, and measure how well it does, over all and by segment"),
+    Route("GET", "/models/{name}/report", "model.report", api.Named, api.Done,
+          "Download the report of a model version's last test", download=True,
+          media_type="application/json"),
     Route("DELETE", "/models/{name}", "model.delete", api.Named, api.Done,
           "Delete a model, or one version, by destroying its keys"),
     # endpoints

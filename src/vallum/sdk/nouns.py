@@ -148,14 +148,31 @@ class Models(Noun):
         name: str,
         version: int | None = None,
         *,
-        data: str,
         holdout: str,
         label_column: str,
+        data: str = "",
         features: Sequence[str] = (),
-        budget_s: int = 20,
+        segments: Sequence[str] = (),
+        suite: str = "quick",
+        access: str = "gradients",
+        budget_s: int = 60,
         dry_run: bool = False,
     ) -> api.VersionShown:
-        """Attack a version: evasion and membership inference."""
+        """Attack a version, and measure how well it does, over all and by segment.
+
+        Args:
+            name: Of the model.
+            version: The newest if not given.
+            holdout: Data version that the model was not trained on.
+            label_column: Its column of classes.
+            data: The training data; without it nothing is known of membership and inversion.
+            features: Columns in the model's order; every numeric one if empty.
+            segments: Columns whose values `fairness` compares.
+            suite: `quick`, `standard` or `full`.
+            access: What an attacker sees at most: `gradients`, `scores` or `labels`.
+            budget_s: Seconds of the attacks.
+            dry_run: Test, and keep nothing.
+        """
         arguments = api.ModelTest(
             name=name,
             version=version,
@@ -163,9 +180,17 @@ class Models(Noun):
             holdout=holdout,
             label_column=label_column,
             features=tuple(features),
+            segments=tuple(segments),
+            suite=suite,
+            access=access,
             budget_s=budget_s,
         )
         return self._transport.call("model.test", arguments, api.VersionShown, dry_run=dry_run)
+
+    def report(self, name: str, version: int | None = None) -> bytes:
+        """Return the report of a version's last test, JSON."""
+        arguments = api.Named(name=name, version=version)
+        return b"".join(self._transport.download("model.report", arguments))
 
     def alias(
         self, name: str, alias: str, version: int | None = None, *, dry_run: bool = False

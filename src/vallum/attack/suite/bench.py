@@ -32,12 +32,18 @@ class Effort:
         tries: Queries for each, of attacks by scores.
         steps: Along gradients.
         targets: Classes that are aimed at.
+        theft: Queries of a thief.
+        shadows: Models that membership inference trains.
+        columns: Whose values attribute inference guesses.
     """
 
     records: int
     tries: int
     steps: int
     targets: int
+    theft: int
+    shadows: int
+    columns: int
 
     def scaled(self, share: float) -> "Effort":
         """Return a share of it: fewer records first, as that widens intervals and hides nothing."""
@@ -46,6 +52,9 @@ class Effort:
             tries=max(100, round(self.tries * min(1.0, 2 * share))),
             steps=max(20, round(self.steps * min(1.0, 2 * share))),
             targets=self.targets,
+            theft=max(200, round(self.theft * min(1.0, 2 * share))),
+            shadows=max(4, 2 * round(self.shadows * share / 2)),
+            columns=max(1, round(self.columns * share)),
         )
 
 
@@ -62,7 +71,8 @@ class Measured:
         failed: Of evasion: on which the attack proves nothing, (k,).
         misled: Of evasion: a failure of this attack is one of the whole: where gradients are
             zero, others may be misled as well.
-        curve: Distance and share of records flipped within it.
+        answers: What the model was asked for, of attacks that take what there is.
+        curve: Distance and share of records flipped within it; queries and fidelity of a theft.
         more: Further figures.
     """
 
@@ -73,6 +83,7 @@ class Measured:
     flipped: Mask | None = None
     failed: Mask | None = None
     misled: bool = False
+    answers: str = ""
     curve: tuple[tuple[float, float], ...] = ()
     more: dict[str, float] = field(default_factory=dict)
 

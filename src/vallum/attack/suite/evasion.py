@@ -6,6 +6,7 @@ column is, unchanged where it must be. What does not hold then is no flip, and n
 
 import math
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +22,17 @@ from vallum.attack.evasion import (
     nearest_flips,
     wilson,
 )
+from vallum.attack.extraction import knock_off
 from vallum.attack.fab import fab
-from vallum.attack.predictor import Predictor, Records
+from vallum.attack.oracle import MIN_BUDGET, Known
+from vallum.attack.predictor import GradientPredictor, Predictor, Records
 from vallum.attack.search import Attacked, Clip
 from vallum.attack.simba import simba
 from vallum.attack.space import Repair, scaled
 from vallum.attack.square import square
 from vallum.attack.suite.bench import Bench, Effort, Measured
 from vallum.attack.suite.subject import Subject
+from vallum.attack.transfer import momentum_transfer
 
 Floats = NDArray[np.float64]
 _CURVE = 20  # points of a curve, up to four times the ball's radius
@@ -170,6 +174,44 @@ def coordinates(bench: Bench) -> Measured:
             steps=bench.subject.space.step(radius / 5) if table else None,
         ),
     )  # fmt: skip
+
+
+def transfer_queries(subject: Subject, effort: Effort) -> int:  # noqa: ARG001
+    """Return the most that transfer asks: what the surrogate is learned from, and flips twice."""
+    return max(MIN_BUDGET, effort.theft) + 2 * effort.records
+
+
+def transfer_calls(subject: Subject, effort: Effort) -> int:  # noqa: ARG001
+    """Return about how many batches it asks in."""
+    return 22
+
+
+def transfer(bench: Bench) -> Measured:
+    """Learn a surrogate from the model's answers, and try on the model what flips the surrogate."""
+    subject, own = bench.subject, (bench.subject.x, bench.y)
+    stolen = knock_off(
+        bench.model, Known(members=own, others=own), seed=int(bench.rng.integers(2**31)),
+        budget=max(MIN_BUDGET, bench.effort.theft),
+    ).stolen  # fmt: skip
+    _, x, y, clip, repair = _ball(bench)
+    table = subject.form == "table"
+    ready = scaled(stolen, subject.space, subject.x.shape[1:]) if table else stolen
+    flat = x.reshape(len(x), -1)
+    points = momentum_transfer(
+        cast("GradientPredictor", ready),  # what knock-off learns has a gradient
+        flat,
+        y,
+        epsilon=subject.radius,
+        norm=_norm(bench),
+        clip=clip,
+        repair=repair,
+    )
+    gap = (points - flat).astype(np.float64)
+    size = np.linalg.norm(gap, axis=1) if table else np.abs(gap).max(axis=1)
+    raw = subject.space.raw(points) if table else points
+    wrong = bench.model.predict(raw.reshape(-1, *subject.x.shape[1:])).argmax(axis=1) != y
+    distance = np.where(wrong, size * subject.epsilon / subject.radius, np.inf)
+    return _measured(bench, raw, distance, np.zeros(len(flat), np.bool_), nearest=False)
 
 
 def together(bench: Bench, parts: list[Measured], *, complete: bool) -> Measured:

@@ -13,7 +13,7 @@ border-bottom:1px solid #d8dde3}
 svg{display:block;margin:.5rem 0 1.5rem}text{font:12px system-ui,sans-serif;fill:#1b1f24}
 .axis{stroke:#8a939e}.bar{stroke:#2f6db5;stroke-width:3}.dot{fill:#2f6db5}
 .limit{stroke:#c9534f;stroke-dasharray:4 3}.curve{fill:none;stroke:#2f6db5;stroke-width:2}
-.passed{color:#1f7a3f}.bad{color:#a8322e}h2{margin-top:2rem}
+.passed,.measured{color:#1f7a3f}.bad{color:#a8322e}h2{margin-top:2rem}
 """
 _LEFT, _WIDTH = 190, 480
 
@@ -24,6 +24,7 @@ def attack_page(
     title: str,
     facts: Mapping[str, str],
     names: Mapping[str, tuple[str, str, str]],
+    more: str = "",
 ) -> str:
     """Return the page.
 
@@ -32,6 +33,7 @@ def attack_page(
         title: Of the page.
         facts: What the report is about: model, data, settings.
         names: Of each threat: for people, in MITRE ATLAS, in NIST AI 100-2.
+        more: HTML of `tables`, after the threats.
     """
     rows = "".join(
         f"<tr><td>{escape(name)}<td>{escape(value)}</tr>" for name, value in facts.items()
@@ -58,6 +60,7 @@ def attack_page(
             _threat(one, names.get(one.threat, (one.threat, "", "")), report.epsilon)
             for one in report.threats
         ),
+        more,
         _list("What could not be assessed", report.not_assessed),
         _list("About the data", report.notes),
         "<h2>Times</h2><p>The only part that differs when the same is run again.</p><table>",
@@ -74,7 +77,7 @@ def _threat(one: Threat, name: tuple[str, str, str], epsilon: float) -> str:
     title, atlas, nist = name
     known = ", ".join(part for part in (atlas, nist) if part)
     rows = "".join(
-        f"<tr><td>{escape(used.attack)}<td>{escape(used.access)}<td>{used.outcome.value}"
+        f"<tr><td>{escape(used.attack)}<td>{escape(_access(used))}<td>{used.outcome.value}"
         f"<td>{_rate(used)}<td>{used.records}<td>{used.queries:,} of {used.planned:,}"
         f"<td>{escape(used.reason or _more(used))}</tr>"
         for used in one.attacks
@@ -87,9 +90,13 @@ def _threat(one: Threat, name: tuple[str, str, str], epsilon: float) -> str:
     return (
         f"<h2>{escape(title)}</h2><p>{escape(known)}</p>"
         f"<p>{_verdict(one.verdict)}{reason}. Measured: {escape(one.measure)}:"
-        f" <strong>{_rate(one)}</strong>; the limit is {one.limit:g}.</p>"
+        f" <strong>{_rate(one)}</strong>; {_limit(one)}.</p>"
         + (_intervals(one) if one.rate is not None else "")
-        + "".join(_curve(used, epsilon) for used in one.attacks if used.curve)
+        + "".join(
+            _thefts(used) if one.threat == "model-extraction" else _curve(used, epsilon)
+            for used in one.attacks
+            if used.curve
+        )
         + "<table><tr><th>attack<th>needs<th>outcome<th>rate, 95 % interval<th>records"
         f"<th>queries<th></tr>{rows}{left_out}</table>"
         f"<p>{escape(one.means)}</p><p>What lowers it: {escape(one.lowers)}.</p>"
@@ -97,8 +104,16 @@ def _threat(one: Threat, name: tuple[str, str, str], epsilon: float) -> str:
 
 
 def _verdict(verdict: Verdict) -> str:
-    kind = "passed" if verdict is Verdict.PASSED else "bad"
+    kind = "passed" if verdict in (Verdict.PASSED, Verdict.MEASURED) else "bad"
     return f'<strong class="{kind}">{verdict.value}</strong>'
+
+
+def _limit(one: Threat) -> str:
+    return "there is no limit" if one.limit is None else f"the limit is {one.limit:g}"
+
+
+def _access(used: Used) -> str:
+    return used.access if used.answers in ("", used.access) else f"{used.access}; {used.answers}"
 
 
 def _rate(one: Threat | Used) -> str:
@@ -133,10 +148,11 @@ def _intervals(one: Threat) -> str:
         out.append(
             f'<text x="{_x(tick):.1f}" y="{height - 8}" text-anchor="middle">{tick:g}</text>'
         )
-    out.append(
-        f'<line class="limit" x1="{_x(one.limit):.1f}" y1="4" x2="{_x(one.limit):.1f}"'
-        f' y2="{height - 24}"/>'
-    )
+    if one.limit is not None:
+        out.append(
+            f'<line class="limit" x1="{_x(one.limit):.1f}" y1="4" x2="{_x(one.limit):.1f}"'
+            f' y2="{height - 24}"/>'
+        )
     for at, (label, part) in enumerate(lines):
         y = 16 + 24 * at
         out.append(f'<text x="{_LEFT - 10}" y="{y + 4}" text-anchor="end">{escape(label)}</text>')
@@ -172,6 +188,28 @@ def _curve(used: Used, epsilon: float) -> str:
         f'<text x="{_LEFT + _WIDTH}" y="168" text-anchor="middle">{most:.3g}</text>'
         f'<text x="{_LEFT + _WIDTH / 2}" y="184" text-anchor="middle">distance of the flip that'
         f" {escape(used.attack)} found</text></svg>"
+    )
+
+
+def _thefts(used: Used) -> str:
+    """Draw the fidelity of the copy after so many queries."""
+    most = used.curve[-1][0] or 1.0
+    points = [
+        (_LEFT + _WIDTH * queries / most, 150 - 130 * fidelity) for queries, fidelity in used.curve
+    ]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    dots = "".join(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
+    return (
+        '<svg width="760" height="190" role="img" aria-label="fidelity by queries">'
+        f'<text x="{_LEFT - 10}" y="24" text-anchor="end">fidelity: 1</text>'
+        f'<text x="{_LEFT - 10}" y="154" text-anchor="end">0</text>'
+        f'<line class="axis" x1="{_LEFT}" y1="150" x2="{_LEFT + _WIDTH}" y2="150"/>'
+        f'<line class="axis" x1="{_LEFT}" y1="20" x2="{_LEFT}" y2="150"/>'
+        f'<polyline class="curve" points="{line}"/>{dots}'
+        f'<text x="{_LEFT}" y="168" text-anchor="middle">0</text>'
+        f'<text x="{_LEFT + _WIDTH}" y="168" text-anchor="middle">{most:,.0f}</text>'
+        f'<text x="{_LEFT + _WIDTH / 2}" y="184" text-anchor="middle">queries of'
+        f" {escape(used.attack)}</text></svg>"
     )
 
 

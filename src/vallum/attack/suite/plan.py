@@ -75,6 +75,9 @@ class Plan(Record, frozen=True):
         tries: Queries a record of attacks by scores.
         steps: Along gradients.
         targets: Classes that are aimed at.
+        theft: Queries of a thief.
+        shadows: Models that membership inference trains.
+        columns: Whose values attribute inference guesses.
         attacks: In order.
         left_out: Attacks of the suite that do not fit, and why.
         queries: Of all attacks.
@@ -91,6 +94,9 @@ class Plan(Record, frozen=True):
     tries: int
     steps: int
     targets: int
+    theft: int
+    shadows: int
+    columns: int
     attacks: tuple[PlannedAttack, ...]
     left_out: dict[str, str]
     queries: int
@@ -99,7 +105,10 @@ class Plan(Record, frozen=True):
     @property
     def effort(self) -> Effort:
         """Return what each attack may do."""
-        return Effort(self.records, self.tries, self.steps, self.targets)
+        return Effort(
+            records=self.records, tries=self.tries, steps=self.steps, targets=self.targets,
+            theft=self.theft, shadows=self.shadows, columns=self.columns,
+        )  # fmt: skip
 
 
 def make_plan(
@@ -132,12 +141,13 @@ def make_plan(
         )
     paid = COSTS[kind] if cost is None else cost
     rows = [row for row in ATTACKS if suite in row.suites]
-    left_out = {row.name: said for row in rows if (said := row.unfit(subject, access))}
-    fit = [row for row in rows if not row.unfit(subject, access)]
+    most = SUITES[suite]
+    left_out = {row.name: said for row in rows if (said := row.unfit(subject, access, most))}
+    fit = [row for row in rows if row.name not in left_out]
     room = budget_s - START_S
     total = 0.0
     for share in _SHARES:
-        effort = SUITES[suite].scaled(share)
+        effort = most.scaled(share)
         planned = tuple(_planned(row, subject, effort, paid) for row in fit)
         total = sum(one.seconds for one in planned)
         if total <= room:
@@ -152,6 +162,7 @@ def make_plan(
     return Plan(
         kind=kind, access=access, suite=suite, budget_s=budget_s, seed=seed, share=share,
         records=effort.records, tries=effort.tries, steps=effort.steps, targets=effort.targets,
+        theft=effort.theft, shadows=effort.shadows, columns=effort.columns,
         attacks=planned, left_out=left_out, queries=sum(one.queries for one in planned),
         seconds=round(total, 3),
     )  # fmt: skip
@@ -166,5 +177,7 @@ def _planned(row: AttackRow, subject: Subject, effort: Effort, cost: Cost) -> Pl
         threat=row.threat,
         access=row.access,
         queries=queries,
-        seconds=round(weight * (queries * cost.row_s + calls * cost.call_s), 3),
+        seconds=round(
+            weight * (queries * cost.row_s + calls * cost.call_s) + row.own_s(subject, effort), 3
+        ),
     )

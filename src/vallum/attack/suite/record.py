@@ -1,6 +1,10 @@
 """What a suite reports. Everything but `times` is the same for the same seed and budget."""
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import Any
+
+import msgspec
 
 from vallum.schema import Record
 
@@ -11,6 +15,8 @@ class Outcome(StrEnum):
     CUT = "cut"
     """The budget ran out."""
     DONE = "done"
+    UNFIT = "unfit"
+    """The model is not of the kind that it attacks."""
     FAILED = "failed"
     """It crashed, did nothing, or the model cannot be assessed by it."""
 
@@ -22,6 +28,8 @@ class Verdict(StrEnum):
     """No attack fits, or one of those that do was cut or failed and no other found enough."""
     OVER = "over the limit"
     """The interval of the measured rate reaches beyond the limit."""
+    MEASURED = "measured"
+    """There is a rate, and no limit for it."""
     PASSED = "passed"
 
 
@@ -39,7 +47,10 @@ class Used(Record, frozen=True):
         high: Upper end.
         planned: Queries that were set aside for it, in records.
         queries: That it asked.
-        curve: Distance and the share of records flipped within it, where it tells distances.
+        answers: What the model was asked for, of attacks that take what there is: `labels`,
+            `probabilities`, `logits` or `gradients`.
+        curve: Distance and the share of records flipped within it, where it tells distances; of a
+            theft, queries and fidelity.
         more: Further figures by name.
     """
 
@@ -53,6 +64,7 @@ class Used(Record, frozen=True):
     high: float | None = None
     planned: int = 0
     queries: int = 0
+    answers: str = ""
     curve: tuple[tuple[float, float], ...] = ()
     more: dict[str, float] = {}
 
@@ -69,7 +81,7 @@ class Threat(Record, frozen=True):
         low: Lower end of its 95 % interval.
         high: Upper end; 1 where an attack was cut or failed.
         unassessed: Records on which no attack proves anything; `high` counts them as flipped.
-        limit: That `high` must not exceed.
+        limit: That `high` must not exceed; none where a rate is only measured.
         means: The figure in words.
         lowers: What would lower it.
         attacks: Those that fit, in the order in which they were made.
@@ -84,7 +96,7 @@ class Threat(Record, frozen=True):
     low: float | None
     high: float | None
     unassessed: int
-    limit: float
+    limit: float | None
     means: str
     lowers: str
     attacks: tuple[Used, ...]
@@ -141,3 +153,31 @@ class SuiteReport(Record, frozen=True):
     not_assessed: tuple[str, ...]
     notes: tuple[str, ...]
     times: Seconds
+
+
+def published(
+    report: SuiteReport,
+    *,
+    model: Mapping[str, str],
+    data: Mapping[str, str],
+    settings: Mapping[str, str],
+    names: Mapping[str, tuple[str, Sequence[str], str]],
+) -> dict[str, Any]:
+    """Return a report as it is written: about what, made how, and the threats' names elsewhere.
+
+    Args:
+        report: What was found.
+        model: Name, kind and digest.
+        data: Names and digests.
+        settings: What makes two reports comparable.
+        names: Of each threat: for people, in MITRE ATLAS, in NIST AI 100-2.
+    """
+    built: dict[str, Any] = msgspec.to_builtins(report)
+    for one in built["threats"]:
+        one["title"], one["atlas"], one["nist"] = names[one["threat"]]
+        one["atlas"] = list(one["atlas"])
+    times = built.pop("times")
+    return {
+        "model": dict(model), "data": dict(data), "settings": dict(settings), **built,
+        "times": times,
+    }  # fmt: skip

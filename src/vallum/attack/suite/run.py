@@ -21,7 +21,7 @@ from vallum.attack.suite.bench import BUDGET, Advance, Bench, Measured, Meter, m
 from vallum.attack.suite.plan import Plan, PlannedAttack
 from vallum.attack.suite.record import Outcome, Seconds, SuiteReport, Threat, Used, Verdict
 from vallum.attack.suite.subject import Subject, class_indices
-from vallum.attack.suite.table import ATTACKS, THREATS, Access, AttackRow, ThreatRow
+from vallum.attack.suite.table import ATTACKS, SPARED, THREATS, Access, AttackRow, ThreatRow
 from vallum.base import (
     GateError,
     InputError,
@@ -66,14 +66,14 @@ def run_suite(
         UnauthenticatedError: Likewise.
         UnavailableError: It cannot be reached, at the very first question.
     """
-    limits = _limits(limits)
+    allowed = _limits(limits)
     begun = monotonic()
     meter = Meter(until_s=begun + plan.budget_s, monotonic=monotonic, advance=advance)
     run = _Run(subject, plan, meter, monotonic)
     run.look(model, classes)
     for planned in plan.attacks:
         run.attack(planned)
-    threats = tuple(run.threat(row, limits[row.id]) for row in THREATS)
+    threats = tuple(run.threat(row, allowed[row.id]) for row in THREATS)
     return SuiteReport(
         suite=plan.suite,
         seed=plan.seed,
@@ -97,8 +97,8 @@ def run_suite(
     )
 
 
-def _limits(given: Mapping[str, float] | None) -> dict[str, float]:
-    known = {row.id: row.limit for row in THREATS}
+def _limits(given: Mapping[str, float] | None) -> dict[str, float | None]:
+    known: dict[str, float | None] = {row.id: row.limit for row in THREATS}
     for name, limit in (given or {}).items():
         if name not in known:
             raise InputError(
@@ -172,7 +172,9 @@ class _Run:
                 outcome, reason = Outcome.DONE, ""
             except VallumError as error:
                 reason = error.message
-                if error.code == BUDGET or self.meter.late():
+                if error.code == "attack.kind":
+                    outcome = Outcome.UNFIT
+                elif error.code == BUDGET or self.meter.late():
                     outcome, reason = Outcome.CUT, "the budget ran out"
                 if isinstance(error, _ALL_OVER) or error.code == "sandbox.killed":
                     self.stopped = error.message
@@ -188,6 +190,7 @@ class _Run:
             outcome=outcome,
             reason=reason,
             records=0 if part is None else part.records,
+            answers="" if part is None else part.answers,
             rate=None if part is None else _round(part.rate),
             low=None if part is None else _round(part.low),
             high=None if part is None else _round(part.high),
@@ -201,7 +204,7 @@ class _Run:
         bench = self.bench
         if bench is None:
             raise AssertionError("looked at first")
-        if unfit := row.unfit(self.subject, self.access):
+        if unfit := row.unfit(self.subject, self.access, self.plan.effort):
             raise GateError(unfit, code="attack.access")
         if row.threat == "evasion" and len(bench.rows) < MIN_RECORDS:
             raise GateError(
@@ -220,16 +223,18 @@ class _Run:
             raise GateError("the attack measured nothing", code="attack.idle")
         return part
 
-    def threat(self, row: ThreatRow, limit: float) -> Threat:
+    def threat(self, row: ThreatRow, limit: float | None) -> Threat:
         """Put together what the attacks on one threat found."""
         names = [one.attack for one in self.plan.attacks if one.threat == row.id]
         used = tuple(self.used[name] for name in names)
         parts = [self.found[name] for name in names if name in self.found]
-        undone = [one for one in used if one.outcome is not Outcome.DONE]
+        over = (Outcome.DONE, Outcome.UNFIT)
+        undone = [one for one in used if one.outcome not in over]
         whole = self._whole(row, parts, complete=not undone)
         ours = {one.name for one in ATTACKS if one.threat == row.id}
         left_out = {name: why for name, why in self.plan.left_out.items() if name in ours}
-        verdict, reason = _judge(whole, limit, undone, left_out)
+        unfit = {one.attack: one.reason for one in used if one.outcome is Outcome.UNFIT}
+        verdict, reason = _judge(whole, limit, undone, {**left_out, **unfit})
         return Threat(
             threat=row.id,
             verdict=verdict,
@@ -251,9 +256,15 @@ class _Run:
             return None
         if row.id == "evasion":
             return evasion.together(self.bench, parts, complete=complete)
-        worst = max(parts, key=lambda part: part.high)
-        high = worst.high if complete else 1.0
-        return Measured(worst.rate, worst.low, high, worst.records)
+        # The strongest attack decides. Each end is the highest of all: what one of them reaches at
+        # least, and what none was shown to stay below.
+        worst = max(parts, key=lambda part: part.rate)
+        return Measured(
+            rate=worst.rate,
+            low=max(part.low for part in parts),
+            high=max(part.high for part in parts) if complete else 1.0,
+            records=worst.records,
+        )
 
     def not_assessed(self, threats: tuple[Threat, ...]) -> list[str]:
         """Say what is not known after this suite, and why."""
@@ -270,16 +281,18 @@ class _Run:
 
 
 def _judge(
-    whole: Measured | None, limit: float, undone: list[Used], left_out: dict[str, str]
+    whole: Measured | None, limit: float | None, undone: list[Used], left_out: dict[str, str]
 ) -> tuple[Verdict, str]:
     """Return the verdict on one threat and why, where it did not pass."""
-    if whole is not None and whole.low > limit:
+    if whole is not None and limit is not None and whole.low > limit:
         return Verdict.OVER, f"{whole.rate:.3f} is over the limit of {limit:g}"
     if undone:
         return Verdict.NOT_TESTED, "; ".join(f"{one.attack}: {one.reason}" for one in undone)
     if whole is None:
-        why = [f"{name}: {one}" for name, one in left_out.items()]
+        why = [f"{name}: {one}" for name, one in left_out.items() if one != SPARED]
         return Verdict.NOT_TESTED, "; ".join(why) or "no attack of this suite measures it"
+    if limit is None:
+        return Verdict.MEASURED, ""
     if whole.high > limit:
         return Verdict.OVER, (
             f"{whole.rate:.3f}, and up to {whole.high:.3f} by chance, is not shown to be within the"

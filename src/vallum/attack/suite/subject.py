@@ -154,6 +154,12 @@ def array_subject(
     return Subject(x, labels, space, _positive(epsilon), (), train, tuple(said))
 
 
+def class_count(subject: Subject) -> int:
+    """Return how many classes the labels are of."""
+    sides = [subject.labels, *([] if subject.train is None else [subject.train[1]])]
+    return len({class_name(one) for side in sides for one in side.tolist()})
+
+
 def class_indices(labels: Labels, names: Sequence[str], count: int) -> NDArray[np.intp]:
     """Return labels as positions in a model's scores, (n,).
 

@@ -7,17 +7,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from vallum.attack.suite import evasion, privacy
+from vallum.attack.suite import evasion, privacy, theft
 from vallum.attack.suite.bench import Bench, Effort, Measured
 from vallum.attack.suite.subject import Subject
 
 Suite = Literal["quick", "standard", "full"]
 Access = Literal["labels", "scores", "gradients"]
 SUITES: dict[str, Effort] = {
-    "quick": Effort(records=50, tries=300, steps=20, targets=3),
-    "standard": Effort(records=100, tries=1000, steps=50, targets=5),
-    "full": Effort(records=250, tries=5000, steps=100, targets=9),
+    "quick": Effort(records=50, tries=300, steps=20, targets=3, theft=500, shadows=4, columns=1),
+    "standard": Effort(
+        records=100, tries=1000, steps=50, targets=5, theft=2000, shadows=16, columns=4
+    ),
+    "full": Effort(
+        records=250, tries=5000, steps=100, targets=9, theft=5000, shadows=64, columns=16
+    ),
 }
+SPARED = "the model offers more, and other attacks use it"
 ACCESS: tuple[Access, ...] = ("labels", "scores", "gradients")
 
 
@@ -27,15 +32,18 @@ class ThreatRow:
 
     Attributes:
         id: As threat model and evidence name it.
+        gate: Of the workspace, which reads its figures.
         measure: What its rate counts.
-        limit: That the upper end of the interval must not exceed, unless the caller says else.
+        limit: That the upper end of the interval must not exceed, unless the caller says else; none
+            where no figure of a model alone can be asked for.
         means: The figure in words.
         lowers: What would lower it.
     """
 
     id: str
+    gate: str
     measure: str
-    limit: float
+    limit: float | None
     means: str
     lowers: str
 
@@ -55,6 +63,10 @@ class AttackRow:
         queries: Upper bound of the questions to the model, in records.
         calls: About how many batches these make.
         run: Makes it.
+        own_s: Seconds that it computes for by itself.
+        forms: Of data that it is for.
+        least: Records that it needs, of each side.
+        lacks: Says what else is missing.
     """
 
     name: str
@@ -66,21 +78,31 @@ class AttackRow:
     run: Callable[[Bench], Measured]
     training: bool = False
     spare: tuple[str, ...] = ()
+    own_s: Callable[[Subject, Effort], float] = lambda _, __: 0.0
+    forms: tuple[str, ...] = ("table", "array")
+    least: int = 0
+    lacks: Callable[[Subject, Effort], str] = lambda _, __: ""
 
-    def unfit(self, subject: Subject, access: Access) -> str:
+    def unfit(self, subject: Subject, access: Access, effort: Effort) -> str:
         """Say why it does not fit; nothing where it does."""
         if ACCESS.index(access) < ACCESS.index(self.access):
             return f"the model offers no more than {access}"
+        if subject.form in self.spare and access != self.access:
+            return SPARED
         if self.training and subject.train is None:
             return "it needs the training data"
-        if subject.form in self.spare and access != self.access:
-            return "the model offers more, and other attacks use it"
-        return ""
+        if subject.form not in self.forms:
+            return f"it is for data of the form {self.forms[0]}"
+        train = subject.x if subject.train is None else subject.train[0]
+        if min(len(subject.x), len(train)) < self.least:
+            return f"it needs at least {self.least} records, and as many of the training data"
+        return self.lacks(subject, effort)
 
 
 THREATS = (
     ThreatRow(
         id="evasion",
+        gate="evasion",
         measure="share of correctly classified records that a small change flips, by any attack",
         limit=0.5,
         means="An attacker who may change an input a little gets a wrong answer for this share of"
@@ -90,12 +112,36 @@ THREATS = (
     ),
     ThreatRow(
         id="membership-inference",
+        gate="membership",
         measure="chance that a training record looks more like one than another record (AUC)",
         limit=0.65,
         means="Whoever sees the model's scores for a record can guess whether it was trained on;"
         " 0.5 is guessing. It is an average: single records may be far more exposed.",
         lowers="less overfitting (more data, earlier stopping, shallower trees); rounded scores or"
         " none; training with differential privacy, the only one that is a guarantee",
+    ),
+    ThreatRow(
+        id="model-inversion",
+        gate="inversion",
+        measure="chance that the model gives away more of a training record than of one that it"
+        " never saw (AUC)",
+        limit=0.75,
+        means="Whoever asks the model can make up records of a class, or guess a value that is not"
+        " known; 0.5 says that this tells no more of people in the training data than of"
+        " anybody. What is true of everybody of a class is learned all the same.",
+        lowers="less overfitting; rounded scores or none; no class of a few records, or of one"
+        " person; training with differential privacy",
+    ),
+    ThreatRow(
+        id="model-extraction",
+        gate="extraction",
+        measure="share of records on which the best copy answers the model's class (fidelity)",
+        limit=None,
+        means="A thief who may ask so many questions has a model that answers like this one on"
+        " this share of records. Every model that answers can be copied: what differs is the"
+        " number of queries, see the curve. Without a limit of yours nothing is judged.",
+        lowers="fewer queries per key and per day; labels or rounded scores, which raise the number"
+        " of queries; a watch on who asks what, which ends the theft before it is one",
     ),
 )
 
@@ -128,8 +174,73 @@ ATTACKS = (
         queries=evasion.score_queries, calls=evasion.score_calls, run=evasion.coordinates,
     ),
     AttackRow(
+        name="transfer", threat="evasion", access="labels", suites=("standard", "full"), least=20,
+        own_s=theft.learning_s, queries=evasion.transfer_queries, calls=evasion.transfer_calls,
+        run=evasion.transfer,
+    ),
+    AttackRow(
         name="loss threshold", threat="membership-inference", access="scores", training=True,
         suites=("quick", "standard", "full"),
-        queries=privacy.loss_queries, calls=privacy.loss_calls, run=privacy.loss,
+        queries=privacy.loss_queries, calls=privacy.few_calls, run=privacy.loss,
+    ),
+    AttackRow(
+        name="population", threat="membership-inference", access="scores", training=True,
+        suites=("standard", "full"), least=20,
+        queries=privacy.once_queries, calls=privacy.few_calls, run=privacy.crowd,
+    ),
+    AttackRow(
+        name="calibrated", threat="membership-inference", access="scores", training=True,
+        suites=("standard", "full"), least=20, own_s=privacy.references_s,
+        queries=privacy.once_queries, calls=privacy.few_calls, run=privacy.references,
+    ),
+    AttackRow(
+        name="LiRA", threat="membership-inference", access="scores", training=True,
+        suites=("standard", "full"), least=20, own_s=privacy.shadows_s,
+        queries=privacy.once_queries, calls=privacy.few_calls, run=privacy.shadows,
+    ),
+    AttackRow(
+        name="label only", threat="membership-inference", access="labels", training=True,
+        suites=("quick", "standard", "full"), spare=("table", "array"),
+        queries=privacy.label_queries, calls=privacy.label_calls, run=privacy.labels,
+    ),
+    AttackRow(
+        name="inversion", threat="model-inversion", access="scores", training=True,
+        suites=("quick", "standard", "full"), least=20,
+        queries=privacy.climb_queries, calls=privacy.climb_calls, run=privacy.invert,
+    ),
+    AttackRow(
+        name="MIFace", threat="model-inversion", access="gradients", training=True,
+        suites=("full",), least=20,
+        queries=privacy.climb_queries, calls=privacy.climb_calls, run=privacy.invert_blind,
+    ),
+    AttackRow(
+        name="attribute inference", threat="model-inversion", access="labels", training=True,
+        suites=("standard", "full"), least=20, forms=("table",), lacks=privacy.no_column,
+        own_s=privacy.guess_s,
+        queries=privacy.guess_queries, calls=privacy.guess_calls, run=privacy.guess,
+    ),
+    AttackRow(
+        name="knock-off", threat="model-extraction", access="labels",
+        suites=("quick", "standard", "full"), least=20, own_s=theft.learning_s,
+        queries=theft.queries, calls=theft.calls, run=theft.knock,
+    ),
+    AttackRow(
+        name="copycat", threat="model-extraction", access="labels", suites=("full",), least=20,
+        own_s=theft.learning_s, queries=theft.queries, calls=theft.calls, run=theft.copy,
+    ),
+    AttackRow(
+        name="Jacobian augmentation", threat="model-extraction", access="labels",
+        suites=("standard", "full"), least=20, own_s=theft.learning_s,
+        queries=theft.queries, calls=theft.calls, run=theft.augment,
+    ),
+    AttackRow(
+        name="equation solving", threat="model-extraction", access="scores",
+        suites=("quick", "standard", "full"), least=20, lacks=theft.no_equations,
+        queries=theft.queries, calls=theft.calls, run=theft.equations,
+    ),
+    AttackRow(
+        name="path-finding", threat="model-extraction", access="scores", forms=("table",),
+        suites=("standard", "full"), least=20,
+        queries=theft.path_queries, calls=theft.path_calls, run=theft.paths,
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Gates on models: scan, signature, integrity, evasion, membership."""
+"""Gates on models: scan, signature, integrity."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,18 +7,14 @@ from typing import BinaryIO
 
 import msgspec
 
-from vallum.attack import AttackReport
 from vallum.base import InputError, digest
-from vallum.base.bounds import GIB
-from vallum.sandbox import BubblewrapRunner, Limits, run_check
+from vallum.sandbox import BubblewrapRunner, run_check
 from vallum.scan import FileReport, ScanReport, ScanVerdict
 from vallum.scan.gate import GateReport
-from vallum.schema import AssetVersion, Evidence, ModelInterface, Verdict, api
+from vallum.schema import AssetVersion, Evidence, ModelInterface, Verdict
 from vallum.workspace.gates.table import (
     ALLOWED,
-    EVASION,
     INTEGRITY,
-    MEMBERSHIP,
     SCAN,
     SECRETS,
     SIGNATURE,
@@ -26,12 +22,6 @@ from vallum.workspace.gates.table import (
     evidence,
 )
 from vallum.workspace.gates.texts import Hit, TextReport, searched
-
-MAX_EVASION_SUCCESS = 0.5
-"""Share of attacked records that may be flipped within the small perturbation."""
-MAX_MEMBERSHIP_AUC = 0.65
-"""Upper bound of the interval around the attack's AUC; 0.5 is guessing."""
-MAX_BUDGET_S = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,81 +144,4 @@ def integrity_evidence(version: AssetVersion, *, now: datetime) -> Evidence:
         Verdict.PASS,
         About(version.id, version.digest, now),
         measures={"bytes": sum(part.length for part in version.parts)},
-    )
-
-
-def attack_model(
-    runner: BubblewrapRunner,
-    *,
-    version: AssetVersion,
-    model: bytes,
-    members: bytes,
-    members_version: AssetVersion,
-    others: bytes,
-    others_version: AssetVersion,
-    args: api.ModelTest,
-    seed: int,
-    now: datetime,
-) -> tuple[Evidence, ...]:
-    """Attack an ONNX classifier in a fresh sandbox: evasion and membership inference.
-
-    Raises:
-        GateError: The attack could not be carried out; that is never a pass.
-    """
-    if not 1 <= args.budget_s <= MAX_BUDGET_S:
-        raise InputError(f"the budget is 1 to {MAX_BUDGET_S} s", code="model.budget")
-    payload = msgspec.msgpack.encode({"model": model, "members": members, "others": others})
-    report = run_check(
-        runner,
-        EVASION.function,
-        payload,
-        report_type=AttackReport,
-        allowed=ALLOWED,
-        arguments={
-            "members_kind": members_version.format,
-            "others_kind": others_version.format,
-            "label_column": args.label_column,
-            "features": list(args.features),
-            "budget_s": args.budget_s,
-            "seed": seed % 2**63,
-        },
-        limits=Limits(
-            memory_bytes=6 * GIB, wall_s=args.budget_s * 2.0 + 30.0, cpu_s=args.budget_s * 4 + 60
-        ),
-    )
-    about = About(version.id, version.digest, now)
-    evasion = report.evasion
-    membership = report.membership
-    return (
-        evidence(
-            EVASION,
-            Verdict.PASS if evasion.success_high <= MAX_EVASION_SUCCESS else Verdict.FAIL,
-            about,
-            measures={
-                "success_rate": evasion.success_rate,
-                "success_high": evasion.success_high,
-                "epsilon": evasion.epsilon,
-                "attacked": evasion.attacked,
-                "queries": evasion.queries,
-                "accuracy": evasion.accuracy,
-            },
-            parameters={"attack": evasion.attack, "budget_s": str(args.budget_s)},
-            data_digest=others_version.digest,
-            seed=str(seed),
-        ),
-        evidence(
-            MEMBERSHIP,
-            Verdict.PASS if membership.auc_high <= MAX_MEMBERSHIP_AUC else Verdict.FAIL,
-            about,
-            measures={
-                "auc": membership.auc,
-                "auc_low": membership.auc_low,
-                "auc_high": membership.auc_high,
-                "members": membership.members,
-                "others": membership.others,
-            },
-            parameters={"attack": membership.attack, "budget_s": str(args.budget_s)},
-            data_digest=members_version.digest,
-            seed=str(seed),
-        ),
     )

@@ -49,10 +49,13 @@ SECRETS = Gate(
 )  # fmt: skip
 SIGNATURE = Gate("signature", "1", "model-tampering", ("crypto",))
 INTEGRITY = Gate("integrity", "1", "model-tampering", ("store", "crypto"))
-EVASION = Gate(
-    "evasion", "1", "evasion", ("attack", "formats"), "vallum.attack.gate:attack_tabular"
-)
-MEMBERSHIP = Gate("membership", "1", "membership-inference", ("attack", "formats"))
+_TESTS = ("attack", "formats"), "vallum.attack.gate:open_tests"
+EVASION = Gate("evasion", "2", "evasion", *_TESTS)
+MEMBERSHIP = Gate("membership", "2", "membership-inference", *_TESTS)
+INVERSION = Gate("inversion", "1", "model-inversion", *_TESTS)
+EXTRACTION = Gate("extraction", "1", "model-extraction", *_TESTS)
+PERFORMANCE = Gate("performance", "1", "bad-model", *_TESTS)
+FAIRNESS = Gate("fairness", "1", "bad-model", *_TESTS)
 DRIFT = Gate("drift", "1", "data-drift", ("monitor", "formats"), "vallum.monitor.gate:compare")
 
 EXTRACTION_WATCH = Gate("extraction-watch", "1", "model-extraction", ("monitor",))
@@ -60,8 +63,8 @@ EXTRACTION_WATCH = Gate("extraction-watch", "1", "model-extraction", ("monitor",
 RELEASE = Gate("private-release", "1", "re-identification", ("formats", "privacy"))
 
 GATES = (
-    ANONYMITY, DRIFT, EVASION, EXTRACTION_WATCH, INTEGRITY, MEMBERSHIP, PII, RELEASE, RISK, SCAN,
-    SECRETS, SIGNATURE,
+    ANONYMITY, DRIFT, EVASION, EXTRACTION, EXTRACTION_WATCH, FAIRNESS, INTEGRITY, INVERSION,
+    MEMBERSHIP, PERFORMANCE, PII, RELEASE, RISK, SCAN, SECRETS, SIGNATURE,
 )  # fmt: skip
 DP_OPEN = "vallum.privacy.dp.gate:open_table"
 DP_SKETCH = "vallum.privacy.dp.gate:sketch_table"
@@ -108,9 +111,13 @@ def evidence(
     parameters: Mapping[str, str] | None = None,
     seed: str = "",
     data_digest: str = "",
+    details: str = "",
     issuer: str = ISSUER,
 ) -> Evidence:
-    """Return a gate's verdict as evidence; numbers become decimal text."""
+    """Return a gate's verdict as evidence; numbers become decimal text.
+
+    `details` is the digest of a report that is kept apart.
+    """
     return Evidence(
         id=str(new_id("evd")),
         gate=gate.name,
@@ -124,6 +131,7 @@ def evidence(
         measures={name: decimal_text(value) for name, value in (measures or {}).items()},
         seed=seed,
         data_digest=data_digest,
+        details_commitment=details,
         issuer=issuer,
         made_at=timestamp(about.now),
     )

@@ -1,4 +1,4 @@
-"""Steps on models: register, list, show, download, sign, verify, test, delete."""
+"""Steps on models: register, list, show, download, sign, verify, delete."""
 
 import base64
 import binascii
@@ -27,7 +27,6 @@ from vallum.schema import (
 from vallum.workspace import model_names
 from vallum.workspace.context import Context, ask
 from vallum.workspace.gates.models import (
-    attack_model,
     carries_no_code,
     integrity_evidence,
     scan_model,
@@ -359,56 +358,6 @@ def _act_verify(act: Act, args: api.Named) -> api.Done:
     )
 
 
-# -- test ---------------------------------------------------------------------------------------
-
-
-def _test_asks(context: Context, args: api.ModelTest, caller: Caller) -> Sequence[Ask]:
-    model = context.version_resource(context.version("model", args.name, args.version))
-    data = [
-        context.version_resource(context.version("data", name))
-        for name in (args.data, args.holdout)
-        if name
-    ]
-    return (
-        *ask("evidence/write", model),
-        *ask("models/versions/content/read", model),
-        *ask("data/versions/content/read", *data),
-    )
-
-
-def _prepare_test(work: Work, args: api.ModelTest) -> tuple[Evidence, ...]:
-    version = work.read(lambda context: context.version("model", args.name, args.version))
-    if not args.data or not args.holdout or not args.label_column:
-        raise InputError(
-            "testing needs data, a holdout and the label column",
-            code="model.test",
-            hint="vallum model test NAME --data D:1 --holdout H:1 --label-column COL",
-        )
-    members = work.read(lambda context: context.version("data", args.data))
-    others = work.read(lambda context: context.version("data", args.holdout))
-    if len(version.parts) != 1 or version.format != "onnx":
-        raise InputError("only ONNX models can be attacked now", code="model.test")
-    return attack_model(
-        work.house.runner,
-        version=version,
-        model=b"".join(content_chunks(work, version, version.parts[0])),
-        members=b"".join(content_chunks(work, members, members.parts[0])),
-        members_version=members,
-        others=b"".join(content_chunks(work, others, others.parts[0])),
-        others_version=others,
-        args=args,
-        seed=work.seed,
-        now=work.now,
-    )
-
-
-def _act_test(act: Act, args: api.ModelTest, made: tuple[Evidence, ...]) -> api.VersionShown:
-    version = act.context.version("model", args.name, args.version)
-    for evidence in made:
-        act.leave(evidence, on=version.id)
-    return shown(act, version)
-
-
 # -- delete -------------------------------------------------------------------------------------
 
 
@@ -466,15 +415,6 @@ STEPS = (
         _version_asks("models/versions/content/read"),
         _act_verify,
         threat="model-tampering",
-    ),
-    Step(
-        "model.test",
-        api.ModelTest,
-        _test_asks,
-        _act_test,
-        length=Length.LONG,
-        prepare=_prepare_test,
-        threat="evasion",
     ),
     Step("model.delete", api.Named, _delete_asks, _act_delete),
 )
