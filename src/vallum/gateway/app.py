@@ -24,13 +24,13 @@ from vallum.base import (
     VallumError,
 )
 from vallum.base.bounds import MAX_TOKEN_BYTES
+from vallum.gateway.beside import Beside
 from vallum.gateway.books import Books
 from vallum.gateway.callers import Callers
 from vallum.gateway.isolated import IsolatedModel
 from vallum.gateway.metrics import Metrics
 from vallum.gateway.model import InProcessModel, Model
 from vallum.gateway.routes import Known, Route, Running, choose, dialect_of, shaped
-from vallum.gateway.watched import CallerWatch
 from vallum.gateway.wire import TEST_HEADER, Answer, Request, problem_of, status_of
 from vallum.guard import (
     MAX_BODY_BYTES,
@@ -171,11 +171,11 @@ class Gateway:
     async def _load(self, served: ServedDeployment) -> None:
         """Fetch, verify and start one deployment; what cannot be served is stopped and logged."""
         model: Model | None = None
-        watch: CallerWatch | None = None
+        beside: Beside | None = None
         try:
             while model is None and self._wanted(served.id) and not self._stopping:
                 try:
-                    model, watch = await self._start_model(served)
+                    model, beside = await self._start_model(served)
                 except UnavailableError as error:  # passing: asked again while it is wanted
                     _LOG.warning("not started yet", deployment=served.id, code=error.code)
                     await asyncio.sleep(1.0)
@@ -190,16 +190,14 @@ class Gateway:
         if self._stopping or now is None:
             await model.close()
             return
-        self._models[served.id] = Running(now, model, Spec(model.width, 1), watch=watch)
+        self._models[served.id] = Running(now, model, Spec(model.width, 1), beside=beside)
         self._route(self._lease)
 
-    async def _start_model(self, served: ServedDeployment) -> tuple[Model, CallerWatch | None]:
+    async def _start_model(self, served: ServedDeployment) -> tuple[Model, Beside | None]:
         got = await self._desk.call("/model", ModelAsk(deployment_id=served.id), ModelBytes)
         model = await self._run_model(served, got)
-        if not (served.on_extraction or got.profile):
-            return model, None
         try:  # a deployment that should be watched and cannot be is not served
-            return model, CallerWatch(got.profile, response=served.on_extraction, width=model.width)
+            return model, Beside.of(served, got, model.width)
         except BaseException:
             await model.close()
             raise
@@ -334,8 +332,8 @@ class Gateway:
         self._active += 1
         try:
             try:
-                if running.watch is not None:
-                    running.watch.admit(who.principal_id, now_s=time.monotonic())
+                if running.beside is not None:
+                    running.beside.admit(who.principal_id, now_s=time.monotonic())
                 body = await self._admitted(request, route, who, token)
                 if dialect is V2 or len(body) < LONG_BODY:
                     x, request_id = dialect.decode(body, running.spec)
@@ -352,8 +350,8 @@ class Gateway:
             try:
                 # 6. and 7.
                 outputs = await running.model.predict(x)
-                if running.watch is not None:
-                    outputs = self._books.watched(running, running.watch, who, x, outputs)
+                if running.beside is not None:
+                    outputs = self._books.watched(running, running.beside, who, x, outputs)
                 answered = shaped(outputs, len(x), running.served.decimals)
                 status = 200
             except VallumError as error:

@@ -16,9 +16,9 @@ import structlog
 from numpy.typing import NDArray
 
 from vallum.base import NotFoundError, VallumError
+from vallum.gateway.beside import Beside
 from vallum.gateway.bundle import MAX_ANSWERS, TTL_S, Bundle, empty_close, recovered
 from vallum.gateway.routes import Known, Route, Running
-from vallum.gateway.watched import CallerWatch
 from vallum.guard.session import Arrays
 from vallum.schema.serving import (
     Acknowledged,
@@ -131,13 +131,13 @@ class Books:
     def watched(
         self,
         running: Running,
-        watch: CallerWatch,
+        beside: Beside,
         who: Known,
         x: NDArray[np.float32],
         outputs: Arrays,
     ) -> Arrays:
-        """Have the watch look at a request and its answer; return what leaves."""
-        outputs, alarms = watch.look(who.principal_id, x, outputs)
+        """Have a request and its answer looked at; return what leaves."""
+        outputs, alarms = beside.look(who.principal_id, x, outputs)
         for alarm in alarms:
             self._seen.append(
                 ExtractionSeen(
@@ -148,7 +148,7 @@ class Books:
                     value=alarm.value,
                     threshold=alarm.threshold,
                     queries=alarm.queries,
-                    response=watch.response,
+                    response=running.served.on_extraction,
                 )
             )
         return outputs

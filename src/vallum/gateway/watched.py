@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import InputError, RefusedError
-from vallum.guard import RateLimiter
+from vallum.guard import RateLimiter, labels_of
 from vallum.guard.session import Arrays
 from vallum.monitor import ExtractionAlarm, ExtractionProfile, Watches
 
@@ -73,7 +73,7 @@ class CallerWatch:
         """
         alarms = self._watches.add(caller.encode(), x, _classes(outputs, len(x)))
         if self.response == "label-only" and self._watches.alarmed(caller.encode()):
-            return [(name, _labels(value)) for name, value in outputs], alarms
+            return [(name, labels_of(value)) for name, value in outputs], alarms
         return outputs, alarms
 
 
@@ -89,16 +89,3 @@ def _classes(outputs: Arrays, rows: int) -> NDArray[np.intp] | None:
         if value.dtype.kind in "iu" and value.size == rows:
             return value.reshape(rows).astype(np.intp)
     return None
-
-
-def _labels(value: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return scores as a one for the largest and zeros; other numbers rounded to whole ones."""
-    if value.dtype.kind != "f":
-        return value
-    wide = np.asarray(value, dtype=np.float64)
-    if wide.ndim == _SCORES and wide.shape[1] > 1:
-        out = np.zeros_like(wide)
-        out[np.arange(len(wide)), wide.argmax(axis=1)] = 1.0
-    else:
-        out = np.rint(wide)
-    return out.astype(value.dtype)

@@ -38,7 +38,7 @@ from vallum.schema.entry import Change, Entry, EntryKind
 from vallum.schema.evidence import Evidence, Finding, Label, Verdict
 from vallum.schema.privacy import PrivacyBudget, PrivacyCharge, PrivateData
 from vallum.schema.record import Measure, Record
-from vallum.schema.release import QueryWatch
+from vallum.schema.release import OutputPolicy, QueryWatch
 from vallum.schema.tracking import (
     Artifact,
     DatasetUsed,
@@ -94,6 +94,7 @@ __all__ = [
     "ModelMetric",
     "ModelStatus",
     "ModelValue",
+    "OutputPolicy",
     "Part",
     "Principal",
     "PrincipalKind",

@@ -67,6 +67,26 @@ class BatchScored(Record, frozen=True):
     model_digest: str
 
 
+class OutputPolicy(Record, frozen=True):
+    """What of a deployment's answers leaves, beside rounding; numbers are decimal text.
+
+    Attributes:
+        task: `classification` or `regression`: what the numbers of the model are.
+        labels_only: A one for the likeliest class and zeros.
+        top_k: How many classes are told; the others are zero. 0: all.
+        clip: Bounds of every probability, or of a regression's value.
+        temperature: Above 1, probabilities are softened.
+        noise: Standard deviation of noise, in units of the output: the same for the same input.
+    """
+
+    task: str = "classification"
+    labels_only: bool = False
+    top_k: int = 0
+    clip: tuple[str, str] | None = None
+    temperature: str = "1"
+    noise: str = "0"
+
+
 class QueryWatch(Record, frozen=True):
     """Compare what callers of a deployment ask with its training data, to recognise theft.
 

@@ -1,6 +1,7 @@
 """What passes between the control process and its gateways."""
 
 from vallum.schema.record import Record
+from vallum.schema.release import OutputPolicy
 
 
 class ServedDeployment(Record, frozen=True):
@@ -13,6 +14,7 @@ class ServedDeployment(Record, frozen=True):
     in_process: bool = False
     decimals: int | None = None
     on_extraction: str = ""  # response to suspects; empty where callers are not watched
+    output: OutputPolicy | None = None
 
 
 class ServedEndpoint(Record, frozen=True):
@@ -127,11 +129,13 @@ class ModelBytes(Record, frozen=True):
         sha256: Its digest.
         profile: What its training data look like, packed; empty where callers are not watched. It
             holds training records.
+        noise_key: Of the output policy; the same for every deployment of this model.
     """
 
     data: bytes
     sha256: str
     profile: bytes = b""
+    noise_key: bytes = b""
 
     def __repr__(self) -> str:
         return f"ModelBytes(sha256={self.sha256!r}, bytes={len(self.data)})"

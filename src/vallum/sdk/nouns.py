@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol, TypeVar
 import msgspec
 
 from vallum.base import InputError, Secret
-from vallum.schema import Asset, Endpoint, Job, JobLimits, QueryWatch, api, release
+from vallum.schema import Asset, Endpoint, Job, JobLimits, OutputPolicy, QueryWatch, api, release
 from vallum.sdk.transport import Transport
 
 Source = Path | str | bytes | BinaryIO
@@ -215,11 +215,13 @@ class Endpoints(Noun):
         in_process: bool = False,
         decimals: int | None = None,
         watch: QueryWatch | None = None,
+        output: OutputPolicy | None = None,
         dry_run: bool = False,
     ) -> api.EndpointShown:
         """Deploy a model version; refused until policy's evidence is on record.
 
-        With `watch`, callers are compared with the training table that it names.
+        With `watch`, callers are compared with the training table that it names; `output` says
+        what of the answers leaves.
         """
         arguments = api.EndpointDeploy(
             endpoint=endpoint,
@@ -230,6 +232,7 @@ class Endpoints(Noun):
             in_process=in_process,
             decimals=decimals,
             watch=watch,
+            output=output,
         )
         return self._transport.call(
             "endpoint.deploy", arguments, api.EndpointShown, dry_run=dry_run

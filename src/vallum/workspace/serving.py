@@ -135,6 +135,7 @@ class Serving:
                         share=endpoint.traffic.get(one.name, 0),
                         in_process=one.in_process,
                         decimals=one.decimals,
+                        output=one.output,
                         on_extraction="" if one.watch is None else one.watch.response,
                     )
                     for one in context.deployments(endpoint)
@@ -320,7 +321,12 @@ class Serving:
             if deployment.watch is not None
             else b""
         )
-        return ModelBytes(data=data, sha256=part.digest, profile=profile)
+        return ModelBytes(
+            data=data,
+            sha256=part.digest,
+            profile=profile,
+            noise_key=self.kernel.house.noise_key(part.digest),
+        )
 
     def verify(self, deployment_id: str, *, whole: bool) -> None:
         """Read a running deployment's model as it is stored, in constant memory.

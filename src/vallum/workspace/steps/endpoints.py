@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from vallum.base import ConflictError, InputError, NotFoundError, new_id, timestamp
+from vallum.guard import check_policy
 from vallum.schema import (
     Ask,
     Caller,
@@ -13,6 +14,7 @@ from vallum.schema import (
     DeploymentState,
     Endpoint,
     EndpointKeyKind,
+    OutputPolicy,
     QueryWatch,
     api,
     release,
@@ -23,6 +25,7 @@ from vallum.workspace.steps.directory import issue, revoke
 
 STAGES = ("development", "production")
 MAX_RATE_PER_S = 1_000_000
+MAX_DECIMALS = 15  # of a binary64
 RESPONSES = ("alert", "throttle", "label-only", "stop")
 """What a watched caller gets who looks like a thief; each also leaves evidence."""
 
@@ -129,6 +132,19 @@ def _watch(act: Act, args: api.EndpointDeploy) -> QueryWatch | None:
     return msgspec.structs.replace(args.watch, data=data.id)
 
 
+def _output(args: api.EndpointDeploy) -> OutputPolicy | None:
+    """Return what leaves of the answers; None where all does.
+
+    Raises:
+        InputError: It cannot be followed.
+    """
+    if args.output is not None:
+        check_policy(args.output)
+    if args.decimals is not None and not 0 <= args.decimals <= MAX_DECIMALS:
+        raise InputError(f"decimals are 0 to {MAX_DECIMALS}", code="deploy.output")
+    return args.output
+
+
 def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
     endpoint = act.context.endpoint(args.endpoint)
     version = act.context.version("model", args.model, args.version)
@@ -148,6 +164,7 @@ def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
         in_process=args.in_process,
         decimals=args.decimals,
         watch=_watch(act, args),
+        output=_output(args),
     )
     old = act.context.find("deployment", args.deployment, Deployment, parent_id=endpoint.id)
     if old is not None:
