@@ -122,6 +122,12 @@ def endpoint_deploy(
     on_extraction: Annotated[
         str, typer.Option(help="Then: alert, throttle, label-only or stop.")
     ] = "alert",
+    on_evasion: Annotated[
+        str, typer.Option(help="On records made to mislead: alert, abstain or stop.")
+    ] = "",
+    canary: Annotated[
+        str, typer.Option(help="Table of planted records, DATA:VERSION: who asks is logged.")
+    ] = "",
     dry_run: DryRun = False,
 ) -> None:
     """Deploy a model version. Example: vallum endpoint deploy risk risk:1 --dry-run."""
@@ -136,9 +142,9 @@ def endpoint_deploy(
     if watch_data:
         watch = QueryWatch(
             data=watch_data, label_column=watch_label, features=tuple(watch_feature or ()),
-            response=on_extraction,
+            response=on_extraction, on_evasion=on_evasion, canaries=canary,
         )  # fmt: skip
-    elif watch_label or watch_feature or on_extraction != "alert":
+    elif watch_label or watch_feature or on_extraction != "alert" or on_evasion or canary:
         raise InputError("callers are only watched with training data", code="cli.usage",
                          hint="name its version: --watch-data NAME:VERSION")  # fmt: skip
     output = OutputPolicy(

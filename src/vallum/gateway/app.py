@@ -197,7 +197,7 @@ class Gateway:
         got = await self._desk.call("/model", ModelAsk(deployment_id=served.id), ModelBytes)
         model = await self._run_model(served, got)
         try:  # a deployment that should be watched and cannot be is not served
-            return model, Beside.of(served, got, model.width)
+            return model, await Beside.of(served, got, model)
         except BaseException:
             await model.close()
             raise
@@ -349,7 +349,8 @@ class Gateway:
             status = 500
             try:
                 # 6. and 7.
-                outputs = await running.model.predict(x)
+                asked = x if running.beside is None else running.beside.widened(x)
+                outputs = await running.model.predict(asked)
                 if running.beside is not None:
                     outputs = self._books.watched(running, running.beside, who, x, outputs)
                 answered = shaped(outputs, len(x), running.served.decimals)

@@ -6,7 +6,6 @@ ended by deploying anew.
 
 import secrets
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,16 +23,12 @@ _SCORES = 2  # dimensions
 class CallerWatch:
     """Watches the callers of one deployment. For one event loop."""
 
-    def __init__(self, profile: bytes, *, response: str, width: int | None) -> None:
-        """Unpack a profile.
+    def __init__(self, learned: ExtractionProfile, *, response: str, width: int | None) -> None:
+        """Take a profile.
 
         Raises:
-            InputError: It is none, or of records of another width than the model's.
+            InputError: It is of records of another width than the model's.
         """
-        try:
-            learned = msgspec.msgpack.decode(profile, type=ExtractionProfile)
-        except msgspec.DecodeError as error:
-            raise InputError("the profile has another form", code="extraction.profile") from error
         if width is not None and width != learned.width:
             raise InputError(
                 f"the model takes {width} features, its training data have {learned.width}",

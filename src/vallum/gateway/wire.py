@@ -14,6 +14,8 @@ from vallum.schema.api import Problem
 
 _LOG = structlog.get_logger("vallum.gateway")
 JSON = b"application/json"
+ABSTAINED = "score.abstained"
+"""Code of an answer that says that the model has none."""
 TEST_HEADER = b"vallum-test"
 """Who sends it says that the request belongs to a test, as `vallum attack` does."""
 KEPT = frozenset({b"authorization", b"content-length", b"expect", b"host", TEST_HEADER})
@@ -146,7 +148,7 @@ class Answer:
 def status_of(error: VallumError) -> int:
     """Return the HTTP status of an error."""
     if isinstance(error, GateError):
-        return 500
+        return error.status if error.code == ABSTAINED else 500
     if isinstance(error, LimitExceededError) and error.retry_after_s is not None:
         return 429
     return error.status
@@ -159,7 +161,7 @@ def problem_of(error: VallumError) -> Answer:
     detail = error.message
     if isinstance(error, LimitExceededError) and error.retry_after_s is not None:
         extra.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
-    if isinstance(error, GateError):
+    if isinstance(error, GateError) and error.code != ABSTAINED:
         detail = "the model failed on this input"  # what it said stays with us
     request_id = secrets.token_hex(8)
     if status >= 500:  # noqa: PLR2004 - HTTP

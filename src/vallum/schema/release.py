@@ -88,7 +88,7 @@ class OutputPolicy(Record, frozen=True):
 
 
 class QueryWatch(Record, frozen=True):
-    """Compare what callers of a deployment ask with its training data, to recognise theft.
+    """Compare what callers of a deployment ask with data like its training data.
 
     Attributes:
         data: Version of the training table: `NAME:VERSION` as it is asked for, its id as kept.
@@ -96,9 +96,14 @@ class QueryWatch(Record, frozen=True):
         features: The model's columns in order; without them, every numeric one but the label.
         response: What a caller gets who looks like a thief: `alert`, `throttle`, `label-only` or
             `stop`. An alert is logged with each.
+        on_evasion: Of records that look made to be misclassified: `alert`, `abstain` (they are not
+            answered) or `stop` (their callers are not, once there are many); empty: nobody looks.
+        canaries: Version of a table of planted records, like `data`: who asks about one is logged.
     """
 
     data: str
     label_column: str = ""
     features: tuple[str, ...] = ()
     response: str = "alert"
+    on_evasion: str = ""
+    canaries: str = ""

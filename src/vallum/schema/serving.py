@@ -14,6 +14,7 @@ class ServedDeployment(Record, frozen=True):
     in_process: bool = False
     decimals: int | None = None
     on_extraction: str = ""  # response to suspects; empty where callers are not watched
+    on_evasion: str = ""  # the same of records made to be misclassified
     output: OutputPolicy | None = None
 
 
@@ -141,17 +142,24 @@ class ModelBytes(Record, frozen=True):
         return f"ModelBytes(sha256={self.sha256!r}, bytes={len(self.data)})"
 
 
-class ExtractionSeen(Record, frozen=True):
-    """A caller's queries look like those of somebody who steals the model."""
+class CallerSeen(Record, frozen=True):
+    """A caller's queries look like those of somebody who steals, evades, or holds leaked data.
+
+    Attributes:
+        watch: `extraction`, `evasion` or `canary`.
+        signs: How often each sign of evasion was seen.
+    """
 
     deployment_id: str
     principal_id: str
     credential_id: str
+    watch: str
     statistic: str
     value: float
     threshold: float
     queries: int
     response: str
+    signs: dict[str, int] = {}
 
 
 class DeploymentFailed(Record, frozen=True):

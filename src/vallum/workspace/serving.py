@@ -45,8 +45,8 @@ from vallum.schema.serving import (
     BundleClose,
     BundleOpen,
     BundleOpened,
+    CallerSeen,
     DeploymentFailed,
-    ExtractionSeen,
     Lease,
     LeaseAsk,
     ModelBytes,
@@ -58,8 +58,8 @@ from vallum.schema.serving import (
 from vallum.store import chunks
 from vallum.workspace.context import Context, ask
 from vallum.workspace.kernel import Kernel
-from vallum.workspace.theft import SYSTEM_GATEWAY, learn_queries, log_theft
 from vallum.workspace.versions import CONTENT
+from vallum.workspace.watches import SYSTEM_GATEWAY, learn_queries, log_caller
 
 LEASE_S = 1.0
 UNCLOSED_S = 120.0
@@ -136,6 +136,7 @@ class Serving:
                         in_process=one.in_process,
                         decimals=one.decimals,
                         output=one.output,
+                        on_evasion="" if one.watch is None else one.watch.on_evasion,
                         on_extraction="" if one.watch is None else one.watch.response,
                     )
                     for one in context.deployments(endpoint)
@@ -404,9 +405,9 @@ class Serving:
             )
             house.log.seal(tx, permit, changes=[], details={"reason": error.message[:500]})
 
-    def extraction(self, seen: ExtractionSeen) -> None:
-        """Log that a caller looks like a thief, and leave it as evidence about the model."""
-        log_theft(self.kernel.house, seen)
+    def caller_seen(self, seen: CallerSeen) -> None:
+        """Log what a caller's queries look like, and leave it as evidence about the model."""
+        log_caller(self.kernel.house, seen)
 
     def fail(self, report: DeploymentFailed) -> None:
         """Stop a deployment and log why: its bytes changed, or its model does not run."""

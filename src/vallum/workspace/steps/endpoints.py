@@ -8,6 +8,7 @@ from vallum.base import ConflictError, InputError, NotFoundError, new_id, timest
 from vallum.guard import check_policy
 from vallum.schema import (
     Ask,
+    AssetVersion,
     Caller,
     Credential,
     Deployment,
@@ -29,6 +30,8 @@ MAX_DECIMALS = 15  # of a binary64
 RESPONSES = ("alert", "throttle", "label-only", "stop")
 """What a watched caller gets who looks like a thief; each also leaves evidence."""
 
+EVASION_RESPONSES = ("alert", "abstain", "stop")
+"""What is done about records that look made to be misclassified, or about their caller."""
 
 _WHOLE = 100  # per cent
 
@@ -101,7 +104,7 @@ def _deploy_asks(context: Context, args: api.EndpointDeploy, caller: Caller) -> 
         # What the data look like goes to the gateway: only who may read them may send it there.
         ask(
             "data/versions/content/read",
-            context.version_resource(context.version("data", args.watch.data)),
+            *(context.version_resource(one) for one in _watched(context, args.watch)),
         )
         if args.watch is not None
         else ()
@@ -111,6 +114,11 @@ def _deploy_asks(context: Context, args: api.EndpointDeploy, caller: Caller) -> 
         *ask("models/versions/promote/action", context.version_resource(version)),
         *watched,
     )
+
+
+def _watched(context: Context, watch: QueryWatch) -> list[AssetVersion]:
+    names = (watch.data, watch.canaries) if watch.canaries else (watch.data,)
+    return [context.version("data", name) for name in names]
 
 
 def _watch(act: Act, args: api.EndpointDeploy) -> QueryWatch | None:
@@ -128,8 +136,14 @@ def _watch(act: Act, args: api.EndpointDeploy) -> QueryWatch | None:
             code="deploy.watch",
             hint=f"use {', '.join(RESPONSES)}",
         )
-    data = act.context.version("data", args.watch.data)
-    return msgspec.structs.replace(args.watch, data=data.id)
+    if args.watch.on_evasion not in {"", *EVASION_RESPONSES}:
+        raise InputError(
+            f"`{args.watch.on_evasion[:40]}` is no response to evasion",
+            code="deploy.watch",
+            hint=f"use {', '.join(EVASION_RESPONSES)}",
+        )
+    data, *canaries = (one.id for one in _watched(act.context, args.watch))
+    return msgspec.structs.replace(args.watch, data=data, canaries=canaries[0] if canaries else "")
 
 
 def _output(args: api.EndpointDeploy) -> OutputPolicy | None:
