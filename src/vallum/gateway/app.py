@@ -12,14 +12,11 @@ from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import structlog
 
 from vallum.base import (
     InputError,
     LimitExceededError,
-    NotFoundError,
-    RefusedError,
     UnavailableError,
     VallumError,
 )
@@ -28,7 +25,8 @@ from vallum.gateway.beside import Beside
 from vallum.gateway.books import Books
 from vallum.gateway.callers import Callers
 from vallum.gateway.isolated import IsolatedModel
-from vallum.gateway.metrics import Metrics
+from vallum.gateway.looking import Looks
+from vallum.gateway.metrics import Metrics, Tally
 from vallum.gateway.model import InProcessModel, Model
 from vallum.gateway.routes import Known, Route, Running, choose, dialect_of, shaped
 from vallum.gateway.wire import TEST_HEADER, Answer, Request, problem_of, status_of
@@ -85,6 +83,7 @@ class Gateway:
         self._lease = Lease(generation=-1, lease_s=0.0)
         self._books = Books(desk, spool=spool, begin=self._begin)
         self.metrics = Metrics()
+        self._looks = Looks(self._callers, self.metrics)
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -190,7 +189,9 @@ class Gateway:
         if self._stopping or now is None:
             await model.close()
             return
-        self._models[served.id] = Running(now, model, Spec(model.width, 1), beside=beside)
+        tally = self._tally(served)
+        tally.drift = None if beside is None else beside.drift
+        self._models[served.id] = Running(now, model, Spec(model.width, 1), None, beside, tally)
         self._route(self._lease)
 
     async def _start_model(self, served: ServedDeployment) -> tuple[Model, Beside | None]:
@@ -215,6 +216,14 @@ class Gateway:
             await isolated.close()
             raise
         return isolated
+
+    def _tally(self, served: ServedDeployment) -> Tally:
+        of = (
+            endpoint.name
+            for endpoint in self._lease.endpoints
+            if any(one.id == served.id for one in endpoint.deployments)
+        )
+        return self.metrics.tally(next(of, ""), served.name)
 
     def _wanted(self, deployment_id: str) -> ServedDeployment | None:
         return next(
@@ -294,26 +303,31 @@ class Gateway:
             elif path == "/livez":
                 answer = Answer(200, b'{"status":"ok"}')
             else:
-                answer = await self._look(request, path, token)
+                self._require_lease()
+                answer = await self._looks.answer(request, path, token, self._routes)
         except VallumError as error:
             if isinstance(error, DelayedRefusalError):
                 await asyncio.sleep(error.delay_s)
             if not request.accounted:
                 self._books.count(error.code, request.client)
+            self.metrics.refuse(error.code)
             answer = problem_of(error)
         except Exception as error:  # noqa: BLE001 - the border of a request: fail closed
             _LOG.error("request failed", kind=type(error).__name__)
             answer = problem_of(UnavailableError("something went wrong", code="internal"))
         if endpoint:
-            known = endpoint if endpoint in self._routes else ""
-            self.metrics.observe(known, answer.status, time.perf_counter() - start)
+            tally = request.tally
+            if tally is None:
+                tally = self.metrics.tally(endpoint if endpoint in self._routes else "", "")
+            tally.observe(answer.status, time.perf_counter() - start)
         return answer
 
     def refuse(self, error: VallumError, client: str) -> Answer:
         """Answer what is no request."""
         self._books.count(error.code, client)
         answer = problem_of(error)
-        self.metrics.observe("", answer.status, 0.0)
+        self.metrics.refuse(error.code)
+        self.metrics.tally("", "").observe(answer.status, 0.0)
         return answer
 
     async def _infer(self, request: Request, name: str, token: bytes, dialect: Dialect) -> bytes:
@@ -329,6 +343,8 @@ class Gateway:
             raise UnavailableError("the endpoint has no deployment that runs", code="score.none")
         running = choose(route)
         mark = TEST_MARK if TEST_HEADER in request.headers else 0
+        tally = request.tally = running.tally
+        tally.active += 1
         self._active += 1
         try:
             try:
@@ -350,7 +366,10 @@ class Gateway:
             try:
                 # 6. and 7.
                 asked = x if running.beside is None else running.beside.widened(x)
+                begun_s = time.perf_counter()
                 outputs = await running.model.predict(asked)
+                tally.model.add(time.perf_counter() - begun_s)
+                tally.rows += len(x)
                 if running.beside is not None:
                     outputs = self._books.watched(running, running.beside, who, x, outputs)
                 answered = shaped(outputs, len(x), running.served.decimals)
@@ -364,6 +383,7 @@ class Gateway:
             self._require_lease()
             return dialect.encode(name, running.served.name, answered, request_id)
         finally:
+            tally.active -= 1
             self._active -= 1
 
     async def _admitted(self, request: Request, route: Route, who: Known, token: bytes) -> bytes:
@@ -388,34 +408,6 @@ class Gateway:
     def _require_lease(self) -> None:
         if time.monotonic() >= self._until_s:
             raise UnavailableError("the gateway has no lease", code="score.lease")
-
-    async def _look(self, request: Request, path: str, token: bytes) -> Answer:
-        """Serve readiness and metrics, authenticated by a right to score."""
-        if request.method != b"GET":
-            raise InputError("this path takes GET", code="score.method")
-        self._require_lease()
-        if path == "/v2/health/ready":
-            return Answer(200, b'{"ready":true}')
-        ping = path.startswith("/endpoints/") and path.endswith("/ping")
-        if ping or (path.startswith("/v2/models/") and path.endswith("/ready")):
-            name = path[11:-5] if ping else path[11:-6]
-            route = self._routes.get(name)
-            await self._callers.authorize(token, route, name, request)
-            ready = route is not None and bool(route.running)
-            if ping and not ready:  # MLflow's clients look at the status alone
-                raise UnavailableError(
-                    "the endpoint has no deployment that runs", code="score.none"
-                )
-            return Answer(200, msgspec.json.encode({"name": name, "ready": ready}))
-        if path == "/metrics":
-            for name, route in self._routes.items():
-                try:
-                    await self._callers.authorize(token, route, name, request)
-                except (NotFoundError, RefusedError):
-                    continue
-                return Answer(200, self.metrics.render(), b"text/plain; version=0.0.4")
-            raise RefusedError("metrics need the right to score somewhere", code="metrics.refused")
-        raise NotFoundError("there is no such path")
 
     def _check_head(self, request: Request) -> bytes:
         """Return the token; refuse strange requests before anything else is read."""

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import GateError, InputError
+from vallum.gateway.drifting import Drifting
 from vallum.gateway.evading import Evading
 from vallum.gateway.model import Model
 from vallum.gateway.watched import CallerWatch
 from vallum.guard import Hardening
 from vallum.guard.session import Arrays
-from vallum.monitor import Canaries, WatchProfile
+from vallum.monitor import Canaries, DriftReport, WatchProfile
 from vallum.schema.serving import ModelBytes, ServedDeployment
 
 MAX_CALLERS = 512
@@ -56,6 +57,7 @@ class Beside:
     evading: Evading | None = None
     canaries: Canaries | None = None
     harden: Hardening | None = None
+    drifting: Drifting | None = None
     _asked: Counter[str] = field(default_factory=Counter)  # for canaries, by caller
 
     @classmethod
@@ -76,6 +78,7 @@ class Beside:
             made.watch = CallerWatch(
                 learned.extraction, response=served.on_extraction, width=model.width
             )
+            made.drifting = Drifting(learned.bins)
             if learned.canaries:
                 rows = np.frombuffer(learned.canaries, dtype="<f4")
                 made.canaries = Canaries(rows.reshape(-1, learned.extraction.width))
@@ -101,6 +104,10 @@ class Beside:
         if self.evading is not None:
             self.evading.admit(caller)
 
+    def drift(self) -> DriftReport | None:
+        """Return how the inputs have drifted; None while there were none, or nobody looks."""
+        return None if self.drifting is None else self.drifting.report()
+
     def widened(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the rows that the model is asked about: `x`, and what `look` needs beside."""
         return x if self.evading is None else self.evading.widened(x)
@@ -123,6 +130,8 @@ class Beside:
                         suspect.queries, self.evading.response, suspect.signs,
                     )
                 )  # fmt: skip
+        if self.drifting is not None:
+            self.drifting.add(x)
         if self.canaries is not None:
             found.extend(self._planted(caller, self.canaries.find(x)))
         if self.watch is not None:

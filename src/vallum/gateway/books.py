@@ -143,6 +143,7 @@ class Books:
             InputError: The rows have another width than the data they are compared with.
         """
         looked = beside.look(who.principal_id, x, outputs)
+        running.tally.sightings += len(looked.sightings)
         for one in looked.sightings:
             self._seen.append(
                 CallerSeen(

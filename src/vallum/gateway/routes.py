@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from vallum.base import GateError, InputError
 from vallum.gateway.beside import Beside
 from vallum.gateway.bundle import Bundle
+from vallum.gateway.metrics import Tally
 from vallum.gateway.model import Model
 from vallum.guard import DIALECTS, Dialect, Output, Spec, shape_output
 from vallum.guard.session import Arrays
@@ -21,6 +22,7 @@ class Running:
     spec: Spec
     bundle: Bundle | None = None
     beside: Beside | None = None
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from vallum.base import GateError, LimitExceededError, VallumError
+from vallum.gateway.metrics import Tally
 from vallum.guard import MAX_BODY_BYTES
 from vallum.schema.api import Problem
 
@@ -37,6 +38,7 @@ class Request:
         header_count: How many came.
         repeated: A header of `KEPT` that came twice, or empty.
         complete: Its last byte came.
+        tally: Of the deployment that answers; None before one is chosen.
         keep_alive: The connection goes on after the answer.
     """
 
@@ -54,6 +56,7 @@ class Request:
     discarded = False  # it was answered before its body came
     held = 0  # bytes of body
     accounted = False  # the control process logs its refusal, or a bundle does
+    tally: Tally | None = None  # of the deployment that answers
     on_wait: Callable[[], None] | None = None
     _failure: VallumError | None = None
     _waiter: asyncio.Future[None] | None = None
