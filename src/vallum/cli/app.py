@@ -115,6 +115,18 @@ def up_command(
     checkpoint_token_file: Annotated[
         Path | None, typer.Option(help="0600 file with the sink's bearer token.")
     ] = None,
+    otlp: Annotated[
+        str, typer.Option(help="Send traces to this OpenTelemetry collector: https://…:4318")
+    ] = "",
+    otlp_ratio: Annotated[
+        float, typer.Option(help="Share of requests without `traceparent` to trace.")
+    ] = 0.01,
+    otlp_ca: Annotated[
+        Path | None, typer.Option(help="Certificate authority of the collector.")
+    ] = None,
+    otlp_token_file: Annotated[
+        Path | None, typer.Option(help="0600 file with the collector's bearer token.")
+    ] = None,
 ) -> None:
     """Serve a workspace; the first start makes one. Example: vallum up --data ./vallum-data."""
     from vallum.cli.up import up
@@ -133,6 +145,10 @@ def up_command(
             checkpoint_every_s=checkpoint_every,
             checkpoint_ca=checkpoint_ca,
             checkpoint_token_file=checkpoint_token_file,
+            otlp=otlp,
+            otlp_ratio=otlp_ratio,
+            otlp_ca=otlp_ca,
+            otlp_token_file=otlp_token_file,
             json_output=SESSION.as_json,
         )
     )

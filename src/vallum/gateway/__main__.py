@@ -6,8 +6,10 @@ from pathlib import Path
 
 import uvicorn
 
+from vallum.base import Secret
 from vallum.gateway.app import Gateway
 from vallum.gateway.protocol import Connection
+from vallum.gateway.tracing import Tracer
 from vallum.workspace.desk import AsyncDesk, read_token
 
 
@@ -22,12 +24,17 @@ def main() -> None:
     parser.add_argument("--key", type=Path, required=True)
     parser.add_argument("--spool", type=Path, required=True)
     parser.add_argument("--host-header", action="append", required=True)
+    parser.add_argument("--otlp", default="")
+    parser.add_argument("--otlp-ratio", type=float, default=0.0)
+    parser.add_argument("--otlp-ca", type=Path)
+    parser.add_argument("--otlp-token-file", type=Path)
     arguments = parser.parse_args()
     token = read_token(arguments.token_fd)
     gateway = Gateway(
         AsyncDesk(arguments.socket, token),
         hosts=frozenset(one.lower().encode() for one in arguments.host_header),
         spool=arguments.spool,
+        tracer=_tracer(arguments),
     )
     uvicorn.run(
         gateway,
@@ -45,6 +52,18 @@ def main() -> None:
         proxy_headers=False,
         timeout_keep_alive=60,
         timeout_graceful_shutdown=1,
+    )
+
+
+def _tracer(arguments: argparse.Namespace) -> Tracer | None:
+    if not arguments.otlp:
+        return None
+    token_file = arguments.otlp_token_file
+    return Tracer(
+        arguments.otlp,
+        ratio=arguments.otlp_ratio,
+        ca_file=arguments.otlp_ca,
+        token=None if token_file is None else Secret(token_file.read_bytes().strip()),
     )
 
 

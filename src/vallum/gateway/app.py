@@ -29,6 +29,7 @@ from vallum.gateway.looking import Looks
 from vallum.gateway.metrics import Metrics, Tally
 from vallum.gateway.model import InProcessModel, Model
 from vallum.gateway.routes import Known, Route, Running, choose, dialect_of, shaped
+from vallum.gateway.tracing import TRACE_HEADER, Tracer
 from vallum.gateway.wire import TEST_HEADER, Answer, Request, problem_of, status_of
 from vallum.guard import (
     MAX_BODY_BYTES,
@@ -67,7 +68,14 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 class Gateway:
     """Holds the lease, the caches and the models. For one event loop."""
 
-    def __init__(self, desk: AsyncDesk, *, hosts: frozenset[bytes], spool: Path) -> None:
+    def __init__(
+        self,
+        desk: AsyncDesk,
+        *,
+        hosts: frozenset[bytes],
+        spool: Path,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._desk = desk
         self._hosts = hosts
         self._callers = Callers(desk)
@@ -82,7 +90,8 @@ class Gateway:
         self._loading: set[str] = set()
         self._lease = Lease(generation=-1, lease_s=0.0)
         self._books = Books(desk, spool=spool, begin=self._begin)
-        self.metrics = Metrics()
+        self._tracer = tracer
+        self.metrics = Metrics(tracer)
         self._looks = Looks(self._callers, self.metrics)
 
     # -- life -----------------------------------------------------------------------------------
@@ -93,6 +102,8 @@ class Gateway:
         await self._take_lease(wait_s=0.0)
         for loop in (self._lease_loop(), self._bundle_loop(), self._integrity_loop()):
             self._begin(loop)
+        if self._tracer is not None:
+            self._begin(self._tracer.run())
 
     async def stop(self) -> None:
         """Close every bundle and end every model."""
@@ -105,6 +116,8 @@ class Gateway:
         for running in self._models.values():
             await self._books.close(running)
             await running.model.close()
+        if self._tracer is not None:
+            await self._tracer.close()
         await self._desk.close()
 
     async def _lease_loop(self) -> None:
@@ -290,7 +303,9 @@ class Gateway:
     async def answer(self, request: Request) -> Answer:
         """Serve one request."""
         start = time.perf_counter()
-        endpoint = ""
+        endpoint = code = ""
+        if self._tracer is not None:
+            request.trace = self._tracer.begin(request.headers.get(TRACE_HEADER))
         try:
             path = request.path
             token = self._check_head(request)
@@ -310,16 +325,20 @@ class Gateway:
                 await asyncio.sleep(error.delay_s)
             if not request.accounted:
                 self._books.count(error.code, request.client)
-            self.metrics.refuse(error.code)
+            code = error.code
+            self.metrics.refuse(code)
             answer = problem_of(error)
         except Exception as error:  # noqa: BLE001 - the border of a request: fail closed
+            code = "internal"
             _LOG.error("request failed", kind=type(error).__name__)
             answer = problem_of(UnavailableError("something went wrong", code="internal"))
         if endpoint:
-            tally = request.tally
-            if tally is None:
-                tally = self.metrics.tally(endpoint if endpoint in self._routes else "", "")
-            tally.observe(answer.status, time.perf_counter() - start)
+            known = endpoint if endpoint in self._routes else ""
+            seconds = time.perf_counter() - start
+            self.metrics.settle(
+                request.tally, request.trace,
+                endpoint=known, status=answer.status, code=code, seconds=seconds,
+            )  # fmt: skip
         return answer
 
     def refuse(self, error: VallumError, client: str) -> Answer:
@@ -343,7 +362,10 @@ class Gateway:
             raise UnavailableError("the endpoint has no deployment that runs", code="score.none")
         running = choose(route)
         mark = TEST_MARK if TEST_HEADER in request.headers else 0
-        tally = request.tally = running.tally
+        tally, trace = running.tally, request.trace
+        request.tally = tally
+        if trace is not None:
+            trace.chosen(name, running.served.name)
         tally.active += 1
         self._active += 1
         try:
@@ -362,6 +384,9 @@ class Gateway:
                 raise
             bundle = await self._books.bundle(route, running)
             slot = bundle.reserve()
+            if trace is not None:
+                trace.placed(bundle.id, slot, len(x))
+                bundle.trace(slot, trace.trace_id, trace.span_id)
             status = 500
             try:
                 # 6. and 7.
@@ -369,6 +394,8 @@ class Gateway:
                 begun_s = time.perf_counter()
                 outputs = await running.model.predict(asked)
                 tally.model.add(time.perf_counter() - begun_s)
+                if trace is not None:
+                    trace.span("model", begun_s)
                 tally.rows += len(x)
                 if running.beside is not None:
                     outputs = self._books.watched(running, running.beside, who, x, outputs)

@@ -18,6 +18,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from vallum.gateway.tracing import Trace, Tracer
 from vallum.monitor import DriftReport
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -83,7 +84,8 @@ _Key = tuple[str, str]
 class Metrics:
     """Counts what the deployments of a gateway do. For one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, tracer: Tracer | None = None) -> None:
+        self._tracer = tracer
         self._tallies: OrderedDict[_Key, Tally] = OrderedDict()
         self._codes: dict[str, int] = {}
 
@@ -102,6 +104,30 @@ class Metrics:
             found = self._tallies[key] = Tally()
         return found
 
+    def settle(
+        self,
+        tally: Tally | None,
+        trace: Trace | None,
+        *,
+        endpoint: str,
+        status: int,
+        code: str,
+        seconds: float,
+    ) -> None:
+        """Count a request that was answered, and have its trace sent.
+
+        Args:
+            tally: Of the deployment; None where none was chosen.
+            trace: If it is traced.
+            endpoint: One that is served, or empty.
+            status: Of the answer.
+            code: Of the error; empty if there is none.
+            seconds: It took.
+        """
+        (self.tally(endpoint, "") if tally is None else tally).observe(status, seconds)
+        if trace is not None and self._tracer is not None:
+            self._tracer.end(trace, status, code)
+
     def refuse(self, code: str) -> None:
         """Count a refusal by the code of its error."""
         if code not in self._codes and len(self._codes) >= MAX_CODES:
@@ -114,16 +140,19 @@ class Metrics:
         shown = {
             key: one for key, one in self._tallies.items() if key[0] in endpoints or not key[0]
         }
-        registry.register(_Shown(shown, self._codes))
+        registry.register(_Shown(shown, self._codes, self._tracer))
         return generate_latest(registry)
 
 
 class _Shown(Collector):
     """Some of the tallies, as `prometheus_client` asks for them."""
 
-    def __init__(self, tallies: dict[_Key, Tally], codes: dict[str, int]) -> None:
+    def __init__(
+        self, tallies: dict[_Key, Tally], codes: dict[str, int], tracer: Tracer | None
+    ) -> None:
         self._tallies = tallies
         self._codes = codes
+        self._tracer = tracer
 
     def describe(self) -> Iterable[Metric]:
         """Say nothing before it is asked for."""
@@ -158,6 +187,11 @@ class _Shown(Collector):
             refusals.add_metric((code,), count)
         yield from (requests, rows, seen, active, whole, model, refusals)
         yield from self._drift(labels)
+        if self._tracer is not None:
+            yield CounterMetricFamily("vallum_traces_sent", "Traces that the collector took",
+                                      value=self._tracer.sent)  # fmt: skip
+            yield CounterMetricFamily("vallum_traces_dropped", "Traces that were lost",
+                                      value=self._tracer.dropped)  # fmt: skip
 
     def _drift(self, labels: tuple[str, ...]) -> Iterator[Metric]:
         psi = GaugeMetricFamily(

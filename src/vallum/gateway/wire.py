@@ -10,6 +10,7 @@ import structlog
 
 from vallum.base import GateError, LimitExceededError, VallumError
 from vallum.gateway.metrics import Tally
+from vallum.gateway.tracing import TRACE_HEADER, Trace
 from vallum.guard import MAX_BODY_BYTES
 from vallum.schema.api import Problem
 
@@ -19,7 +20,9 @@ ABSTAINED = "score.abstained"
 """Code of an answer that says that the model has none."""
 TEST_HEADER = b"vallum-test"
 """Who sends it says that the request belongs to a test, as `vallum attack` does."""
-KEPT = frozenset({b"authorization", b"content-length", b"expect", b"host", TEST_HEADER})
+KEPT = frozenset(
+    {b"authorization", b"content-length", b"expect", b"host", TEST_HEADER, TRACE_HEADER}
+)
 _FIXED = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -38,6 +41,7 @@ class Request:
         header_count: How many came.
         repeated: A header of `KEPT` that came twice, or empty.
         complete: Its last byte came.
+        trace: What is traced of it, if it is sampled.
         tally: Of the deployment that answers; None before one is chosen.
         keep_alive: The connection goes on after the answer.
     """
@@ -57,6 +61,7 @@ class Request:
     held = 0  # bytes of body
     accounted = False  # the control process logs its refusal, or a bundle does
     tally: Tally | None = None  # of the deployment that answers
+    trace: Trace | None = None
     on_wait: Callable[[], None] | None = None
     _failure: VallumError | None = None
     _waiter: asyncio.Future[None] | None = None
@@ -71,7 +76,10 @@ class Request:
         self.header_count += 1
         if name in KEPT:
             if name in self.headers:
-                self.repeated = name
+                if name == TRACE_HEADER:  # several parents are none: W3C Trace Context, section 4.1
+                    value = b""
+                else:
+                    self.repeated = name
             self.headers[name] = value
 
     def add_body(self, part: bytes) -> None:

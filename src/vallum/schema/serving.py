@@ -91,6 +91,18 @@ class OpenBundle(Record, frozen=True):
     opened_at: str
 
 
+MAX_TRACES = 256
+"""Decisions of a bundle whose traces are in the log."""
+
+
+class TraceAt(Record, frozen=True):
+    """Which trace tells about a decision of a bundle: the record's number, and two ids in hex."""
+
+    record: int
+    trace_id: str
+    span_id: str
+
+
 class BundleClose(Record, frozen=True):
     """What was answered: counts by outcome, and SHA-256 over the spooled decisions."""
 
@@ -100,6 +112,7 @@ class BundleClose(Record, frozen=True):
     root: str
     recovered: bool = False  # from the spool of a process that was killed
     records: bytes = b""  # the decisions, packed: guard/decisions.py
+    traces: tuple[TraceAt, ...] = ()
 
 
 class RefusedCount(Record, frozen=True):

@@ -58,6 +58,7 @@ from vallum.schema.serving import (
 from vallum.store import chunks
 from vallum.workspace.context import Context, ask
 from vallum.workspace.kernel import Kernel
+from vallum.workspace.traces import check_traces
 from vallum.workspace.versions import CONTENT
 from vallum.workspace.watches import SYSTEM_GATEWAY, learn_queries, log_caller
 
@@ -247,6 +248,7 @@ class Serving:
         records = unpack_decisions(question.records, question.answered + question.refused)
         if count_decisions(records) != said:
             raise InputError("the records are not those of the bundle", code="bundle.records")
+        traces = check_traces(question)
         with house.log.transaction() as tx:
             try:
                 held = house.records.get(tx, "bundle", question.id, OpenBundle)
@@ -268,6 +270,7 @@ class Serving:
                 "recovered": question.recovered,
                 "tests": count_tests(records),
                 "records": base64.b64encode(question.records).decode(),
+                **({"traces": traces} if traces else {}),
             }
             house.log.seal(tx, permit, changes=[change], details=details)
 
