@@ -22,6 +22,7 @@ from vallum.cli import (
     rules,
     scan,
     serving,
+    top,
     views,
 )
 from vallum.cli.border import SESSION, report, say
@@ -36,6 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+top.register(serving.endpoint)
 for noun in (
     views.data, assets.model, dp.dp, serving.endpoint, serving.job, access.role, access.connection,
     people.group, people.identity, people.key, people.approval, rules.policy, rules.waiver,

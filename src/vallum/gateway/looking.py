@@ -57,6 +57,9 @@ class Looks:
         if path == "/metrics":
             names = await self._names(token, routes, request)
             return Answer(200, self._metrics.render(names), b"text/plain; version=0.0.4")
+        if path == "/metrics.json":
+            names = await self._names(token, routes, request)
+            return Answer(200, msgspec.json.encode(self._metrics.traffic(names)))
         raise NotFoundError("there is no such path")
 
     async def _names(

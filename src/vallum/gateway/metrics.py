@@ -4,6 +4,8 @@ Labels are names of endpoints and deployments that are or were served, HTTP stat
 our own errors; nothing that a caller sends becomes one.
 """
 
+import secrets
+import time
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from vallum.gateway.tracing import Trace, Tracer
 from vallum.monitor import DriftReport
+from vallum.schema import DeploymentTraffic, Traffic
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 MAX_TALLIES = 1024
@@ -88,6 +91,8 @@ class Metrics:
         self._tracer = tracer
         self._tallies: OrderedDict[_Key, Tally] = OrderedDict()
         self._codes: dict[str, int] = {}
+        self._name = secrets.token_hex(8)
+        self._began_s = time.monotonic()
 
     def tally(self, endpoint: str, deployment: str) -> Tally:
         """Return where a deployment is counted; one of the same name goes on counting.
@@ -137,11 +142,39 @@ class Metrics:
     def render(self, endpoints: frozenset[str]) -> bytes:
         """Return the text exposition of some endpoints, and of what is of none."""
         registry = CollectorRegistry()
-        shown = {
-            key: one for key, one in self._tallies.items() if key[0] in endpoints or not key[0]
-        }
+        shown = self._shown(endpoints)
         registry.register(_Shown(shown, self._codes, self._tracer))
         return generate_latest(registry)
+
+    def traffic(self, endpoints: frozenset[str]) -> Traffic:
+        """Return the same as a record, for our own clients."""
+        return Traffic(
+            gateway=self._name,
+            at_s=time.monotonic() - self._began_s,
+            buckets=BUCKETS,
+            deployments=tuple(_traffic_of(key, one) for key, one in self._shown(endpoints).items()),
+            refusals=dict(self._codes),
+        )
+
+    def _shown(self, endpoints: frozenset[str]) -> dict[_Key, Tally]:
+        return {key: one for key, one in self._tallies.items() if key[0] in endpoints or not key[0]}
+
+
+def _traffic_of(key: _Key, one: Tally) -> DeploymentTraffic:
+    report = None if one.drift is None else one.drift()
+    return DeploymentTraffic(
+        endpoint=key[0],
+        deployment=key[1],
+        statuses={str(status): count for status, count in one.statuses.items()},
+        counts=tuple(one.whole.counts),
+        total_s=one.whole.total_s,
+        model_counts=tuple(one.model.counts),
+        model_s=one.model.total_s,
+        rows=one.rows,
+        active=one.active,
+        sightings=one.sightings,
+        drifted=None if report is None else sum(feature.drifted for feature in report.features),
+    )
 
 
 class _Shown(Collector):

@@ -52,6 +52,7 @@ from vallum.schema.tracking import (
     Run,
     RunStatus,
 )
+from vallum.schema.traffic import DeploymentTraffic, Traffic
 from vallum.schema.views import DataView
 from vallum.schema.work import Claim, Claimed, Finish
 
@@ -73,6 +74,7 @@ __all__ = [
     "DenyAssignment",
     "Deployment",
     "DeploymentState",
+    "DeploymentTraffic",
     "Endpoint",
     "EndpointKeyKind",
     "Entry",
@@ -111,6 +113,7 @@ __all__ = [
     "Run",
     "RunStatus",
     "Session",
+    "Traffic",
     "Verdict",
     "Waiver",
     "Workspace",

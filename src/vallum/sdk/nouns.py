@@ -14,7 +14,17 @@ from typing import BinaryIO, Protocol, TypeVar
 import msgspec
 
 from vallum.base import InputError, Secret
-from vallum.schema import Asset, Endpoint, Job, JobLimits, OutputPolicy, QueryWatch, api, release
+from vallum.schema import (
+    Asset,
+    Endpoint,
+    Job,
+    JobLimits,
+    OutputPolicy,
+    QueryWatch,
+    Traffic,
+    api,
+    release,
+)
 from vallum.sdk.transport import Transport
 
 Source = Path | str | bytes | BinaryIO
@@ -248,6 +258,15 @@ class Endpoints(Noun):
         body = request if isinstance(request, bytes) else msgspec.json.encode(request)
         answer = self._transport.post_json(uri, body, token=key)
         return msgspec.json.decode(answer, type=dict[str, object])
+
+    def metrics(self) -> Traffic:
+        """Return what the deployments did, of the endpoints that you may score at."""
+        for one in self.list():
+            uri = self.show(one.name).scoring_uri
+            if uri:
+                answer = self._transport.get(uri.partition("/v2/")[0] + "/metrics.json")
+                return msgspec.json.decode(answer, type=Traffic)
+        raise InputError("no endpoint is served that you may read", hint="vallum endpoint list")
 
     def traffic(
         self, name: str, shares: Mapping[str, int], *, dry_run: bool = False
