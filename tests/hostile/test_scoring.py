@@ -161,8 +161,21 @@ def test_metrics_have_bounded_labels(serving: Up, key: str) -> None:
             headers={"authorization": f"Bearer {key}"},
         )
     assert answer.status_code == 200
-    assert 'endpoint="risk"' in answer.text
+    assert 'vallum_requests_total{deployment="blue",endpoint="risk",status="200"}' in answer.text
+    assert "vallum_refusals_total{code=" in answer.text
     assert "xxxx" not in answer.text
+
+
+def test_metrics_of_an_endpoint_are_for_those_who_may_score_there(serving: Up, key: str) -> None:
+    other = deploy(serving, "elsewhere")
+    for token, seen, hidden in ((key, "risk", "elsewhere"), (other, "elsewhere", "risk")):
+        with serving.http() as client:
+            text = client.get(
+                f"https://127.0.0.1:{serving.gateway_port}/metrics",
+                headers={"authorization": f"Bearer {token}"},
+            ).text
+        assert f'endpoint="{seen}"' in text
+        assert f'endpoint="{hidden}"' not in text
 
 
 @pytest.mark.guarantee("G6")

@@ -3,9 +3,10 @@
 import time
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
-from running import WIDTH, Up, deploy, request
+from running import WIDTH, Up, deploy, request, table
 
 from vallum.base import InputError, RefusedError
 from vallum.schema import QueryWatch
@@ -32,7 +33,7 @@ def scores(up: Up, endpoint: str, key: str, rows: list[list[float]]) -> Any:
     return answer.json()["outputs"][0]["data"] if answer.status_code == 200 else answer
 
 
-def alarms(up: Up, endpoint: str) -> list[Any]:
+def alarms(up: Up, endpoint: str, gate: str = "extraction-watch") -> list[Any]:
     """Return the evidence of the watch about the model, once it has been handed in."""
     (deployment,) = up.owner.endpoints.show(endpoint).deployments
     end = time.monotonic() + 10
@@ -40,7 +41,7 @@ def alarms(up: Up, endpoint: str) -> list[Any]:
         found = [
             one
             for one in up.owner.models.show("small").evidence
-            if one.gate == "extraction-watch" and one.parameters["deployment"] == deployment.id
+            if one.gate == gate and one.parameters["deployment"] == deployment.id
         ]
         if found:
             return found
@@ -99,6 +100,61 @@ def test_a_deployment_that_cannot_be_watched_is_not_served(serving: Up) -> None:
     with pytest.raises(InputError) as refused:
         serving.owner.endpoints.deploy("blind", "small", watch=watch("shout"))
     assert refused.value.code == "deploy.watch"
+    given = msgspec.structs.replace(watch("alert"), on_evasion="shout")
+    with pytest.raises(InputError) as refused:
+        serving.owner.endpoints.deploy("blind", "small", watch=given)
+    assert refused.value.code == "deploy.watch"
+
+
+def between(count: int, seed: int) -> list[list[float]]:
+    """Return records between the classes, where searches for the smallest change end."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(0, 1, (count, WIDTH))
+    return (x - x.mean(axis=1, keepdims=True) + rng.normal(0, 0.001, (count, 1))).tolist()  # type: ignore[no-any-return]
+
+
+def test_the_model_abstains_from_what_was_made_to_mislead_it(serving: Up) -> None:
+    serving.owner.data.create("many", table(5, rows=1500), format="csv")
+    given = msgspec.structs.replace(watch("alert"), data="many", on_evasion="abstain")
+    key = deploy(serving, "unsure", watch=given)
+    rows = [[1.5] * WIDTH, [-1.5] * WIDTH, [1.4] * WIDTH]
+    assert len(scores(serving, "unsure", key, rows)) == 6
+    rows[1] = between(1, 13)[0]
+    answer = scores(serving, "unsure", key, rows)
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "score.abstained"
+    assert answer.json()["detail"] == "the model abstains: 1 of 3 rows, 2"
+    for at in range(40):
+        assert scores(serving, "unsure", key, between(1, 100 + at)).status_code == 422
+    (left,) = alarms(serving, "unsure", "evasion-watch")
+    assert left.threat == "evasion"
+    assert left.parameters["response"] == "abstain"
+    assert int(left.measures["sign_unsure"]) >= 30
+
+
+def test_who_keeps_trying_to_mislead_a_model_is_stopped(serving: Up) -> None:
+    given = msgspec.structs.replace(watch("alert"), on_evasion="stop")
+    key = deploy(serving, "hunted", watch=given)
+    answers = [scores(serving, "hunted", key, between(4, at)) for at in range(12)]
+    assert isinstance(answers[0], list)
+    assert answers[-1].status_code == 403
+    assert answers[-1].json()["code"] == "score.evasion"
+    assert scores(serving, "hunted", key, honest(1, 5)).status_code == 403
+
+
+def test_who_asks_about_a_planted_record_leaves_evidence(serving: Up) -> None:
+    rows = np.round(np.array(honest(5, 77)), 4)
+    lines = ["f0,f1,f2,f3,y", *(",".join(map(str, [*one, 0])) for one in rows.tolist())]
+    serving.owner.data.create("planted", ("\n".join(lines) + "\n").encode(), format="csv")
+    given = msgspec.structs.replace(watch("alert"), canaries="planted")
+    key = deploy(serving, "traps", watch=given)
+    assert len(scores(serving, "traps", key, honest(20, 78))) == 40
+    assert alarms(serving, "traps", "canary-watch") == []
+    assert len(scores(serving, "traps", key, rows[3:4].tolist())) == 2
+    (left,) = alarms(serving, "traps", "canary-watch")
+    assert left.threat == "data-leakage"
+    assert left.parameters["statistic"] == "record-3"
+    assert left.verdict == "fail"
 
 
 def test_who_may_not_read_the_training_data_cannot_have_them_watched_with(serving: Up) -> None:

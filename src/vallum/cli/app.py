@@ -23,6 +23,7 @@ from vallum.cli import (
     rules,
     scan,
     serving,
+    top,
     views,
 )
 from vallum.cli.border import SESSION, report, say
@@ -37,6 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+top.register(serving.endpoint)
 for noun in (
     views.data, assets.model, dp.dp, serving.endpoint, serving.job, access.role, access.connection,
     people.group, people.identity, people.key, people.approval, rules.policy, rules.waiver,
@@ -116,6 +118,18 @@ def up_command(
     checkpoint_token_file: Annotated[
         Path | None, typer.Option(help="0600 file with the sink's bearer token.")
     ] = None,
+    otlp: Annotated[
+        str, typer.Option(help="Send traces to this OpenTelemetry collector: https://…:4318")
+    ] = "",
+    otlp_ratio: Annotated[
+        float, typer.Option(help="Share of requests without `traceparent` to trace.")
+    ] = 0.01,
+    otlp_ca: Annotated[
+        Path | None, typer.Option(help="Certificate authority of the collector.")
+    ] = None,
+    otlp_token_file: Annotated[
+        Path | None, typer.Option(help="0600 file with the collector's bearer token.")
+    ] = None,
 ) -> None:
     """Serve a workspace; the first start makes one. Example: vallum up --data ./vallum-data."""
     from vallum.cli.up import up
@@ -134,6 +148,10 @@ def up_command(
             checkpoint_every_s=checkpoint_every,
             checkpoint_ca=checkpoint_ca,
             checkpoint_token_file=checkpoint_token_file,
+            otlp=otlp,
+            otlp_ratio=otlp_ratio,
+            otlp_ca=otlp_ca,
+            otlp_token_file=otlp_token_file,
             json_output=SESSION.as_json,
         )
     )

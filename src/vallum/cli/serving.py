@@ -24,7 +24,7 @@ from vallum.cli.border import (
 )
 from vallum.cli.options import DryRun, Output
 from vallum.cli.progress import progress
-from vallum.schema import JobLimits, JobState, QueryWatch, api
+from vallum.schema import JobLimits, JobState, OutputPolicy, QueryWatch, api
 from vallum.sdk import read_key_file
 
 endpoint = typer.Typer(name="endpoint", help="Endpoints: create, deploy, invoke, keys, delete.",
@@ -166,6 +166,14 @@ def endpoint_deploy(
     traffic: Annotated[int, typer.Option(help="Per cent of the traffic.")] = 100,
     in_process: Annotated[bool, typer.Option(help="Run inside the gateway.")] = False,
     decimals: Annotated[int | None, typer.Option(help="Round scores.")] = None,
+    regression: Annotated[bool, typer.Option(help="The model tells values, not classes.")] = False,
+    labels_only: Annotated[bool, typer.Option(help="Tell the likeliest class alone.")] = False,
+    top_k: Annotated[int, typer.Option(help="Tell so many classes; 0: all.")] = 0,
+    clip: Annotated[str, typer.Option(help="Bounds of what is told: LOW,HIGH.")] = "",
+    temperature: Annotated[float, typer.Option(help="Above 1: softer probabilities.")] = 1.0,
+    noise: Annotated[
+        float, typer.Option(help="Deviation of noise, the same for the same input.")
+    ] = 0.0,
     watch_data: Annotated[
         str, typer.Option(help="Training table, DATA:VERSION: watch callers for extraction.")
     ] = "",
@@ -177,6 +185,12 @@ def endpoint_deploy(
     on_extraction: Annotated[
         str, typer.Option(help="Then: alert, throttle, label-only or stop.")
     ] = "alert",
+    on_evasion: Annotated[
+        str, typer.Option(help="On records made to mislead: alert, abstain or stop.")
+    ] = "",
+    canary: Annotated[
+        str, typer.Option(help="Table of planted records, DATA:VERSION: who asks is logged.")
+    ] = "",
     dry_run: DryRun = False,
 ) -> None:
     """Deploy a model version. Example: vallum endpoint deploy risk risk:1 --dry-run."""
@@ -191,15 +205,20 @@ def endpoint_deploy(
     if watch_data:
         watch = QueryWatch(
             data=watch_data, label_column=watch_label, features=tuple(watch_feature or ()),
-            response=on_extraction,
+            response=on_extraction, on_evasion=on_evasion, canaries=canary,
         )  # fmt: skip
-    elif watch_label or watch_feature or on_extraction != "alert":
+    elif watch_label or watch_feature or on_extraction != "alert" or on_evasion or canary:
         raise InputError("callers are only watched with training data", code="cli.usage",
                          hint="name its version: --watch-data NAME:VERSION")  # fmt: skip
+    output = OutputPolicy(
+        task="regression" if regression else "classification", labels_only=labels_only,
+        top_k=top_k, clip=_bounds(clip), temperature=f"{temperature:g}", noise=f"{noise:g}",
+    )  # fmt: skip
     with SESSION.client() as client:
         shown = client.endpoints.deploy(
             name, model, deployment=deployment or "blue", traffic=traffic, in_process=in_process,
-            decimals=decimals, watch=watch, dry_run=dry_run,
+            decimals=decimals, watch=watch, output=None if output == OutputPolicy() else output,
+            dry_run=dry_run,
         )  # fmt: skip
     show("endpoint.deploy", shown, _endpoint(shown))
 
@@ -421,6 +440,19 @@ def job_cancel(name: Name, dry_run: DryRun = False) -> None:
     with SESSION.client() as client:
         done = client.jobs.cancel(name, dry_run=dry_run)
     show("job.cancel", done, done.text)
+
+
+def _bounds(given: str) -> tuple[str, str] | None:
+    """Return the bounds of `LOW,HIGH`; None of nothing."""
+    if not given:
+        return None
+    try:
+        low, high = (float(one) for one in given.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"`{given[:40]}` is not LOW,HIGH", code="cli.usage", hint="--clip 0.05,0.95"
+        ) from error
+    return str(low), str(high)
 
 
 def _pairs(given: list[str] | None) -> dict[str, str]:

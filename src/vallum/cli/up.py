@@ -30,6 +30,10 @@ def up(
     checkpoint_every_s: float = 60.0,
     checkpoint_ca: Path | None = None,
     checkpoint_token_file: Path | None = None,
+    otlp: str = "",
+    otlp_ratio: float = 0.01,
+    otlp_ca: Path | None = None,
+    otlp_token_file: Path | None = None,
     json_output: bool = False,
 ) -> int:
     """Serve a workspace: API, gateway and worker, with TLS, on loopback by default.
@@ -47,6 +51,10 @@ def up(
         checkpoint_every_s: How often.
         checkpoint_ca: Certificate authority of the sinks.
         checkpoint_token_file: 0600 file with what the sinks want as bearer.
+        otlp: OpenTelemetry collector that traces are sent to; empty: nothing is traced.
+        otlp_ratio: Share of requests without a `traceparent` that are traced.
+        otlp_ca: Certificate authority of the collector.
+        otlp_token_file: 0600 file with what the collector wants as bearer.
         json_output: Print one JSON object when ready.
 
     Returns:
@@ -74,6 +82,7 @@ def up(
         ca_file=checkpoint_ca,
         token=None if checkpoint_token_file is None else read_key_file(checkpoint_token_file),
     )
+    telemetry = _telemetry(otlp, otlp_ratio, otlp_ca, otlp_token_file)
     places = Places.below(data)
     passphrase = None
     if passphrase_file is not None:
@@ -96,7 +105,8 @@ def up(
         )
         create(places, passphrase=passphrase)
         sys.stderr.write(FIRST.format(owner=places.owner_key, keys=places.keys, data=places.data))
-    bind = Bind(host=host, port=port, gateway_port=gateway_port, names=names)
+    bind = Bind(host=host, port=port, gateway_port=gateway_port, names=names,
+                telemetry=telemetry)  # fmt: skip
 
     def ready(claimed: bool) -> None:
         url = f"https://{host}:{port}"
@@ -125,3 +135,26 @@ def up(
 
     run_control(places, bind, ready=ready, passphrase=passphrase, courier=courier)
     return 0
+
+
+def _telemetry(url: str, ratio: float, ca_file: Path | None, token: Path | None) -> tuple[str, ...]:
+    """Return the gateway's arguments for traces, checked: a file's name is one, its secret is not.
+
+    Raises:
+        InputError: The address, the share or a file is no good.
+    """
+    from vallum.gateway.tracing import check_collector, check_ratio
+
+    if not url:
+        if ca_file is not None or token is not None:
+            raise InputError("traces go nowhere without --otlp", code="up.otlp")
+        return ()
+    made = ["--otlp", check_collector(url), "--otlp-ratio", str(check_ratio(ratio))]
+    if ca_file is not None:
+        if not ca_file.is_file():
+            raise InputError(f"`{ca_file}` is no file", code="up.otlp")
+        made += ["--otlp-ca", str(ca_file.resolve())]
+    if token is not None:
+        read_key_file(token)  # refuses one that others may read
+        made += ["--otlp-token-file", str(token.resolve())]
+    return tuple(made)

@@ -13,6 +13,7 @@ class Purpose(StrEnum):
     EVIDENCE = "evidence"
     LEASE = "lease"
     OBJECT_NAME = "object-name"
+    OUTPUT_NOISE = "output-noise"
     PAGE_TOKEN = "page-token"  # noqa: S105 - a purpose, not a token
     RELEASE = "release"
     ROW_MAC = "row-mac"

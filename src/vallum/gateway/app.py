@@ -12,35 +12,28 @@ from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import structlog
 
 from vallum.base import (
     InputError,
     LimitExceededError,
-    NotFoundError,
     RefusedError,
     UnavailableError,
     VallumError,
 )
 from vallum.base.bounds import MAX_TOKEN_BYTES
 from vallum.base.tls import DoorTls
+from vallum.gateway.beside import Beside
 from vallum.gateway.books import Books
 from vallum.gateway.callers import Callers
 from vallum.gateway.isolated import IsolatedModel
-from vallum.gateway.metrics import Metrics
+from vallum.gateway.looking import Looks
+from vallum.gateway.metrics import Metrics, Tally
 from vallum.gateway.mirror import Mirror
 from vallum.gateway.model import InProcessModel, Model
 from vallum.gateway.routes import Known, Route, Running, choose, dialect_of, pick, shaped
-from vallum.gateway.watched import CallerWatch
-from vallum.gateway.wire import (
-    PICKED,
-    TEST_HEADER,
-    Answer,
-    Request,
-    problem_of,
-    status_of,
-)
+from vallum.gateway.tracing import TRACE_HEADER, Tracer
+from vallum.gateway.wire import PICKED, TEST_HEADER, Answer, Request, problem_of, status_of
 from vallum.guard import (
     MAX_BODY_BYTES,
     TEST_MARK,
@@ -80,7 +73,14 @@ class Gateway:
 
     tls: DoorTls | None = None
 
-    def __init__(self, desk: AsyncDesk, *, hosts: frozenset[bytes], spool: Path) -> None:
+    def __init__(
+        self,
+        desk: AsyncDesk,
+        *,
+        hosts: frozenset[bytes],
+        spool: Path,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._desk = desk
         self._hosts = hosts
         self._callers = Callers(desk)
@@ -95,8 +95,10 @@ class Gateway:
         self._loading: set[str] = set()
         self._lease = Lease(generation=-1, lease_s=0.0)
         self._books = Books(desk, spool=spool, begin=self._begin)
-        self.metrics = Metrics()
-        self._mirror = Mirror(self.metrics, begin=self._begin)
+        self._tracer = tracer
+        self.metrics = Metrics(tracer)
+        self._looks = Looks(self._callers, self.metrics)
+        self._mirror = Mirror(begin=self._begin)
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -106,6 +108,8 @@ class Gateway:
         await self._take_lease(wait_s=0.0)
         for loop in (self._lease_loop(), self._bundle_loop(), self._integrity_loop()):
             self._begin(loop)
+        if self._tracer is not None:
+            self._begin(self._tracer.run())
 
     async def stop(self) -> None:
         """Close every bundle and end every model."""
@@ -118,6 +122,8 @@ class Gateway:
         for running in self._models.values():
             await self._books.close(running)
             await running.model.close()
+        if self._tracer is not None:
+            await self._tracer.close()
         await self._desk.close()
 
     async def _lease_loop(self) -> None:
@@ -185,11 +191,11 @@ class Gateway:
     async def _load(self, served: ServedDeployment) -> None:
         """Fetch, verify and start one deployment; what cannot be served is stopped and logged."""
         model: Model | None = None
-        watch: CallerWatch | None = None
+        beside: Beside | None = None
         try:
             while model is None and self._wanted(served.id) and not self._stopping:
                 try:
-                    model, watch = await self._start_model(served)
+                    model, beside = await self._start_model(served)
                 except UnavailableError as error:  # passing: asked again while it is wanted
                     _LOG.warning("not started yet", deployment=served.id, code=error.code)
                     await asyncio.sleep(1.0)
@@ -204,16 +210,16 @@ class Gateway:
         if self._stopping or now is None:
             await model.close()
             return
-        self._models[served.id] = Running(now, model, Spec(model.width, 1), watch=watch)
+        tally = self._tally(served)
+        tally.drift = None if beside is None else beside.drift
+        self._models[served.id] = Running(now, model, Spec(model.width, 1), None, beside, tally)
         self._route(self._lease)
 
-    async def _start_model(self, served: ServedDeployment) -> tuple[Model, CallerWatch | None]:
+    async def _start_model(self, served: ServedDeployment) -> tuple[Model, Beside | None]:
         got = await self._desk.call("/model", ModelAsk(deployment_id=served.id), ModelBytes)
         model = await self._run_model(served, got)
-        if not (served.on_extraction or got.profile):
-            return model, None
         try:  # a deployment that should be watched and cannot be is not served
-            return model, CallerWatch(got.profile, response=served.on_extraction, width=model.width)
+            return model, await Beside.of(served, got, model)
         except BaseException:
             await model.close()
             raise
@@ -231,6 +237,14 @@ class Gateway:
             await isolated.close()
             raise
         return isolated
+
+    def _tally(self, served: ServedDeployment) -> Tally:
+        of = (
+            endpoint.name
+            for endpoint in self._lease.endpoints
+            if any(one.id == served.id for one in endpoint.deployments)
+        )
+        return self.metrics.tally(next(of, ""), served.name)
 
     def _wanted(self, deployment_id: str) -> ServedDeployment | None:
         return next(
@@ -299,7 +313,9 @@ class Gateway:
     async def answer(self, request: Request) -> Answer:
         """Serve one request."""
         start = time.perf_counter()
-        endpoint = ""
+        endpoint = code = ""
+        if self._tracer is not None:
+            request.trace = self._tracer.begin(request.headers.get(TRACE_HEADER))
         try:
             path = request.path
             token = self._check_head(request)
@@ -312,26 +328,35 @@ class Gateway:
             elif path == "/livez":
                 answer = Answer(200, b'{"status":"ok"}')
             else:
-                answer = await self._look(request, path, token)
+                self._require_lease()
+                answer = await self._looks.answer(request, path, token, self._routes)
         except VallumError as error:
             if isinstance(error, DelayedRefusalError):
                 await asyncio.sleep(error.delay_s)
             if not request.accounted:
                 self._books.count(error.code, request.client)
+            code = error.code
+            self.metrics.refuse(code)
             answer = problem_of(error)
         except Exception as error:  # noqa: BLE001 - the border of a request: fail closed
+            code = "internal"
             _LOG.error("request failed", kind=type(error).__name__)
             answer = problem_of(UnavailableError("something went wrong", code="internal"))
         if endpoint:
             known = endpoint if endpoint in self._routes else ""
-            self.metrics.observe(known, answer.status, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            self.metrics.settle(
+                request.tally, request.trace,
+                endpoint=known, status=answer.status, code=code, seconds=seconds,
+            )  # fmt: skip
         return answer
 
     def refuse(self, error: VallumError, client: str) -> Answer:
         """Answer what is no request."""
         self._books.count(error.code, client)
         answer = problem_of(error)
-        self.metrics.observe("", answer.status, 0.0)
+        self.metrics.refuse(error.code)
+        self.metrics.tally("", "").observe(answer.status, 0.0)
         return answer
 
     async def _infer(self, request: Request, name: str, token: bytes, dialect: Dialect) -> bytes:
@@ -354,11 +379,16 @@ class Gateway:
             running = pick(route, picked)
             request.accounted = True
         mark = TEST_MARK if TEST_HEADER in request.headers else 0
+        tally, trace = running.tally, request.trace
+        request.tally = tally
+        if trace is not None:
+            trace.chosen(name, running.served.name)
+        tally.active += 1
         self._active += 1
         try:
             try:
-                if running.watch is not None:
-                    running.watch.admit(who.principal_id, now_s=time.monotonic())
+                if running.beside is not None:
+                    running.beside.admit(who.principal_id, now_s=time.monotonic())
                 body = await self._admitted(request, route, who, token, picks=picks)
                 if dialect is V2 or len(body) < LONG_BODY:
                     x, request_id = dialect.decode(body, running.spec)
@@ -371,14 +401,23 @@ class Gateway:
                 raise
             bundle = await self._books.bundle(route, running)
             slot = bundle.reserve()
+            if trace is not None:
+                trace.placed(bundle.id, slot, len(x))
+                bundle.trace(slot, trace.trace_id, trace.span_id)
             status = 500
             try:
                 # 6. and 7.
                 if route.copied is not None and not picks:
                     self._mirror.copy(route, x)
-                outputs = await running.model.predict(x)
-                if running.watch is not None:
-                    outputs = self._books.watched(running, running.watch, who, x, outputs)
+                asked = x if running.beside is None else running.beside.widened(x)
+                begun_s = time.perf_counter()
+                outputs = await running.model.predict(asked)
+                tally.model.add(time.perf_counter() - begun_s)
+                if trace is not None:
+                    trace.span("model", begun_s)
+                tally.rows += len(x)
+                if running.beside is not None:
+                    outputs = self._books.watched(running, running.beside, who, x, outputs)
                 answered = shaped(outputs, len(x), running.served.decimals)
                 status = 200
             except VallumError as error:
@@ -390,6 +429,7 @@ class Gateway:
             self._require_lease()
             return dialect.encode(name, running.served.name, answered, request_id)
         finally:
+            tally.active -= 1
             self._active -= 1
 
     async def _admitted(
@@ -419,34 +459,6 @@ class Gateway:
     def _require_lease(self) -> None:
         if time.monotonic() >= self._until_s:
             raise UnavailableError("the gateway has no lease", code="score.lease")
-
-    async def _look(self, request: Request, path: str, token: bytes) -> Answer:
-        """Serve readiness and metrics, authenticated by a right to score."""
-        if request.method != b"GET":
-            raise InputError("this path takes GET", code="score.method")
-        self._require_lease()
-        if path == "/v2/health/ready":
-            return Answer(200, b'{"ready":true}')
-        ping = path.startswith("/endpoints/") and path.endswith("/ping")
-        if ping or (path.startswith("/v2/models/") and path.endswith("/ready")):
-            name = path[11:-5] if ping else path[11:-6]
-            route = self._routes.get(name)
-            await self._callers.authorize(token, route, name, request)
-            ready = route is not None and bool(route.running)
-            if ping and not ready:  # MLflow's clients look at the status alone
-                raise UnavailableError(
-                    "the endpoint has no deployment that runs", code="score.none"
-                )
-            return Answer(200, msgspec.json.encode({"name": name, "ready": ready}))
-        if path == "/metrics":
-            for name, route in self._routes.items():
-                try:
-                    await self._callers.authorize(token, route, name, request)
-                except (NotFoundError, RefusedError):
-                    continue
-                return Answer(200, self.metrics.render(), b"text/plain; version=0.0.4")
-            raise RefusedError("metrics need the right to score somewhere", code="metrics.refused")
-        raise NotFoundError("there is no such path")
 
     def _check_head(self, request: Request) -> bytes:
         """Return the token; refuse strange requests before anything else is read."""

@@ -16,15 +16,15 @@ import structlog
 from numpy.typing import NDArray
 
 from vallum.base import NotFoundError, VallumError
+from vallum.gateway.beside import Beside
 from vallum.gateway.bundle import MAX_ANSWERS, TTL_S, Bundle, empty_close, recovered
 from vallum.gateway.routes import Known, Route, Running
-from vallum.gateway.watched import CallerWatch
 from vallum.guard.session import Arrays
 from vallum.schema.serving import (
     Acknowledged,
     BundleOpen,
     BundleOpened,
-    ExtractionSeen,
+    CallerSeen,
     RefusedCount,
     RefusedCounts,
 )
@@ -53,7 +53,7 @@ class Books:
         self._spool = spool
         self._begin = begin
         self._unknown: Counter[tuple[str, str]] = Counter()
-        self._seen: deque[ExtractionSeen] = deque(maxlen=MAX_UNKNOWN)
+        self._seen: deque[CallerSeen] = deque(maxlen=MAX_UNKNOWN)
 
     async def recover(self) -> None:
         """Close what a killed gateway left."""
@@ -131,27 +131,37 @@ class Books:
     def watched(
         self,
         running: Running,
-        watch: CallerWatch,
+        beside: Beside,
         who: Known,
         x: NDArray[np.float32],
         outputs: Arrays,
     ) -> Arrays:
-        """Have the watch look at a request and its answer; return what leaves."""
-        outputs, alarms = watch.look(who.principal_id, x, outputs)
-        for alarm in alarms:
+        """Have a request and its answer looked at; return what leaves.
+
+        Raises:
+            GateError: Nothing does: the model abstains, or the output policy does not fit.
+            InputError: The rows have another width than the data they are compared with.
+        """
+        looked = beside.look(who.principal_id, x, outputs)
+        running.tally.sightings += len(looked.sightings)
+        for one in looked.sightings:
             self._seen.append(
-                ExtractionSeen(
+                CallerSeen(
                     deployment_id=running.served.id,
                     principal_id=who.principal_id,
                     credential_id=who.credential_id,
-                    statistic=alarm.statistic.value,
-                    value=alarm.value,
-                    threshold=alarm.threshold,
-                    queries=alarm.queries,
-                    response=watch.response,
+                    watch=one.watch,
+                    statistic=one.statistic,
+                    value=one.value,
+                    threshold=one.threshold,
+                    queries=one.queries,
+                    response=one.response,
+                    signs=one.signs,
                 )
             )
-        return outputs
+        if looked.error is not None:
+            raise looked.error
+        return looked.outputs
 
     async def hand_in(self) -> None:
         """Hand in what was counted and seen."""
@@ -174,11 +184,11 @@ class Books:
             self._unknown.update(held)
 
     async def _hand_in_seen(self) -> None:
-        """Hand in who looks like a thief; what is not taken is handed in later."""
+        """Hand in whose queries look strange; what is not taken is handed in later."""
         while self._seen:
             one = self._seen[0]
             try:
-                await self._desk.call("/extraction", one, Acknowledged)
+                await self._desk.call("/caller", one, Acknowledged)
             except NotFoundError:  # the deployment is gone, and what it answers with it
                 _LOG.warning(
                     "an alarm is of a deployment that is gone", deployment=one.deployment_id

@@ -8,11 +8,13 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from vallum.guard import count_decisions, pack_decisions
-from vallum.schema.serving import BundleClose
+from vallum.schema.serving import MAX_TRACES, BundleClose, TraceAt
 
 RECORD = struct.Struct("<dH22s")  # wall time, status, keyed digest of the credential: 32 bytes
 MAX_ANSWERS = 50_000
@@ -31,6 +33,7 @@ class Bundle:
     _map: mmap.mmap
     count: int = 0  # slots that were given out
     pending: int = 0  # of them, still without a decision
+    traces: list[TraceAt] = field(default_factory=list)
 
     @classmethod
     def create(cls, folder: Path, bundle_id: str, now_s: float) -> "Bundle":
@@ -58,6 +61,11 @@ class Bundle:
         RECORD.pack_into(self._map, _HEAD.size + slot * RECORD.size, at_s, status, who)
         self.pending -= 1
 
+    def trace(self, slot: int, trace_id: str, span_id: str) -> None:
+        """Note that a decision is traced; of many, the first ones are kept."""
+        if len(self.traces) < MAX_TRACES:
+            self.traces.append(TraceAt(record=slot, trace_id=trace_id, span_id=span_id))
+
     @property
     def full(self) -> bool:
         """Tell whether nothing more fits."""
@@ -65,7 +73,8 @@ class Bundle:
 
     def close(self) -> BundleClose:
         """Return what to log, once nothing is pending; `discard` the spool when it is logged."""
-        return _summary(self.id, self._map, self.count, recovered=False)
+        made = _summary(self.id, self._map, self.count, recovered=False)
+        return msgspec.structs.replace(made, traces=tuple(self.traces))
 
     def discard(self) -> None:
         """Remove the spool."""

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import VallumError
-from vallum.gateway.metrics import Metrics
 from vallum.gateway.routes import Route, Running, copied, shaped
 
 MAX_COPIES = 8  # under way at once, of one gateway
@@ -21,16 +20,8 @@ MAX_COPIES = 8  # under way at once, of one gateway
 class Mirror:
     """Sends copies. For one event loop."""
 
-    def __init__(
-        self, metrics: Metrics, *, begin: Callable[[Coroutine[Any, Any, None]], None]
-    ) -> None:
-        """Begin without copies.
-
-        Args:
-            metrics: Where they are counted.
-            begin: Starts work beside a request.
-        """
-        self._metrics = metrics
+    def __init__(self, *, begin: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        """Begin without copies; `begin` starts work beside a request."""
         self._begin = begin
         self._active = 0
 
@@ -45,12 +36,12 @@ class Mirror:
         if running is None:
             return
         if self._active >= MAX_COPIES:
-            self._metrics.mirrored(route.endpoint.name, running.served.name, "left-out")
+            _count(running, "left-out")
             return
         self._active += 1
-        self._begin(self._send(route.endpoint.name, running, x))
+        self._begin(self._send(running, x))
 
-    async def _send(self, endpoint: str, running: Running, x: NDArray[np.float32]) -> None:
+    async def _send(self, running: Running, x: NDArray[np.float32]) -> None:
         start = time.perf_counter()
         outcome = "failed"
         try:
@@ -63,6 +54,10 @@ class Mirror:
             pass  # counted as failed
         finally:
             self._active -= 1
-            self._metrics.mirrored(
-                endpoint, running.served.name, outcome, seconds=time.perf_counter() - start
-            )
+            _count(running, outcome)
+            running.tally.copies_s += time.perf_counter() - start
+
+
+def _count(running: Running, outcome: str) -> None:
+    copies = running.tally.copies
+    copies[outcome] = copies.get(outcome, 0) + 1

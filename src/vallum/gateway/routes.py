@@ -4,9 +4,10 @@ import itertools
 from dataclasses import dataclass, field
 
 from vallum.base import GateError, InputError, Networks, NotFoundError, UnavailableError
+from vallum.gateway.beside import Beside
 from vallum.gateway.bundle import Bundle
+from vallum.gateway.metrics import Tally
 from vallum.gateway.model import Model
-from vallum.gateway.watched import CallerWatch
 from vallum.guard import DIALECTS, Dialect, Output, Spec, shape_output
 from vallum.guard.session import Arrays
 from vallum.schema.serving import ServedDeployment, ServedEndpoint
@@ -20,7 +21,8 @@ class Running:
     model: Model
     spec: Spec
     bundle: Bundle | None = None
-    watch: CallerWatch | None = None
+    beside: Beside | None = None
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(slots=True)

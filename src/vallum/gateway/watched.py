@@ -6,12 +6,11 @@ ended by deploying anew.
 
 import secrets
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import InputError, RefusedError
-from vallum.guard import RateLimiter
+from vallum.guard import RateLimiter, labels_of
 from vallum.guard.session import Arrays
 from vallum.monitor import ExtractionAlarm, ExtractionProfile, Watches
 
@@ -24,16 +23,12 @@ _SCORES = 2  # dimensions
 class CallerWatch:
     """Watches the callers of one deployment. For one event loop."""
 
-    def __init__(self, profile: bytes, *, response: str, width: int | None) -> None:
-        """Unpack a profile.
+    def __init__(self, learned: ExtractionProfile, *, response: str, width: int | None) -> None:
+        """Take a profile.
 
         Raises:
-            InputError: It is none, or of records of another width than the model's.
+            InputError: It is of records of another width than the model's.
         """
-        try:
-            learned = msgspec.msgpack.decode(profile, type=ExtractionProfile)
-        except msgspec.DecodeError as error:
-            raise InputError("the profile has another form", code="extraction.profile") from error
         if width is not None and width != learned.width:
             raise InputError(
                 f"the model takes {width} features, its training data have {learned.width}",
@@ -73,7 +68,7 @@ class CallerWatch:
         """
         alarms = self._watches.add(caller.encode(), x, _classes(outputs, len(x)))
         if self.response == "label-only" and self._watches.alarmed(caller.encode()):
-            return [(name, _labels(value)) for name, value in outputs], alarms
+            return [(name, labels_of(value)) for name, value in outputs], alarms
         return outputs, alarms
 
 
@@ -89,16 +84,3 @@ def _classes(outputs: Arrays, rows: int) -> NDArray[np.intp] | None:
         if value.dtype.kind in "iu" and value.size == rows:
             return value.reshape(rows).astype(np.intp)
     return None
-
-
-def _labels(value: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return scores as a one for the largest and zeros; other numbers rounded to whole ones."""
-    if value.dtype.kind != "f":
-        return value
-    wide = np.asarray(value, dtype=np.float64)
-    if wide.ndim == _SCORES and wide.shape[1] > 1:
-        out = np.zeros_like(wide)
-        out[np.arange(len(wide)), wide.argmax(axis=1)] = 1.0
-    else:
-        out = np.rint(wide)
-    return out.astype(value.dtype)

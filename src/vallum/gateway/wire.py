@@ -9,16 +9,22 @@ import msgspec
 import structlog
 
 from vallum.base import GateError, LimitExceededError, VallumError
+from vallum.gateway.metrics import Tally
+from vallum.gateway.tracing import TRACE_HEADER, Trace
 from vallum.guard import MAX_BODY_BYTES
 from vallum.schema.api import Problem
 from vallum.schema.routes import DEPLOYMENT_HEADER
 
 _LOG = structlog.get_logger("vallum.gateway")
 JSON = b"application/json"
+ABSTAINED = "score.abstained"
+"""Code of an answer that says that the model has none."""
 TEST_HEADER = b"vallum-test"
 """Who sends it says that the request belongs to a test, as `vallum attack` does."""
 PICKED = DEPLOYMENT_HEADER.encode()
-KEPT = frozenset({b"authorization", b"content-length", b"expect", b"host", PICKED, TEST_HEADER})
+KEPT = frozenset({
+    b"authorization", b"content-length", b"expect", b"host", PICKED, TEST_HEADER, TRACE_HEADER,
+})  # fmt: skip
 _FIXED = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -37,6 +43,8 @@ class Request:
         header_count: How many came.
         repeated: A header of `KEPT` that came twice, or empty.
         complete: Its last byte came.
+        trace: What is traced of it, if it is sampled.
+        tally: Of the deployment that answers; None before one is chosen.
         keep_alive: The connection goes on after the answer.
     """
 
@@ -55,6 +63,8 @@ class Request:
     held = 0  # bytes of body
     certificate = b""  # of the client, DER; there is none without mutual TLS
     accounted = False  # the control process logs its refusal, or a bundle does
+    tally: Tally | None = None  # of the deployment that answers
+    trace: Trace | None = None
     on_wait: Callable[[], None] | None = None
     _failure: VallumError | None = None
     _waiter: asyncio.Future[None] | None = None
@@ -69,7 +79,10 @@ class Request:
         self.header_count += 1
         if name in KEPT:
             if name in self.headers:
-                self.repeated = name
+                if name == TRACE_HEADER:  # several parents are none: W3C Trace Context, section 4.1
+                    value = b""
+                else:
+                    self.repeated = name
             self.headers[name] = value
 
     def add_body(self, part: bytes) -> None:
@@ -149,7 +162,7 @@ class Answer:
 def status_of(error: VallumError) -> int:
     """Return the HTTP status of an error."""
     if isinstance(error, GateError):
-        return 500
+        return error.status if error.code == ABSTAINED else 500
     if isinstance(error, LimitExceededError) and error.retry_after_s is not None:
         return 429
     return error.status
@@ -162,7 +175,7 @@ def problem_of(error: VallumError) -> Answer:
     detail = error.message
     if isinstance(error, LimitExceededError) and error.retry_after_s is not None:
         extra.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
-    if isinstance(error, GateError):
+    if isinstance(error, GateError) and error.code != ABSTAINED:
         detail = "the model failed on this input"  # what it said stays with us
     request_id = secrets.token_hex(8)
     if status >= 500:  # noqa: PLR2004 - HTTP

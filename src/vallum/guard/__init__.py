@@ -10,6 +10,7 @@ from vallum.guard.decisions import (
 )
 from vallum.guard.dialects import DIALECTS, V2, Dialect
 from vallum.guard.rates import RateLimiter
+from vallum.guard.shaping import Hardening, check_policy, labels_of
 from vallum.guard.v2 import (
     MAX_BODY_BYTES,
     InferenceRequest,
@@ -28,15 +29,18 @@ __all__ = [
     "V2",
     "Decisions",
     "Dialect",
+    "Hardening",
     "InferenceRequest",
     "InferenceResponse",
     "Output",
     "RateLimiter",
     "Spec",
+    "check_policy",
     "count_decisions",
     "count_tests",
     "decode_request",
     "encode_response",
+    "labels_of",
     "pack_decisions",
     "shape_output",
     "unpack_decisions",

@@ -5,7 +5,7 @@ that one bad row costs its neighbours nothing. What a row gets does not depend o
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from vallum.base import GateError, InputError
 from vallum.guard.session import Arrays, Session
-from vallum.schema import Record
+from vallum.guard.shaping import Hardening
+from vallum.schema import OutputPolicy, Record
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,6 +39,7 @@ class ScoredTable(Record, frozen=True):
 class _Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: bytes
     table: bytes
+    noise_key: bytes = b""
 
 
 def score_table(
@@ -49,18 +51,20 @@ def score_table(
     mini_batch: int = 4096,
     max_failed: int = 0,
     decimals: int | None = None,
+    output: Mapping[str, object] | None = None,
 ) -> ScoredTable:
     """Score every row of a table.
 
     Args:
         payload: msgpack map of `model` (ONNX, standard operators, one matrix of float32 in) and
-            `table`.
+            `table`; `noise_key` with an output policy.
         kind: Format of the table, such as `parquet`.
         features: The model's columns in order; without them, every numeric one that is not kept.
         keep: Columns that the result repeats beside the scores.
         mini_batch: Rows a call of the model, at least 1.
         max_failed: So many rows may fail; they have an `error` and no scores.
         decimals: Places that scores are rounded to, as the endpoint does.
+        output: The deployment's output policy; what leaves is what its endpoint would tell.
 
     Returns:
         Columns `keep`, then the outputs (`NAME`, or `NAME_0` … of a matrix), then `error`.
@@ -87,6 +91,7 @@ def score_table(
     wordy = [name for name in names if not frame[name].dtype.is_numeric()]
     if wordy:
         raise InputError(f"column `{wordy[0][:80]}` is not numeric", code="score.column")
+    harden = _hardening(output, given.noise_key)
     model = Session(given.model, threads=len(os.sched_getaffinity(0)))
     if not names or (model.width is not None and model.width != len(names)):
         raise InputError(
@@ -101,6 +106,8 @@ def score_table(
     errors = np.full(len(x), "", dtype=object)
     errors[~np.isfinite(x).all(axis=1)] = _NOT_FINITE
     outputs = _outputs(model, x, errors, mini_batch)
+    if harden is not None:
+        outputs = [_hardened(harden, x, piece, errors) for piece in outputs]
     failed = int(np.count_nonzero(errors != ""))
     if failed > max_failed:
         raise GateError(
@@ -121,6 +128,33 @@ def score_table(
     return ScoredTable(
         table=write_csv_safe(made), rows=made.height, columns=tuple(made.columns), failed=failed
     )
+
+
+def _hardening(output: Mapping[str, object] | None, key: bytes) -> Hardening | None:
+    if output is None:
+        return None
+    try:
+        policy = msgspec.convert(output, OutputPolicy)
+    except msgspec.ValidationError as error:
+        raise InputError("the output policy has another form", code="score.payload") from error
+    return Hardening(policy, key)
+
+
+def _hardened(
+    harden: Hardening, x: NDArray[np.float32], piece: "_Piece", errors: NDArray[np.object_]
+) -> "_Piece":
+    """Return what leaves of a mini-batch's scores; those of failed rows never do."""
+    rows, found = piece
+    good = errors[rows] == ""
+    if not good.any():
+        return piece
+    told = harden.apply(x[rows[good]], [(name, one[good]) for name, one in found])
+    out: Arrays = []
+    for (name, whole), (_, values) in zip(found, told, strict=True):
+        filled = whole.copy()
+        filled[good] = values
+        out.append((name, filled))
+    return rows, out
 
 
 def _texts(errors: NDArray[np.object_], failed: int) -> "pl.Series":

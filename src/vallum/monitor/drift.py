@@ -89,6 +89,7 @@ class DriftCounter:
     def __init__(self, state: BinState) -> None:
         self._state = state
         self._counts = [np.zeros(len(edges) + 2, dtype=np.int64) for edges in state.edges]
+        self._edges = [np.array(edges) for edges in state.edges]
         self.rows = 0
 
     @property
@@ -104,12 +105,19 @@ class DriftCounter:
         """
         if batch.ndim != 2 or batch.shape[1] != len(self._counts):  # noqa: PLR2004
             raise InputError("the batch has other features", code="drift.batch")
-        for column, edges, counts in zip(batch.T, self._state.edges, self._counts, strict=True):
+        for column, edges, counts in zip(batch.T, self._edges, self._counts, strict=True):
             finite = np.isfinite(column)
-            places = np.searchsorted(np.array(edges), column[finite], side="right")
+            places = np.searchsorted(edges, column[finite], side="right")
             np.add(counts, np.bincount(places, minlength=len(counts)), out=counts)
             counts[-1] += int((~finite).sum())
         self.rows += len(batch)
+
+    def joined(self, other: "DriftCounter") -> "DriftCounter":
+        """Return a counter of what both counted; both are of the same bins."""
+        made = DriftCounter(self._state)
+        made._counts = [a + np.array(b) for a, b in zip(self._counts, other.counts, strict=True)]
+        made.rows = self.rows + other.rows
+        return made
 
     def report(self) -> DriftReport:
         """Compare what was counted with the reference.

@@ -4,10 +4,14 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from vallum.base import InputError
+from vallum.monitor.canary import Canaries
 from vallum.monitor.drift import DriftCounter, DriftReport, freeze
-from vallum.monitor.extraction import ExtractionProfile, learn_profile
+from vallum.monitor.evasion import learn_evasion
+from vallum.monitor.extraction import learn_profile
+from vallum.monitor.profile import CanaryRecords, WatchProfile
 
 
 class _Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,8 +53,14 @@ def compare(payload: bytes, *, reference_kind: str, current_kind: str) -> DriftR
 
 
 def learn_queries(
-    payload: bytes, *, kind: str, label_column: str, features: Sequence[str], seed: int
-) -> ExtractionProfile:
+    payload: bytes,
+    *,
+    kind: str,
+    label_column: str,
+    features: Sequence[str],
+    seed: int,
+    evasion: bool = False,
+) -> WatchProfile:
     """Learn what natural queries to a model look like from its training table.
 
     Args:
@@ -59,10 +69,37 @@ def learn_queries(
         label_column: Column that is no feature; may be empty.
         features: The model's columns in order; without them, every numeric one but the label.
         seed: Of the records and features that are kept.
+        evasion: Learn what records made to be misclassified are told by, too.
 
     Raises:
         InputError: A feature is missing or not numeric, or there are too few records.
     """
+    names, rows = _records(payload, kind, label_column, features)
+    return WatchProfile(
+        extraction=learn_profile(rows, seed=seed),
+        bins=freeze(tuple(names), rows),
+        evasion=learn_evasion(rows, seed=seed) if evasion else None,
+    )
+
+
+def read_canaries(
+    payload: bytes, *, kind: str, label_column: str, features: Sequence[str]
+) -> CanaryRecords:
+    """Read planted records from a table, as `learn_queries` reads the others.
+
+    Raises:
+        InputError: A feature is missing or not numeric, a value is missing, or there are none or
+            too many.
+    """
+    _, rows = _records(payload, kind, label_column, features)
+    Canaries(rows)  # refuses what it would not recognise
+    packed = rows.astype("<f4")
+    return CanaryRecords(width=packed.shape[1], rows=packed.tobytes())
+
+
+def _records(
+    payload: bytes, kind: str, label_column: str, features: Sequence[str]
+) -> tuple[list[str], NDArray[np.float64]]:
     from vallum.formats import read_table
 
     table = read_table(payload, kind=kind)
@@ -80,4 +117,4 @@ def learn_queries(
             )
     if not names:
         raise InputError("the data has no numeric column", code="extraction.columns")
-    return learn_profile(table.select(names).to_numpy().astype(np.float64), seed=seed)
+    return names, table.select(names).to_numpy().astype(np.float64)

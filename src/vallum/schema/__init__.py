@@ -40,7 +40,7 @@ from vallum.schema.entry import Change, Entry, EntryKind
 from vallum.schema.evidence import Evidence, Finding, Label, Verdict
 from vallum.schema.privacy import PrivacyBudget, PrivacyCharge, PrivateData
 from vallum.schema.record import Measure, Record
-from vallum.schema.release import QueryWatch
+from vallum.schema.release import OutputPolicy, QueryWatch
 from vallum.schema.tracking import (
     Artifact,
     DatasetUsed,
@@ -54,6 +54,7 @@ from vallum.schema.tracking import (
     Run,
     RunStatus,
 )
+from vallum.schema.traffic import DeploymentTraffic, Traffic
 from vallum.schema.views import DataView
 from vallum.schema.work import Claim, Claimed, Finish
 
@@ -75,6 +76,7 @@ __all__ = [
     "DenyAssignment",
     "Deployment",
     "DeploymentState",
+    "DeploymentTraffic",
     "Endpoint",
     "EndpointKeyKind",
     "Entry",
@@ -98,6 +100,7 @@ __all__ = [
     "ModelMetric",
     "ModelStatus",
     "ModelValue",
+    "OutputPolicy",
     "Part",
     "Principal",
     "PrincipalKind",
@@ -114,6 +117,7 @@ __all__ = [
     "Run",
     "RunStatus",
     "Session",
+    "Traffic",
     "Verdict",
     "Waiver",
     "Workspace",

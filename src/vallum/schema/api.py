@@ -12,7 +12,7 @@ from vallum.schema.asset import Asset, AssetVersion, Deployment, Endpoint, Job, 
 from vallum.schema.entry import Entry
 from vallum.schema.evidence import Evidence
 from vallum.schema.record import Record
-from vallum.schema.release import QueryWatch
+from vallum.schema.release import OutputPolicy, QueryWatch
 
 
 class Problem(Record, frozen=True):
@@ -151,6 +151,7 @@ class EndpointDeploy(Record, frozen=True):
     in_process: bool = False
     decimals: int | None = None
     watch: QueryWatch | None = None
+    output: OutputPolicy | None = None
 
 
 class EndpointKeys(Record, frozen=True):

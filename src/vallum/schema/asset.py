@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from vallum.schema.record import Record
-from vallum.schema.release import QueryWatch
+from vallum.schema.release import OutputPolicy, QueryWatch
 
 
 class Workspace(Record, frozen=True):
@@ -186,6 +186,7 @@ class Deployment(Record, frozen=True):
     decimals: int | None = None  # output shaping: round scores
     reason: str = ""  # why it failed or was stopped
     watch: QueryWatch | None = None
+    output: OutputPolicy | None = None
 
 
 class JobState(StrEnum):

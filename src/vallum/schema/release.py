@@ -86,8 +86,28 @@ class BatchScored(Record, frozen=True):
     model_digest: str
 
 
+class OutputPolicy(Record, frozen=True):
+    """What of a deployment's answers leaves, beside rounding; numbers are decimal text.
+
+    Attributes:
+        task: `classification` or `regression`: what the numbers of the model are.
+        labels_only: A one for the likeliest class and zeros.
+        top_k: How many classes are told; the others are zero. 0: all.
+        clip: Bounds of every probability, or of a regression's value.
+        temperature: Above 1, probabilities are softened.
+        noise: Standard deviation of noise, in units of the output: the same for the same input.
+    """
+
+    task: str = "classification"
+    labels_only: bool = False
+    top_k: int = 0
+    clip: tuple[str, str] | None = None
+    temperature: str = "1"
+    noise: str = "0"
+
+
 class QueryWatch(Record, frozen=True):
-    """Compare what callers of a deployment ask with its training data, to recognise theft.
+    """Compare what callers of a deployment ask with data like its training data.
 
     Attributes:
         data: Version of the training table: `NAME:VERSION` as it is asked for, its id as kept.
@@ -95,12 +115,17 @@ class QueryWatch(Record, frozen=True):
         features: The model's columns in order; without them, every numeric one but the label.
         response: What a caller gets who looks like a thief: `alert`, `throttle`, `label-only` or
             `stop`. An alert is logged with each.
+        on_evasion: Of records that look made to be misclassified: `alert`, `abstain` (they are not
+            answered) or `stop` (their callers are not, once there are many); empty: nobody looks.
+        canaries: Version of a table of planted records, like `data`: who asks about one is logged.
     """
 
     data: str
     label_column: str = ""
     features: tuple[str, ...] = ()
     response: str = "alert"
+    on_evasion: str = ""
+    canaries: str = ""
 
 
 class CardShown(Record, frozen=True):

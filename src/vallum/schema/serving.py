@@ -1,6 +1,7 @@
 """What passes between the control process and its gateways."""
 
 from vallum.schema.record import Record
+from vallum.schema.release import OutputPolicy
 
 
 class ServedDeployment(Record, frozen=True):
@@ -14,6 +15,8 @@ class ServedDeployment(Record, frozen=True):
     in_process: bool = False
     decimals: int | None = None
     on_extraction: str = ""  # response to suspects; empty where callers are not watched
+    on_evasion: str = ""  # the same of records made to be misclassified
+    output: OutputPolicy | None = None
 
 
 class ServedEndpoint(Record, frozen=True):
@@ -94,6 +97,18 @@ class OpenBundle(Record, frozen=True):
     opened_at: str
 
 
+MAX_TRACES = 256
+"""Decisions of a bundle whose traces are in the log."""
+
+
+class TraceAt(Record, frozen=True):
+    """Which trace tells about a decision of a bundle: the record's number, and two ids in hex."""
+
+    record: int
+    trace_id: str
+    span_id: str
+
+
 class BundleClose(Record, frozen=True):
     """What was answered: counts by outcome, and SHA-256 over the spooled decisions."""
 
@@ -103,6 +118,7 @@ class BundleClose(Record, frozen=True):
     root: str
     recovered: bool = False  # from the spool of a process that was killed
     records: bytes = b""  # the decisions, packed: guard/decisions.py
+    traces: tuple[TraceAt, ...] = ()
 
 
 class RefusedCount(Record, frozen=True):
@@ -133,27 +149,36 @@ class ModelBytes(Record, frozen=True):
         sha256: Its digest.
         profile: What its training data look like, packed; empty where callers are not watched. It
             holds training records.
+        noise_key: Of the output policy; the same for every deployment of this model.
     """
 
     data: bytes
     sha256: str
     profile: bytes = b""
+    noise_key: bytes = b""
 
     def __repr__(self) -> str:
         return f"ModelBytes(sha256={self.sha256!r}, bytes={len(self.data)})"
 
 
-class ExtractionSeen(Record, frozen=True):
-    """A caller's queries look like those of somebody who steals the model."""
+class CallerSeen(Record, frozen=True):
+    """A caller's queries look like those of somebody who steals, evades, or holds leaked data.
+
+    Attributes:
+        watch: `extraction`, `evasion` or `canary`.
+        signs: How often each sign of evasion was seen.
+    """
 
     deployment_id: str
     principal_id: str
     credential_id: str
+    watch: str
     statistic: str
     value: float
     threshold: float
     queries: int
     response: str
+    signs: dict[str, int] = {}
 
 
 class DeploymentFailed(Record, frozen=True):

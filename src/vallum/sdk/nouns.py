@@ -14,7 +14,17 @@ from typing import BinaryIO, Protocol, TypeVar
 import msgspec
 
 from vallum.base import InputError, Secret
-from vallum.schema import Asset, Endpoint, Job, JobLimits, QueryWatch, api, release
+from vallum.schema import (
+    Asset,
+    Endpoint,
+    Job,
+    JobLimits,
+    OutputPolicy,
+    QueryWatch,
+    Traffic,
+    api,
+    release,
+)
 from vallum.sdk.transport import Transport
 
 Source = Path | str | bytes | BinaryIO
@@ -253,11 +263,13 @@ class Endpoints(Noun):
         in_process: bool = False,
         decimals: int | None = None,
         watch: QueryWatch | None = None,
+        output: OutputPolicy | None = None,
         dry_run: bool = False,
     ) -> api.EndpointShown:
         """Deploy a model version; refused until policy's evidence is on record.
 
-        With `watch`, callers are compared with the training table that it names.
+        With `watch`, callers are compared with the training table that it names; `output` says
+        what of the answers leaves.
         """
         arguments = api.EndpointDeploy(
             endpoint=endpoint,
@@ -268,6 +280,7 @@ class Endpoints(Noun):
             in_process=in_process,
             decimals=decimals,
             watch=watch,
+            output=output,
         )
         return self._transport.call(
             "endpoint.deploy", arguments, api.EndpointShown, dry_run=dry_run
@@ -308,6 +321,15 @@ class Endpoints(Noun):
         body = request if isinstance(request, bytes) else msgspec.json.encode(request)
         answer = self._transport.post_json(uri, body, token=key, deployment=deployment)
         return msgspec.json.decode(answer, type=dict[str, object])
+
+    def metrics(self) -> Traffic:
+        """Return what the deployments did, of the endpoints that you may score at."""
+        for one in self.list():
+            uri = self.show(one.name).scoring_uri
+            if uri:
+                answer = self._transport.get(uri.partition("/v2/")[0] + "/metrics.json")
+                return msgspec.json.decode(answer, type=Traffic)
+        raise InputError("no endpoint is served that you may read", hint="vallum endpoint list")
 
     def traffic(
         self,

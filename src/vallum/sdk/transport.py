@@ -188,6 +188,19 @@ class Transport:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
 
+    def get(self, url: str) -> bytes:
+        """Get from an endpoint of the same trust; returns the raw answer."""
+        headers = {}
+        if self._token is not None:
+            headers["authorization"] = f"Bearer {self._token.reveal().decode()}"
+        try:
+            response = self._client.get(url, headers=headers)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        if not response.is_success:
+            raise _error_of(response.status_code, response.content, response.headers)
+        return response.content
+
     def post_json(
         self, url: str, body: bytes, *, token: Secret | None = None, deployment: str = ""
     ) -> bytes:

@@ -48,12 +48,14 @@ class Bind:
         port: Of the API.
         gateway_port: Of scoring.
         names: Further names that clients use, for the certificate and the Host list.
+        telemetry: Further arguments of the gateway: where traces go.
     """
 
     host: str = "127.0.0.1"
     port: int = 8443
     gateway_port: int = 8444
     names: tuple[str, ...] = ()
+    telemetry: tuple[str, ...] = ()
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -208,7 +210,7 @@ class Control:
             arguments += [
                 "--host", self._bind.host, "--port", str(self._bind.gateway_port),
                 "--cert", str(keys / "server.pem"), "--key", str(keys / "server-key.pem"),
-                "--spool", str(keys / "run" / "spool"),
+                "--spool", str(keys / "run" / "spool"), *self._bind.telemetry,
             ]  # fmt: skip
             for host in self._bind.host_headers(self._bind.gateway_port):
                 arguments += ["--host-header", host]

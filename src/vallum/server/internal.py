@@ -22,8 +22,8 @@ from vallum.schema.serving import (
     AuthorizeAsk,
     BundleClose,
     BundleOpen,
+    CallerSeen,
     DeploymentFailed,
-    ExtractionSeen,
     InternalProblem,
     LeaseAsk,
     ModelAsk,
@@ -122,8 +122,8 @@ def _calls(kernel: Kernel, serving: Serving) -> dict[str, _Call]:
         serving.fail(question)
         return Acknowledged()
 
-    def extraction(question: ExtractionSeen) -> Record:
-        serving.extraction(question)
+    def caller(question: CallerSeen) -> Record:
+        serving.caller_seen(question)
         return Acknowledged()
 
     def model(question: ModelAsk) -> Record:
@@ -137,7 +137,7 @@ def _calls(kernel: Kernel, serving: Serving) -> dict[str, _Call]:
         "/refusals": _Call(RefusedCounts, refused),
         "/model": _Call(ModelAsk, model),
         "/deployment/fail": _Call(DeploymentFailed, fail),
-        "/extraction": _Call(ExtractionSeen, extraction),
+        "/caller": _Call(CallerSeen, caller),
         "/job/claim": _Call(Claim, claim),
         "/job/finish": _Call(Finish, finish),
     }

@@ -80,6 +80,10 @@ class House:
             derive(self.keyring.derive(Purpose.RELEASE), b"p-256", length=48)
         )
 
+    def noise_key(self, model_digest: str) -> bytes:
+        """Return the key of the noise in a model's answers, the same wherever it is served."""
+        return self.keyring.derive(Purpose.OUTPUT_NOISE, info=model_digest.encode()).reveal()
+
     def scoring_uri(self, endpoint: str) -> str:
         """Return where an endpoint is scored; empty while no gateway serves."""
         if not self.scoring_base:

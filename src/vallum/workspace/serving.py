@@ -46,8 +46,8 @@ from vallum.schema.serving import (
     BundleClose,
     BundleOpen,
     BundleOpened,
+    CallerSeen,
     DeploymentFailed,
-    ExtractionSeen,
     Lease,
     LeaseAsk,
     ModelBytes,
@@ -59,8 +59,9 @@ from vallum.schema.serving import (
 from vallum.store import chunks
 from vallum.workspace.context import Context, ask
 from vallum.workspace.kernel import Kernel
-from vallum.workspace.theft import SYSTEM_GATEWAY, learn_queries, log_theft
+from vallum.workspace.traces import check_traces
 from vallum.workspace.versions import CONTENT
+from vallum.workspace.watches import SYSTEM_GATEWAY, learn_queries, log_caller
 
 LEASE_S = 1.0
 UNCLOSED_S = 120.0
@@ -138,6 +139,8 @@ class Serving:
                         mirrored=endpoint.mirror.get(one.name, 0),
                         in_process=one.in_process,
                         decimals=one.decimals,
+                        output=one.output,
+                        on_evasion="" if one.watch is None else one.watch.on_evasion,
                         on_extraction="" if one.watch is None else one.watch.response,
                     )
                     for one in context.deployments(endpoint)
@@ -275,6 +278,7 @@ class Serving:
         records = unpack_decisions(question.records, question.answered + question.refused)
         if count_decisions(records) != said:
             raise InputError("the records are not those of the bundle", code="bundle.records")
+        traces = check_traces(question)
         with house.log.transaction() as tx:
             try:
                 held = house.records.get(tx, "bundle", question.id, OpenBundle)
@@ -296,6 +300,7 @@ class Serving:
                 "recovered": question.recovered,
                 "tests": count_tests(records),
                 "records": base64.b64encode(question.records).decode(),
+                **({"traces": traces} if traces else {}),
             }
             house.log.seal(tx, permit, changes=[change], details=details)
 
@@ -350,7 +355,12 @@ class Serving:
             if deployment.watch is not None
             else b""
         )
-        return ModelBytes(data=data, sha256=part.digest, profile=profile)
+        return ModelBytes(
+            data=data,
+            sha256=part.digest,
+            profile=profile,
+            noise_key=self.kernel.house.noise_key(part.digest),
+        )
 
     def verify(self, deployment_id: str, *, whole: bool) -> None:
         """Read a running deployment's model as it is stored, in constant memory.
@@ -428,9 +438,9 @@ class Serving:
             )
             house.log.seal(tx, permit, changes=[], details={"reason": error.message[:500]})
 
-    def extraction(self, seen: ExtractionSeen) -> None:
-        """Log that a caller looks like a thief, and leave it as evidence about the model."""
-        log_theft(self.kernel.house, seen)
+    def caller_seen(self, seen: CallerSeen) -> None:
+        """Log what a caller's queries look like, and leave it as evidence about the model."""
+        log_caller(self.kernel.house, seen)
 
     def fail(self, report: DeploymentFailed) -> None:
         """Stop a deployment and log why: its bytes changed, or its model does not run."""

@@ -1,6 +1,5 @@
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -10,7 +9,7 @@ from vallum.monitor import Statistic, learn_profile
 
 RNG = np.random.default_rng(0)
 DATA = RNG.standard_normal((300, 5)).astype(np.float32)
-PROFILE = msgspec.msgpack.encode(learn_profile(DATA, seed=0))
+PROFILE = learn_profile(DATA, seed=0)
 STRANGE = (RNG.uniform(-9, 9, (60, 5))).astype(np.float32)
 
 
@@ -57,10 +56,9 @@ def test_suspects_are_slowed_down_or_stopped_and_others_are_not() -> None:
 
 
 def test_a_profile_that_does_not_fit_is_refused() -> None:
-    for data, width in ((PROFILE, 4), (b"", 5), (PROFILE[:-1], 5)):
-        with pytest.raises(InputError) as refused:
-            CallerWatch(data, response="alert", width=width)
-        assert refused.value.code == "extraction.profile"
+    with pytest.raises(InputError) as refused:
+        CallerWatch(PROFILE, response="alert", width=4)
+    assert refused.value.code == "extraction.profile"
     anything = CallerWatch(PROFILE, response="alert", width=None)
     with pytest.raises(InputError):
         anything.look("a", DATA[:, :4], answers(DATA))

@@ -62,10 +62,13 @@ def test_a_profile_is_learned_from_the_columns_of_the_model() -> None:
         given = {"label_column": "", "features": (), **more}
         return learn_queries(data, kind="csv", seed=1, **given)
 
-    assert learn().width == 2
-    assert learn(label_column="size").width == 1
+    assert learn().extraction.width == 2
+    assert learn(label_column="size").extraction.width == 1
     turned = learn(features=("size", "age"))
-    assert turned.mean == learn().mean[::-1]
+    assert turned.extraction.mean == learn().extraction.mean[::-1]
+    assert turned.bins.names == ("size", "age")
+    assert learn().evasion is None
+    assert learn(evasion=True).evasion.width == 2
     for wrong in ({"label_column": "no"}, {"features": ("name",)}, {"features": ("no",)}):
         with pytest.raises(InputError) as refused:
             learn(**wrong)

@@ -10,7 +10,7 @@ from conftest_workspace import Place
 from vallum.base import InputError
 from vallum.guard import count_decisions, pack_decisions
 from vallum.schema import EntryKind, api
-from vallum.schema.serving import BundleClose, BundleOpen
+from vallum.schema.serving import MAX_TRACES, BundleClose, BundleOpen, TraceAt
 from vallum.workspace.serving import Serving
 
 RECORDS = b"".join(struct.pack("<dH22s", at, status, b"who") for at, status in
@@ -82,3 +82,24 @@ def test_records_that_do_not_amount_to_root_and_counts_are_refused(
     with pytest.raises(InputError, match="records"):
         serving.close_bundle(msgspec.structs.replace(honest, **lie))
     serving.close_bundle(honest)  # what was refused has closed nothing
+
+
+@pytest.mark.parametrize(
+    "traces",
+    [
+        (TraceAt(record=4, trace_id="a" * 32, span_id="b" * 16),),
+        (TraceAt(record=-1, trace_id="a" * 32, span_id="b" * 16),),
+        (TraceAt(record=0, trace_id="A" * 32, span_id="b" * 16),),
+        (TraceAt(record=0, trace_id="a" * 32, span_id="b" * 15),),
+        (TraceAt(record=0, trace_id="a" * 32, span_id="b" * 16),) * (MAX_TRACES + 1),
+    ],
+    ids=("beyond", "before", "no trace", "no span", "too many"),
+)
+def test_traces_of_other_records_are_refused(place: Place, traces: tuple[TraceAt, ...]) -> None:
+    serving, honest = opened(place)
+    with pytest.raises(InputError) as refused:
+        serving.close_bundle(msgspec.structs.replace(honest, traces=traces))
+    assert refused.value.code == "bundle.traces"
+    known = (TraceAt(record=3, trace_id="a" * 32, span_id="b" * 16),)
+    serving.close_bundle(msgspec.structs.replace(honest, traces=known))
+    assert place.verify().findings == ()

@@ -59,24 +59,27 @@ FAIRNESS = Gate("fairness", "1", "bad-model", *_TESTS)
 DRIFT = Gate("drift", "1", "data-drift", ("monitor", "formats"), "vallum.monitor.gate:compare")
 
 EXTRACTION_WATCH = Gate("extraction-watch", "1", "model-extraction", ("monitor",))
+EVASION_WATCH = Gate("evasion-watch", "1", "evasion", ("monitor",))
+CANARY_WATCH = Gate("canary-watch", "1", "data-leakage", ("monitor",))
 
 RELEASE = Gate("private-release", "1", "re-identification", ("formats", "privacy"))
 
 GATES = (
-    ANONYMITY, DRIFT, EVASION, EXTRACTION, EXTRACTION_WATCH, FAIRNESS, INTEGRITY, INVERSION,
-    MEMBERSHIP, PERFORMANCE, PII, RELEASE, RISK, SCAN, SECRETS, SIGNATURE,
+    ANONYMITY, CANARY_WATCH, DRIFT, EVASION, EVASION_WATCH, EXTRACTION, EXTRACTION_WATCH, FAIRNESS,
+    INTEGRITY, INVERSION, MEMBERSHIP, PERFORMANCE, PII, RELEASE, RISK, SCAN, SECRETS, SIGNATURE,
 )  # fmt: skip
 DP_OPEN = "vallum.privacy.dp.gate:open_table"
 DP_SKETCH = "vallum.privacy.dp.gate:sketch_table"
 EXTRACT = "vallum.privacy.gate:extract_table"
 FORGET = "vallum.privacy.gate:forget_people"
 LEARN_QUERIES = "vallum.monitor.gate:learn_queries"
+READ_CANARIES = "vallum.monitor.gate:read_canaries"
 SYNTHESIZE = "vallum.privacy.dp.synthetic:synthesize"
 SCORE = "vallum.guard.batch:score_table"
 UNMASK = "vallum.privacy.gate:unmask_rows"
 # Not gates: they parse content for reading or scoring it, and give no verdict on it.
 _READERS = (
-    DP_OPEN, DP_SKETCH, EXTRACT, FORGET, LEARN_QUERIES, SCORE, SYNTHESIZE, UNMASK,
+    DP_OPEN, DP_SKETCH, EXTRACT, FORGET, LEARN_QUERIES, READ_CANARIES, SCORE, SYNTHESIZE, UNMASK,
 )  # fmt: skip
 ALLOWED = frozenset({*_READERS, *(gate.function for gate in GATES if gate.function)})
 

@@ -125,7 +125,9 @@ def _prepare(work: Work, args: wire.EndpointBatch) -> _Made:
     scored = run_check(
         work.house.runner,
         SCORE,
-        msgspec.msgpack.encode({"model": data, "table": table}),
+        msgspec.msgpack.encode(
+            {"model": data, "table": table, "noise_key": work.house.noise_key(part.digest)}
+        ),
         report_type=ScoredTable,
         allowed=ALLOWED,
         arguments={
@@ -135,6 +137,9 @@ def _prepare(work: Work, args: wire.EndpointBatch) -> _Made:
             "mini_batch": args.mini_batch,
             "max_failed": args.max_failed,
             "decimals": deployment.decimals,
+            "output": (
+                None if deployment.output is None else msgspec.to_builtins(deployment.output)
+            ),
         },
         limits=_LIMITS,
     )

@@ -4,15 +4,24 @@ from collections.abc import Sequence
 
 import msgspec
 
-from vallum.base import ConflictError, InputError, check_networks, new_id, timestamp
+from vallum.base import (
+    ConflictError,
+    InputError,
+    check_networks,
+    new_id,
+    timestamp,
+)
+from vallum.guard import check_policy
 from vallum.schema import (
     Ask,
+    AssetVersion,
     Caller,
     Credential,
     Deployment,
     DeploymentState,
     Endpoint,
     EndpointKeyKind,
+    OutputPolicy,
     QueryWatch,
     api,
 )
@@ -22,8 +31,12 @@ from vallum.workspace.steps.directory import issue, revoke
 
 STAGES = ("development", "production")
 MAX_LIMIT = 1_000_000  # a second, at once, rows
+MAX_DECIMALS = 15  # of a binary64
 RESPONSES = ("alert", "throttle", "label-only", "stop")
 """What a watched caller gets who looks like a thief; each also leaves evidence."""
+
+EVASION_RESPONSES = ("alert", "abstain", "stop")
+"""What is done about records that look made to be misclassified, or about their caller."""
 
 
 def _list_asks(context: Context, args: api.Page, caller: Caller) -> Sequence[Ask]:
@@ -105,7 +118,7 @@ def _deploy_asks(context: Context, args: api.EndpointDeploy, caller: Caller) -> 
         # What the data look like goes to the gateway: only who may read them may send it there.
         ask(
             "data/versions/content/read",
-            context.version_resource(context.version("data", args.watch.data)),
+            *(context.version_resource(one) for one in _watched(context, args.watch)),
         )
         if args.watch is not None
         else ()
@@ -115,6 +128,11 @@ def _deploy_asks(context: Context, args: api.EndpointDeploy, caller: Caller) -> 
         *ask("models/versions/promote/action", context.version_resource(version)),
         *watched,
     )
+
+
+def _watched(context: Context, watch: QueryWatch) -> list[AssetVersion]:
+    names = (watch.data, watch.canaries) if watch.canaries else (watch.data,)
+    return [context.version("data", name) for name in names]
 
 
 def _watch(act: Act, args: api.EndpointDeploy) -> QueryWatch | None:
@@ -132,8 +150,27 @@ def _watch(act: Act, args: api.EndpointDeploy) -> QueryWatch | None:
             code="deploy.watch",
             hint=f"use {', '.join(RESPONSES)}",
         )
-    data = act.context.version("data", args.watch.data)
-    return msgspec.structs.replace(args.watch, data=data.id)
+    if args.watch.on_evasion not in {"", *EVASION_RESPONSES}:
+        raise InputError(
+            f"`{args.watch.on_evasion[:40]}` is no response to evasion",
+            code="deploy.watch",
+            hint=f"use {', '.join(EVASION_RESPONSES)}",
+        )
+    data, *canaries = (one.id for one in _watched(act.context, args.watch))
+    return msgspec.structs.replace(args.watch, data=data, canaries=canaries[0] if canaries else "")
+
+
+def _output(args: api.EndpointDeploy) -> OutputPolicy | None:
+    """Return what leaves of the answers; None where all does.
+
+    Raises:
+        InputError: It cannot be followed.
+    """
+    if args.output is not None:
+        check_policy(args.output)
+    if args.decimals is not None and not 0 <= args.decimals <= MAX_DECIMALS:
+        raise InputError(f"decimals are 0 to {MAX_DECIMALS}", code="deploy.output")
+    return args.output
 
 
 def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
@@ -155,6 +192,7 @@ def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
         in_process=args.in_process,
         decimals=args.decimals,
         watch=_watch(act, args),
+        output=_output(args),
     )
     old = act.context.find("deployment", args.deployment, Deployment, parent_id=endpoint.id)
     if old is not None:

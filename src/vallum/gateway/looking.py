@@ -1,0 +1,94 @@
+"""Readiness and metrics, authenticated by the right to score: whoever may, sees that endpoint."""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from vallum.base import InputError, NotFoundError, RefusedError, UnavailableError
+from vallum.gateway.callers import Callers
+from vallum.gateway.metrics import Metrics
+from vallum.gateway.routes import Route
+from vallum.gateway.wire import Answer, Request
+
+MAX_READERS = 1024
+KEPT_S = 60.0
+"""How long an answer is remembered, unless rights change before: a refusal is logged each time."""
+
+
+class Looks:
+    """Answers who looks at endpoints, and remembers who may. For one event loop."""
+
+    def __init__(self, callers: Callers, metrics: Metrics) -> None:
+        self._callers = callers
+        self._metrics = metrics
+        self._key = secrets.token_bytes(32)
+        self._known: dict[bytes, tuple[int, float, frozenset[str]]] = {}
+
+    async def answer(
+        self, request: Request, path: str, token: bytes, routes: Mapping[str, Route]
+    ) -> Answer:
+        """Serve readiness and metrics.
+
+        Raises:
+            InputError: Another method than GET.
+            NotFoundError: There is no such path, or no right to look at that endpoint.
+            RefusedError: There is no endpoint whose metrics may be read.
+            UnauthenticatedError: There is no token, or it is no good.
+            UnavailableError: Nothing runs that answers.
+        """
+        if request.method != b"GET":
+            raise InputError("this path takes GET", code="score.method")
+        if path == "/v2/health/ready":
+            return Answer(200, b'{"ready":true}')
+        ping = path.startswith("/endpoints/") and path.endswith("/ping")
+        if ping or (path.startswith("/v2/models/") and path.endswith("/ready")):
+            name = path[11:-5] if ping else path[11:-6]
+            route = routes.get(name)
+            await self._callers.authorize(token, route, name, request)
+            ready = route is not None and bool(route.running)
+            if ping and not ready:  # MLflow's clients look at the status alone
+                raise UnavailableError(
+                    "the endpoint has no deployment that runs", code="score.none"
+                )
+            return Answer(200, msgspec.json.encode({"name": name, "ready": ready}))
+        if path == "/metrics":
+            names = await self._names(token, routes, request)
+            return Answer(200, self._metrics.render(names), b"text/plain; version=0.0.4")
+        if path == "/metrics.json":
+            names = await self._names(token, routes, request)
+            return Answer(200, msgspec.json.encode(self._metrics.traffic(names)))
+        raise NotFoundError("there is no such path")
+
+    async def _names(
+        self, token: bytes, routes: Mapping[str, Route], request: Request
+    ) -> frozenset[str]:
+        """Return the endpoints whose metrics a token may read.
+
+        Raises:
+            UnauthenticatedError: There is no token, or it is no good.
+            RefusedError: There is none.
+        """
+        key = hashlib.blake2b(token, key=self._key, digest_size=16).digest()
+        held = self._known.get(key)
+        now_s = time.monotonic()
+        if held is not None and held[0] == self._callers.generation and held[1] > now_s:
+            request.accounted = True
+            return held[2]
+        generation, until_s = self._callers.generation, now_s + KEPT_S
+        found = set()
+        for name, route in list(routes.items()):
+            try:
+                who = await self._callers.authorize(token, route, name, request)
+            except (NotFoundError, RefusedError):
+                continue
+            until_s = min(until_s, now_s + who.until_s - time.time())
+            found.add(name)
+        if not found:
+            raise RefusedError("metrics need the right to score somewhere", code="metrics.refused")
+        if len(self._known) >= MAX_READERS:
+            self._known.clear()
+        self._known[key] = (generation, until_s, frozenset(found))
+        return frozenset(found)
