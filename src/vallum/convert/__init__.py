@@ -1,0 +1,19 @@
+"""Models made into ONNX in a sandbox, and the difference that it makes, measured."""
+
+from vallum.convert.convert import LIMITS, Converted, Sample, Source, convert
+from vallum.convert.original import KINDS
+from vallum.convert.recognize import kind_of
+from vallum.convert.report import ConversionReport, Difference, Tolerance
+
+__all__ = [
+    "KINDS",
+    "LIMITS",
+    "ConversionReport",
+    "Converted",
+    "Difference",
+    "Sample",
+    "Source",
+    "Tolerance",
+    "convert",
+    "kind_of",
+]
