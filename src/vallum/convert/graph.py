@@ -30,7 +30,8 @@ class Given(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         exact: As the original's export says.
         seed: Of the rows.
         table: Rows of somebody's data, or nothing.
-        kind: Of the table: `csv`, `parquet`, `jsonl`, `npz`, or `matrix` (an input example).
+        kind: Of the table: `csv`, `parquet`, `jsonl`, `npz`, or `matrix` (an input example,
+            which somebody's tool wrote: what does not fit is left out).
         columns: Of the table, in the model's order; empty to find them.
     """
 
@@ -122,7 +123,9 @@ class _Graph:
         notes: list[str] = []
         made = {}
         if self._given.table:
-            made["data"] = self._table(notes)
+            data = self._table(notes)
+            if len(data):
+                made["data"] = data
         made["ranges"] = probes.ranges(RANGE_ROWS, rng)
         on = probes.thresholds(rng)
         if len(on):
@@ -135,7 +138,13 @@ class _Graph:
         """Return at most `MAX_ROWS` rows of the data that was given, float64."""
         given = self._given
         if given.kind == "matrix":
-            rows = np.array(msgspec.json.decode(given.table), dtype=np.float64)
+            try:
+                rows = np.array(msgspec.json.decode(given.table), dtype=np.float64)
+            except ValueError:
+                rows = np.zeros(0)
+            if rows.ndim != 2 or rows.shape[1] != self._width:  # noqa: PLR2004 - a matrix
+                notes.append("the input example does not fit the model; nothing is measured on it")
+                return np.zeros((0, self._width))
         elif given.kind == "npz":
             from vallum.formats import read_npz
 
@@ -155,7 +164,7 @@ class _Graph:
                 f"{len(rows) - len(kept)} of {len(rows)} rows of the data are left out: an endpoint"
                 " takes no missing or infinite value"
             )
-        if not len(kept):
+        if not len(kept) and given.kind != "matrix":
             raise InputError("the data has no row without a gap", code="convert.data")
         if len(kept) > MAX_ROWS:
             notes.append(f"{MAX_ROWS} of {len(kept)} rows of the data were drawn")

@@ -318,8 +318,6 @@ def test_what_is_no_model_is_told_so(
     ("table", "kind"),
     [
         (b"a,b,c\n1,2,3\n", "csv"),
-        (b"[[1, 2, 3]]", "matrix"),
-        (b"[1, 2]", "matrix"),
         (b"a\nx\n", "csv"),
         (b"a,b\n1,\n", "csv"),
     ],
@@ -332,6 +330,17 @@ def test_a_sample_that_does_not_fit_is_refused(table: bytes, kind: str) -> None:
     with pytest.raises(InputError) as refused:
         ask(ask="rows")
     assert refused.value.code == "convert.data"
+
+
+@pytest.mark.parametrize("table", [b"[[1, 2, 3]]", b"[1, 2]", b"[[1], [1, 2]]"])
+def test_an_input_example_that_does_not_fit_is_left_out(table: bytes) -> None:
+    given = Given(
+        onnx=tree("BRANCH_LT"), classes=("0", "1"), features=(), seed=1, table=table, kind="matrix"
+    )
+    ask: Any = open_graph(msgspec.msgpack.encode(given))
+    told = ask(ask="rows")
+    assert "data" not in told.rows
+    assert "does not fit" in told.notes[0]
 
 
 def test_rows_of_data_are_taken_by_name_and_without_gaps() -> None:
