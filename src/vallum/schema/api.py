@@ -85,7 +85,7 @@ class DataDrift(Record, frozen=True):
 
 
 class ModelRegister(Record, frozen=True):
-    """Register a model; the body is one file or a tar of a folder. Gate: `scan`."""
+    """Register a model; the body is one file or a tar of a folder. Gates: `scan`, `conversion`."""
 
     name: str
     file_name: str  # such as `model.onnx`; ignored for a folder
@@ -94,6 +94,9 @@ class ModelRegister(Record, frozen=True):
     lineage: tuple[str, ...] = ()  # data version ids that the caller may read
     description: str = ""
     tags: dict[str, str] = {}
+    convert: bool = False  # register what it is as ONNX, made in a sandbox, instead
+    data: str = ""  # `name:version` of data that the conversion is measured on as well
+    features: tuple[str, ...] = ()  # its columns in the model's order; empty: by name, or numeric
 
 
 class ModelSign(Record, frozen=True):

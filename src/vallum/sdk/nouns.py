@@ -48,9 +48,16 @@ class Models(Noun):
         lineage: Sequence[str] = (),
         description: str = "",
         tags: Mapping[str, str] | None = None,
+        convert: bool = False,
+        data: str = "",
+        features: Sequence[str] = (),
         dry_run: bool = False,
     ) -> api.VersionShown:
-        """Register a file or folder as a new version; the server scans it first."""
+        """Register a file or folder as a new version; the server scans it first.
+
+        With `convert`, the version holds the model as ONNX, made in a sandbox, and the evidence of
+        how far it is from the original, measured on the data version `data` as well if it is given.
+        """
         path = Path(source) if isinstance(source, Path | str) else None
         folder = path is not None and path.is_dir()
         file_name = "model.onnx" if path is None else path.name
@@ -62,6 +69,9 @@ class Models(Noun):
             lineage=tuple(lineage),
             description=description,
             tags=dict(tags or {}),
+            convert=convert,
+            data=data,
+            features=tuple(features),
         )
         given = pack(path) if folder and path is not None else source
         with opened(given) as content:

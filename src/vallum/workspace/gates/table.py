@@ -43,6 +43,7 @@ ANONYMITY = Gate(
     "vallum.privacy.gate:protect_table",
 )  # fmt: skip
 SCAN = Gate("scan", "1", "model-tampering", ("formats", "scan"), "vallum.scan.gate:scan_files")
+CONVERSION = Gate("conversion", "1", "model-tampering", ("convert", "formats"))
 SIGNATURE = Gate("signature", "1", "model-tampering", ("crypto",))
 INTEGRITY = Gate("integrity", "1", "model-tampering", ("store", "crypto"))
 EVASION = Gate(
@@ -56,8 +57,8 @@ EXTRACTION_WATCH = Gate("extraction-watch", "1", "model-extraction", ("monitor",
 RELEASE = Gate("private-release", "1", "re-identification", ("formats", "privacy"))
 
 GATES = (
-    ANONYMITY, DRIFT, EVASION, EXTRACTION_WATCH, INTEGRITY, MEMBERSHIP, PII, RELEASE, RISK, SCAN,
-    SIGNATURE,
+    ANONYMITY, CONVERSION, DRIFT, EVASION, EXTRACTION_WATCH, INTEGRITY, MEMBERSHIP, PII, RELEASE,
+    RISK, SCAN, SIGNATURE,
 )  # fmt: skip
 DP_OPEN = "vallum.privacy.dp.gate:open_table"
 DP_SKETCH = "vallum.privacy.dp.gate:sketch_table"

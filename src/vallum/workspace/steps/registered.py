@@ -33,10 +33,12 @@ from vallum.schema import (
     release,
 )
 from vallum.workspace.context import Context, ask
+from vallum.workspace.gates.conversion import Conversion
+from vallum.workspace.registration import Conversions, Registered, register_files
 from vallum.workspace.step import Act, Asks, Effect, Length, Step, Work
 from vallum.workspace.steps import aliases
 from vallum.workspace.steps.artifacts import read_file
-from vallum.workspace.steps.models import Registered, publish_model, register_files
+from vallum.workspace.steps.models import publish_model
 from vallum.workspace.tracking import checks, places, shown
 from vallum.workspace.tracking.bundles import milliseconds
 from vallum.workspace.tracking.places import Place, place_of
@@ -51,6 +53,9 @@ from vallum.workspace.versions import delete_version
 
 MAX_DESCRIPTION = 5000
 MAX_TAG = 5000
+CONVERT = "vallum.convert"
+"""Tag of a version to be: `onnx` converts any flavour, `no` refuses what would have to be."""
+WANTED = ("onnx", "no")
 _DIGITS = 9
 
 
@@ -274,7 +279,15 @@ def _prepare_register(work: Work, args: mlflow_models.VersionCreate) -> _Snapsho
     place, found = work.read(lambda context: _taken(context, args))
     below = f"{place.path}/" if place.path else ""
     files = [(one.path.removeprefix(below), read_file(work, one)) for one in found]
-    made = register_files(work, files, single=False, no_pickles=True)
+    wanted = _tags(args.tags).get(CONVERT, "")
+    if wanted not in {"", *WANTED}:
+        raise InputError(
+            f"tag `{CONVERT}` is {wanted[:40]!a}; it is `onnx` or `no`", code="mlflow.value"
+        )
+    made = register_files(
+        work, files, single=False,
+        conversions=Conversions(always=wanted == "onnx", never=wanted == "no"),
+    )  # fmt: skip
     return _Snapshot(made, tuple(one.id for one in found))
 
 
@@ -287,7 +300,7 @@ def _act_register(
         raise ConflictError(
             "the files changed while they were scanned", code="mlflow.changed", hint="try again"
         )
-    tags = _tags(args.tags)
+    tags = {**_tags(args.tags), **_converted(snapshot.made.conversion)}
     version = publish_model(
         act, name=args.name, made=snapshot.made, label="", lineage=(),
         description=_description(args.description),
@@ -304,6 +317,16 @@ def _act_register(
     )
     act.put("registered-from", kept, on=act.first_resource, parent_id=version.asset_id)
     return mlflow_models.VersionReply(model_version=version_shown(act, version, kept))
+
+
+def _converted(conversion: Conversion | None) -> dict[str, str]:
+    """Return the tags that say that a version is not what was logged, but that as ONNX."""
+    if conversion is None:
+        return {}
+    return {
+        "vallum.converted_from": f"{conversion.path} {conversion.original_digest}",
+        "vallum.format": "onnx",
+    }
 
 
 def _act_show(act: Act, args: mlflow_models.VersionNamed) -> mlflow_models.VersionReply:
