@@ -48,13 +48,14 @@ def dumped(model: Any) -> bytes:
 
 
 def answers(up: Up, endpoint: str, key: str, x: Any) -> Any:
+    """Return the scores (n, classes) that an endpoint answers."""
     end = time.monotonic() + 30
     while (answer := up.score(endpoint, request(x.tolist()), key=key)).status_code == 503:
         assert time.monotonic() < end, (up.folder / "up.log").read_text()
         time.sleep(0.1)
     assert answer.status_code == 200, answer.text
-    (scores,) = [one for one in answer.json()["outputs"] if one["name"] == "probabilities"]
-    return np.array(scores["data"]).reshape(scores["shape"])
+    scores = [one for one in answer.json()["outputs"] if one["name"].startswith("probabilit")]
+    return np.concatenate([np.array(one["data"]).reshape(len(x), -1) for one in scores], axis=1)
 
 
 @pytest.mark.parametrize("kind", ["pipeline", "xgboost"])
@@ -135,9 +136,16 @@ def test_log_model_with_a_name_registers_a_pickle_as_onnx(
     scores = told[["probability_ill", "probability_well"]]
     assert np.allclose(scores, model.predict_proba(frame), atol=1e-6)
     ours = up.owner.models.show("forest")
-    assert [one.gate for one in ours.evidence] == ["scan", "conversion"]
-    assert ours.evidence[1].measures["data_rows"] == "20"
+    found = {one.gate: one for one in ours.evidence}
+    assert set(found) == {"scan", "conversion"}
+    assert found["conversion"].measures["data_rows"] == "20"
     assert "model.pkl" not in {part.part for part in ours.version.parts}
+    up.owner.endpoints.create("from-mlflow")
+    up.owner.endpoints.deploy("from-mlflow", "forest", deployment="blue")
+    key = up.owner.endpoints.keys("from-mlflow").secret
+    told = answers(up, "from-mlflow", key, x)
+    assert np.allclose(told, model.predict_proba(frame), atol=1e-6)
+    assert up.owner.workspace.verify().findings == ()
 
 
 @pytest.mark.filterwarnings("default")

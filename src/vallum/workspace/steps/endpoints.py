@@ -20,6 +20,7 @@ from vallum.schema import (
 from vallum.workspace.context import Context, ask
 from vallum.workspace.step import Act, Effect, Step
 from vallum.workspace.steps.directory import issue, revoke
+from vallum.workspace.versions import served_part
 
 STAGES = ("development", "production")
 MAX_RATE_PER_S = 1_000_000
@@ -132,8 +133,11 @@ def _watch(act: Act, args: api.EndpointDeploy) -> QueryWatch | None:
 def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
     endpoint = act.context.endpoint(args.endpoint)
     version = act.context.version("model", args.model, args.version)
-    if version.format != "onnx" or len(version.parts) != 1:
-        raise InputError("only ONNX models are served now", code="deploy.format")
+    if served_part(version) is None:
+        raise InputError(
+            "only ONNX models are served now", code="deploy.format",
+            hint="vallum model register NAME FILE --convert",
+        )  # fmt: skip
     if not 0 <= args.traffic <= 100:  # noqa: PLR2004 - per cent
         raise InputError("traffic is a percentage", code="deploy.traffic")
     deployment = Deployment(
