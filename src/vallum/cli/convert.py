@@ -74,7 +74,7 @@ def convert(
 
 def _read(source: Path, *, suspicious: bool) -> "tuple[bytes, str, Sample | None]":
     """Return the model's bytes, its kind, and the input example beside it; all of it scanned."""
-    from vallum.convert import kind_of, read_folder
+    from vallum.convert import kind_of, may_be_suspicious, read_folder
     from vallum.scan import ScanVerdict, scan_bytes
 
     sample = None
@@ -85,8 +85,9 @@ def _read(source: Path, *, suspicious: bool) -> "tuple[bytes, str, Sample | None
     else:
         name, data = source.name, read_file(source)
     (found,) = scan_bytes(name, data).files
+    kind = kind_of(found.format, data)
     allowed = {ScanVerdict.CLEAN, ScanVerdict.DATA_LIKE}
-    if suspicious:
+    if suspicious or may_be_suspicious(kind):
         allowed.add(ScanVerdict.SUSPICIOUS)
     if found.verdict not in allowed:
         why = found.findings[0].message if found.findings else "its format is not known to be safe"
@@ -94,11 +95,10 @@ def _read(source: Path, *, suspicious: bool) -> "tuple[bytes, str, Sample | None
             f"`{source}` is {found.verdict.value}: {why}; it is not opened", code="convert.scan",
             hint=f"vallum scan {source}",
         )  # fmt: skip
-    kind = kind_of(found.format, data)
     if not kind:
         raise InputError(
             f"`{source}` is `{found.format}`, no model that can be converted", code="convert.kind",
-            hint="give a file of scikit-learn (pickle, joblib, skops), XGBoost or LightGBM",
+            hint="give a pickle, joblib or skops file, or one of XGBoost, LightGBM or torch (.pt2)",
         )  # fmt: skip
     return data, kind, sample
 

@@ -3,7 +3,7 @@
 from vallum.convert.convert import LIMITS, Converted, Sample, Source, convert
 from vallum.convert.folder import ModelFolder, read_folder, with_onnx
 from vallum.convert.original import KINDS
-from vallum.convert.recognize import kind_of
+from vallum.convert.recognize import kind_of, may_be_suspicious
 from vallum.convert.report import ConversionReport, Difference, Tolerance
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Tolerance",
     "convert",
     "kind_of",
+    "may_be_suspicious",
     "read_folder",
     "with_onnx",
 ]

@@ -1,8 +1,8 @@
 """The inside of a sandbox that opens somebody's model, writes it as ONNX and answers for it.
 
-This is the one place of Vallum that unpickles. Whoever asks has scanned the file, and nothing that
-comes out of this sandbox is believed: the result is measured in another one, which has never seen
-the original.
+This is the one place of Vallum that unpickles; a program of torch is cleared of its pickles first.
+Whoever asks has scanned the file, and nothing that comes out of this sandbox is believed: the
+result is measured in another one, which has never seen the original.
 """
 
 import io
@@ -17,7 +17,7 @@ from vallum.convert.kind import Original
 from vallum.convert.numbers import Answers, Numbers, places
 from vallum.schema import Record
 
-KINDS = ("lightgbm", "pickle", "skops", "xgboost")
+KINDS = ("lightgbm", "pickle", "skops", "torch", "xgboost")
 _MAX_CLASSES = 1000
 
 
@@ -66,6 +66,12 @@ def open_original(payload: bytes, *, kind: str) -> Callable[..., object]:
 
 def _missing(error: ImportError) -> InputError:
     name = (error.name or "a library").partition(".")[0]
+    if name in {"onnxscript", "torch"}:
+        return InputError(
+            f"`{name}`, which the model needs, is not installed",
+            code="convert.missing",
+            hint="pip install 'vallum[convert,torch]'",
+        )
     ours = name in {"joblib", "lightgbm", "onnxmltools", "skl2onnx", "sklearn", "skops", "xgboost"}
     return InputError(
         f"`{name[:80]}`, which the model needs, is not installed",
@@ -89,6 +95,10 @@ def _load(payload: bytes, kind: str) -> "Original":
             from vallum.convert.boosted import open_xgboost
 
             return _of(open_xgboost(payload))
+        case "torch":
+            from vallum.convert.program import Program
+
+            return Program.read(payload)
         case "lightgbm":
             from vallum.convert.boosted import LightGbm
 

@@ -14,7 +14,9 @@ _MAX_COLUMNS = 100
 _FLOATS = frozenset({1, 11})  # TensorProto's float and double
 _LABELS = frozenset({7, 8})  # int64 and string
 _ALWAYS = ("numpy", "onnx", "onnxruntime", "skl2onnx", "onnxmltools")
-_PACKAGES = {"sklearn": "scikit-learn", "xgboost": "xgboost", "lightgbm": "lightgbm"}
+_PACKAGES = {
+    "sklearn": "scikit-learn", "xgboost": "xgboost", "lightgbm": "lightgbm", "torch": "torch",
+}  # fmt: skip
 
 
 def arrange(model: Any, *, classes: tuple[str, ...], scored: bool, columns: bool) -> None:
@@ -30,10 +32,12 @@ def arrange(model: Any, *, classes: tuple[str, ...], scored: bool, columns: bool
         GateError: The outputs are not those of such a model.
     """
     graph = model.graph
+    _any_number(graph.input[0])
     if not classes:
         if len(graph.output) != 1:
             raise GateError("the converter wrote another output", code="convert.outputs")
         _rename(graph, graph.output[0], PREDICTION)
+        _any_number(graph.output[0])
         return
     told = {one.name: one.type.tensor_type.elem_type for one in graph.output}
     labels = [one for one in graph.output if told[one.name] in _LABELS]
@@ -86,14 +90,16 @@ def _prune(graph: Any) -> None:
 def versions(name: str) -> dict[str, str]:
     """Return the versions of the libraries that converted a model of class `name`."""
     found = {}
-    for package in (*_ALWAYS, *_PACKAGES.values()):
+    for package in (*_ALWAYS, *_PACKAGES.values(), "onnxscript"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    family = _PACKAGES.get(name.partition(".")[0], "")
-    mine = {*_ALWAYS, "scikit-learn", family}
-    if "xgboost" not in found and family == "xgboost":
+    # A pipeline names the library of its last step after that of the pipeline.
+    mine = {*_ALWAYS, *(package for family, package in _PACKAGES.items() if family in name)}
+    if "torch" in mine:
+        mine = {"numpy", "onnx", "onnxruntime", "onnxscript", "torch"}
+    if "xgboost" in mine and "xgboost" not in found:
         found["xgboost"] = metadata.version("xgboost-cpu")
     return {package: version for package, version in found.items() if package in mine}
 
@@ -102,6 +108,13 @@ def _copy(value: Any) -> Any:
     made = type(value)()
     made.CopyFrom(value)
     return made
+
+
+def _any_number(value: Any) -> None:
+    """Let the first dimension be of any size, without a name that a converter made up."""
+    sizes = value.type.tensor_type.shape.dim
+    if sizes and not sizes[0].dim_value:
+        sizes[0].Clear()
 
 
 def _shape(value: Any, sizes: list[int | None]) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vallum.base import GateError, InputError, new_id
-from vallum.convert import Sample
+from vallum.convert import Sample, kind_of, may_be_suspicious
+from vallum.scan import ScanVerdict
 from vallum.schema import Evidence, ModelInterface, Part, Verdict, WrappedDataKey
 from vallum.workspace.gates.conversion import Conversion, convert_model
 from vallum.workspace.gates.models import Scanned, carries_no_code, scan_model
@@ -66,7 +67,7 @@ def register_files(
     version_id = str(new_id("mver"))
     scanned = scan_model(work.house.runner, files)
     conversion = None
-    if conversions is not None and scanned.passed:
+    if conversions is not None and _may_open(scanned, files, conversions):
         conversion = _convert(work, files, scanned, conversions, version_id, single=single)
         if conversion is not None:
             files = conversion.require()
@@ -88,6 +89,15 @@ def register_files(
         about = conversion.evidence(subject_id=version_id, subject_digest=made_of, now=work.now)
         found.append(about)
     return Registered(version_id, wrapped, parts, tuple(found), kind, scanned.interface, conversion)
+
+
+def _may_open(scanned: Scanned, files: Sequence[tuple[str, bytes]], wanted: Conversions) -> bool:
+    """Tell whether a sandbox may open what was scanned."""
+    if scanned.passed:
+        return True
+    kind = kind_of(scanned.format, files[0][1]) if len(files) == 1 else ""
+    suspicious = scanned.report.verdict is ScanVerdict.SUSPICIOUS
+    return wanted.always and suspicious and may_be_suspicious(kind)
 
 
 def _convert(

@@ -88,9 +88,28 @@ def lightgbm_text(x: Any, y: Any) -> tuple[str, bytes, Any]:
     return "model.txt", model.booster_.model_to_string().encode(), model.predict_proba
 
 
+def torch_program(x: Any, _: Any) -> tuple[str, bytes, Any]:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra `torch`)")
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    given = torch.tensor(x[:4], dtype=torch.float32)
+    program = torch.export.export(
+        net.eval(), (given,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
+    )
+    out = io.BytesIO()
+    torch.export.save(program, out)
+    return (
+        "model.pt2",
+        out.getvalue(),
+        lambda rows: net(torch.tensor(rows, dtype=torch.float32)).detach().numpy(),
+    )
+
+
 @pytest.mark.parametrize(
     "made",
     [
+        pytest.param(torch_program, marks=pytest.mark.slow),
         pytest.param(forest, marks=pytest.mark.slow),
         pytest.param(by_column_name, marks=pytest.mark.slow),
         pytest.param(histogram, marks=pytest.mark.slow),

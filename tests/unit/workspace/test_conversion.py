@@ -105,3 +105,27 @@ def test_what_cannot_be_converted_is_told_so(place: Place) -> None:
 def test_a_file_with_code_is_quarantined_before_it_is_opened(place: Place) -> None:
     with pytest.raises(GateError, match="malicious and was quarantined"):
         register(place, b"cos\nsystem\n(S'id'\ntR.", convert=True)
+
+
+@pytest.mark.slow
+def test_a_program_of_torch_is_registered_without_its_pickles(place: Place) -> None:
+    import zipfile
+
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra `torch`)")
+    any_number = ({0: torch.export.Dim.DYNAMIC},)
+    program = torch.export.export(
+        torch.nn.Linear(4, 2).eval(), (torch.rand(3, 4),), dynamic_shapes=any_number
+    )
+    torch.export.save(program, out := io.BytesIO())
+    made = register(place, out.getvalue(), convert=True)
+    assert made.version.format == "onnx"
+    with pytest.raises(GateError, match="quarantined"):
+        register(place, out.getvalue())
+    evil = io.BytesIO()
+    with zipfile.ZipFile(out) as old, zipfile.ZipFile(evil, "w") as new:
+        for name in old.namelist():
+            samples = "sample_inputs" in name
+            new.writestr(name, b"cos\nsystem\n(S'id'\ntR." if samples else old.read(name))
+    with pytest.raises(GateError, match="malicious and was quarantined"):
+        register(place, evil.getvalue(), convert=True)

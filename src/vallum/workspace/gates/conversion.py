@@ -134,7 +134,7 @@ def convert_model(
         raise InputError(
             f"`{path}` is `{formats.get(path, 'unknown')}`, no model that can be converted",
             code="convert.kind",
-            hint="give a file of scikit-learn (pickle, joblib, skops), XGBoost or LightGBM",
+            hint="give a pickle, joblib or skops file, or one of XGBoost, LightGBM or torch (.pt2)",
         )
     if sample is None and folder is not None:
         sample = folder.sample
