@@ -78,6 +78,38 @@ MODEL = joblib.load("model.joblib")
 def run(rows):
     return MODEL.predict(rows)
 """
+TREES = """\
+tree
+version=v4
+num_class=1
+num_tree_per_iteration=1
+label_index=0
+max_feature_idx=3
+objective=binary sigmoid:1
+feature_names=f0 f1 f2 f3
+feature_infos=[-3:3] [-3:3] [-3:3] [-3:3]
+
+Tree=0
+num_leaves=2
+num_cat=0
+split_feature=0
+split_gain=1
+threshold=0.1
+decision_type=2
+left_child=-1
+right_child=-2
+leaf_value=-1 1
+leaf_weight=1 1
+leaf_count=10 10
+internal_value=0
+internal_weight=0
+internal_count=20
+is_linear=0
+shrinkage=1
+
+
+end of trees
+"""
 NOTEBOOK = {
     "nbformat": 4, "nbformat_minor": 5, "metadata": {},
     "cells": [
@@ -108,6 +140,7 @@ def lay_out(folder: Path) -> None:
     (folder / "poisoned-leaves.csv").write_bytes(training(poisoned=24))
     (folder / "model.onnx").write_bytes(small_model(0.01))  # not the one that is tested already
     (folder / "theirs.onnx").write_bytes(small_model(0.03))
+    (folder / "trees.txt").write_text(TREES)
     (folder / "evil.pkl").write_bytes(b"cos\nsystem\n(S'id'\ntR.")
     (folder / "request.json").write_bytes(request([[1.0, 1.0, 1.0, 1.0]]))
     (folder / "patients.dp.yaml").write_text(DECLARATION)

@@ -24,6 +24,7 @@ RUNNABLE = {"sh", "bash", "shell", "console", "python", "py"}
 FENCE = re.compile(r"^```([\w-]+)?[ \t]*(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 NEEDED = {
+    "convert-a-model": ("sklearn", "skl2onnx", "joblib"),
     "deploy-and-call-an-endpoint": ("curl",),
     "use-client-certificates": ("curl", "openssl"),
     "train-in-the-sandbox": ("sklearn", "skl2onnx"),

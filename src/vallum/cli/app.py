@@ -14,6 +14,7 @@ from vallum.cli import (
     anonymize,
     assets,
     attack,
+    convert,
     dp,
     log,
     migrate,
@@ -46,6 +47,7 @@ for noun in (
 ):  # fmt: skip
     app.add_typer(noun, cls=Nouns)
 scan.register(app)
+convert.register(assets.model)
 offline.register(app)
 anonymize.register(app)
 poison.register(app)

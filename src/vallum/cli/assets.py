@@ -145,6 +145,13 @@ def model_register(
     card: Annotated[
         Path | None, typer.Option(help="Model card, Markdown; else the folder's README.md.")
     ] = None,
+    convert: Annotated[
+        bool, typer.Option("--convert", help="Register what it is as ONNX, made in a sandbox.")
+    ] = False,
+    data_name: Annotated[
+        str, typer.Option("--data", help="NAME:VERSION that the conversion is measured on, too.")
+    ] = "",
+    feature: Annotated[list[str] | None, typer.Option(help="Column of it, in order.")] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Scan and register a version. Example: vallum model register risk model.onnx."""
@@ -155,7 +162,7 @@ def model_register(
     ):
         shown = client.models.register(
             name, source, label=label, lineage=lineage or (), description=description, card=told,
-            dry_run=dry_run,
+            convert=convert, data=data_name, features=feature or (), dry_run=dry_run,
         )  # fmt: skip
     show("model.register", shown, version_text(shown))
 

@@ -38,7 +38,7 @@ def read_model(path: Path) -> ModelFile:
         InputError: It cannot be read, or is of no kind that is understood.
         GateError: It is not clean, or a pickle.
     """
-    from vallum.attack.exported import is_exported, without_pickles
+    from vallum.formats import is_exported, without_pickles
     from vallum.scan import ScanVerdict, scan_bytes
 
     data = read_file(path)

@@ -1,6 +1,7 @@
 """Bounded readers of tables, documents, archives and model files; nothing read is executed."""
 
 from vallum.formats.document import load_json, load_yaml
+from vallum.formats.exported_program import is_exported, without_pickles
 from vallum.formats.member import Member
 from vallum.formats.npz import read_npy, read_npz
 from vallum.formats.onnx_header import OnnxHeader, OnnxValue, read_onnx_header
@@ -27,6 +28,7 @@ __all__ = [
     "ZipArchive",
     "fields",
     "identify_table",
+    "is_exported",
     "load_json",
     "load_yaml",
     "read_footer",
@@ -35,5 +37,6 @@ __all__ = [
     "read_onnx_header",
     "read_safetensors_header",
     "read_table",
+    "without_pickles",
     "write_csv_safe",
 ]

@@ -47,6 +47,7 @@ class Resident:
         self._limits = limits
         self._runner = runner
         self._lock = threading.Lock()
+        self._stands = False  # once it does, whatever ends it is the payload's doing
 
     @classmethod
     def open(
@@ -86,6 +87,7 @@ class Resident:
                 raise UnavailableError(
                     "the sandbox did not come to stand", code="sandbox.not-started"
                 )
+            made._stands = True
             decode_answer(made._frame(deadline), type(None))
         except BaseException:
             made.close()
@@ -178,7 +180,7 @@ class Resident:
             raise AssertionError("started without a pipe")
         kill(self._process)
         said = self._process.stderr.read(_SAID_BYTES)
-        if not said or b"Traceback" in said:
+        if self._stands or not said or b"Traceback" in said:
             # Not what it said: that may quote the payload.
             return GateError("the check ended before it answered", code="sandbox.killed")
         return UnavailableError(

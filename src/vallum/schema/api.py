@@ -85,7 +85,7 @@ class DataDrift(Record, frozen=True):
 
 
 class ModelRegister(Record, frozen=True):
-    """Register a model; the body is one file or a tar of a folder. Gates: `scan`, `secrets`."""
+    """Register a model: a file or a tar of a folder. Gates: `scan`, `secrets`, `conversion`."""
 
     name: str
     file_name: str  # such as `model.onnx`; ignored for a folder
@@ -95,6 +95,9 @@ class ModelRegister(Record, frozen=True):
     description: str = ""
     tags: dict[str, str] = {}
     card_bytes: int = 0  # of a model card, Markdown, with which the body begins
+    convert: bool = False  # register what it is as ONNX, made in a sandbox, instead
+    data: str = ""  # `name:version` of data that the conversion is measured on as well
+    features: tuple[str, ...] = ()  # its columns in the model's order; empty: by name, or numeric
 
 
 class ModelSign(Record, frozen=True):

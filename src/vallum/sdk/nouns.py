@@ -59,11 +59,17 @@ class Models(Noun):
         description: str = "",
         tags: Mapping[str, str] | None = None,
         card: bytes = b"",
+        convert: bool = False,
+        data: str = "",
+        features: Sequence[str] = (),
         dry_run: bool = False,
     ) -> api.VersionShown:
         """Register a file or folder as a new version; the server scans it first.
 
         `card` is its model card, Markdown; else a `README.md` or `MODEL_CARD.md` of the folder is.
+
+        With `convert`, the version holds the model as ONNX, made in a sandbox, and the evidence of
+        how far it is from the original, measured on the data version `data` as well if it is given.
         """
         path = Path(source) if isinstance(source, Path | str) else None
         folder = path is not None and path.is_dir()
@@ -77,6 +83,9 @@ class Models(Noun):
             description=description,
             tags=dict(tags or {}),
             card_bytes=len(card),
+            convert=convert,
+            data=data,
+            features=tuple(features),
         )
         given = pack(path) if folder and path is not None else source
         with opened(given) as content:

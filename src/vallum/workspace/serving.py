@@ -60,7 +60,7 @@ from vallum.store import chunks
 from vallum.workspace.context import Context, ask
 from vallum.workspace.kernel import Kernel
 from vallum.workspace.traces import check_traces
-from vallum.workspace.versions import CONTENT
+from vallum.workspace.versions import CONTENT, served_part
 from vallum.workspace.watches import SYSTEM_GATEWAY, learn_queries, log_caller
 
 LEASE_S = 1.0
@@ -411,9 +411,9 @@ class Serving:
             )
             house.log.seal(tx, permit)
         try:
-            if version.digest != deployment.model_digest or len(version.parts) != 1:
+            part = served_part(version)
+            if version.digest != deployment.model_digest or part is None:
                 raise IntegrityError("the deployment names another model", code="model.digest")
-            part = version.parts[0]
             wrapped = msgspec.convert(row.wrapped, WrappedKey)
             key = house.keyring.unwrap(permit, wrapped, version.id, CONTENT)
             reader = house.objects.open(permit, version_id=version.id, part=part, data_key=key)

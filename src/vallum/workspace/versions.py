@@ -70,6 +70,18 @@ def stage(
     return row, tuple(parts)
 
 
+def served_part(version: AssetVersion) -> Part | None:
+    """Return the ONNX file of a model that endpoints run; None where there is none, or several.
+
+    That is the file of a version of one, or the one ONNX file of a folder, as MLflow writes it.
+    """
+    if version.format == "onnx" and len(version.parts) == 1:
+        return version.parts[0]
+    graphs = [part for part in version.parts if part.part.endswith(".onnx")]
+    whole = version.format == "folder" and version.interface is not None  # the scan found one
+    return graphs[0] if whole and len(graphs) == 1 else None
+
+
 def manifest_digest(parts: Sequence[Part]) -> Digest:
     """Return the digest that names a version: over path, length and digest of every part."""
     manifest = [

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from vallum.attack.boosted import BoostedTrees
-from vallum.attack.exported import is_exported, without_pickles
 from vallum.attack.isolated import IsolatedPredictor
 from vallum.attack.losses import log_odds
 from vallum.attack.suite import Verdict, array_subject, make_plan, run_suite, table_subject
 from vallum.base import GateError, InputError
+from vallum.formats import is_exported, without_pickles
 from vallum.sandbox import BubblewrapRunner
 
 
@@ -125,7 +125,7 @@ def test_a_pickle_in_an_exported_program_is_left_out_or_refused(
     assert not (tmp_path / "owned").exists()
     with pytest.raises(InputError, match="kept as a pickle") as refused:
         without_pickles(rebuilt(exported, weights))
-    assert refused.value.code == "attack.pickle"
+    assert refused.value.code == "format.torch.pickle"
     extra = io.BytesIO(exported)
     with zipfile.ZipFile(extra, "a") as archive:
         archive.writestr("archive/data/constants/opaque_obj_0", evil)

@@ -37,6 +37,11 @@ class Scanned:
         return self.report.verdict.value
 
     @property
+    def passed(self) -> bool:
+        """Tell whether nothing was found."""
+        return self.report.verdict in {ScanVerdict.CLEAN, ScanVerdict.DATA_LIKE}
+
+    @property
     def format(self) -> str:
         """Return the format of the first file."""
         return self.report.files[0].format if self.report.files else "unknown"
@@ -52,11 +57,10 @@ class Scanned:
 
     def evidence(self, *, subject_id: str, subject_digest: str, now: datetime) -> Evidence:
         """Return the verdict as evidence."""
-        passed = self.report.verdict in {ScanVerdict.CLEAN, ScanVerdict.DATA_LIKE}
         findings = sum(len(file.findings) for file in self.report.files)
         return evidence(
             SCAN,
-            Verdict.PASS if passed else Verdict.FAIL,
+            Verdict.PASS if self.passed else Verdict.FAIL,
             About(subject_id, subject_digest, now),
             measures={"files": len(self.report.files), "findings": findings},
             parameters={"verdict": self.verdict},

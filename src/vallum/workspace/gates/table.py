@@ -47,6 +47,7 @@ SECRETS = Gate(
     "secrets", "1", "data-leakage", ("formats", "privacy", "scan"),
     "vallum.workspace.gates.texts:inspect_files",
 )  # fmt: skip
+CONVERSION = Gate("conversion", "1", "model-tampering", ("convert", "formats"))
 SIGNATURE = Gate("signature", "1", "model-tampering", ("crypto",))
 INTEGRITY = Gate("integrity", "1", "model-tampering", ("store", "crypto"))
 _TESTS = ("attack", "formats"), "vallum.attack.gate:open_tests"
@@ -65,8 +66,9 @@ CANARY_WATCH = Gate("canary-watch", "1", "data-leakage", ("monitor",))
 RELEASE = Gate("private-release", "1", "re-identification", ("formats", "privacy"))
 
 GATES = (
-    ANONYMITY, CANARY_WATCH, DRIFT, EVASION, EVASION_WATCH, EXTRACTION, EXTRACTION_WATCH, FAIRNESS,
-    INTEGRITY, INVERSION, MEMBERSHIP, PERFORMANCE, PII, RELEASE, RISK, SCAN, SECRETS, SIGNATURE,
+    ANONYMITY, CANARY_WATCH, CONVERSION, DRIFT, EVASION, EVASION_WATCH, EXTRACTION,
+    EXTRACTION_WATCH, FAIRNESS, INTEGRITY, INVERSION, MEMBERSHIP, PERFORMANCE, PII, RELEASE, RISK,
+    SCAN, SECRETS, SIGNATURE,
 )  # fmt: skip
 DP_OPEN = "vallum.privacy.dp.gate:open_table"
 DP_SKETCH = "vallum.privacy.dp.gate:sketch_table"

@@ -33,7 +33,13 @@ from vallum.workspace.context import Context, ask
 from vallum.workspace.gates.table import ALLOWED, SCORE
 from vallum.workspace.step import Act, Length, Step, Work
 from vallum.workspace.steps.data import derive
-from vallum.workspace.versions import content_chunks, content_chunks_of, publish, stage
+from vallum.workspace.versions import (
+    content_chunks,
+    content_chunks_of,
+    publish,
+    served_part,
+    stage,
+)
 
 MAX_MINI_BATCH = 1_000_000
 MAX_NAMES = 10_000
@@ -113,11 +119,12 @@ def _prepare(work: Work, args: wire.EndpointBatch) -> _Made:
         raise ConflictError(
             "what is made from a data asset needs one of its own", code="data.own-source"
         )
-    part = model.parts[0]
+    part = served_part(model)
+    if part is None:
+        raise IntegrityError("the deployment names another model", code="model.digest")
     data = b"".join(content_chunks_of(work, model.id, part, on=deployment.endpoint_id))
     if (
         model.digest != deployment.model_digest
-        or len(model.parts) != 1
         or f"sha256:{hashlib.sha256(data).hexdigest()}" != part.digest
     ):
         raise IntegrityError("the model is not what was registered", code="model.digest")

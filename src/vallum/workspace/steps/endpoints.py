@@ -28,6 +28,7 @@ from vallum.schema import (
 from vallum.workspace.context import Context, ask
 from vallum.workspace.step import Act, Effect, Step
 from vallum.workspace.steps.directory import issue, revoke
+from vallum.workspace.versions import served_part
 
 STAGES = ("development", "production")
 MAX_LIMIT = 1_000_000  # a second, at once, rows
@@ -176,8 +177,11 @@ def _output(args: api.EndpointDeploy) -> OutputPolicy | None:
 def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
     endpoint = act.context.endpoint(args.endpoint)
     version = act.context.version("model", args.model, args.version)
-    if version.format != "onnx" or len(version.parts) != 1:
-        raise InputError("only ONNX models are served now", code="deploy.format")
+    if served_part(version) is None:
+        raise InputError(
+            "only ONNX models are served now", code="deploy.format",
+            hint="vallum model register NAME FILE --convert",
+        )  # fmt: skip
     if not 0 <= args.traffic <= 100:  # noqa: PLR2004 - per cent
         raise InputError("traffic is a percentage", code="deploy.traffic")
     deployment = Deployment(

@@ -37,8 +37,9 @@ from vallum.schema import (
     api,
 )
 from vallum.workspace.context import Context, ask
+from vallum.workspace.registration import Registered, register_files
 from vallum.workspace.step import Act, Asks, Download, Effect, Length, Step, Work
-from vallum.workspace.steps.models import Registered, publish_model, register_files, tar_files
+from vallum.workspace.steps.models import publish_model, tar_files
 from vallum.workspace.versions import CONTENT, content_chunks_of, put_key, stage
 
 MAX_CODE_BYTES = 64 * 1024 * 1024

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from vallum.base import GateError, InputError, NotFoundError, check_name, new_id, timestamp
 from vallum.base.bounds import ARCHIVE
+from vallum.convert import Sample
 from vallum.formats import TarArchive
 from vallum.schema import (
     Ask,
@@ -16,30 +17,16 @@ from vallum.schema import (
     Caller,
     Evidence,
     ModelCard,
-    ModelInterface,
     Part,
     PrincipalKind,
-    Verdict,
-    WrappedDataKey,
     api,
     release,
 )
 from vallum.workspace import model_names
 from vallum.workspace.context import Context, ask
-from vallum.workspace.gates.models import (
-    carries_no_code,
-    integrity_evidence,
-    scan_model,
-    search_texts,
-    signature_evidence,
-)
-from vallum.workspace.gates.texts import (
-    MAX_CARD_BYTES,
-    card_of,
-    checked_card,
-    refuse,
-    require_clean,
-)
+from vallum.workspace.gates.models import integrity_evidence, signature_evidence
+from vallum.workspace.gates.texts import MAX_CARD_BYTES, checked_card, require_clean
+from vallum.workspace.registration import Conversions, Registered, register_files
 from vallum.workspace.signing import SignatureRow, sign_version, verify_version
 from vallum.workspace.step import Act, Asks, Download, Effect, Length, Step, Work
 from vallum.workspace.versions import (
@@ -50,7 +37,6 @@ from vallum.workspace.versions import (
     manifest_digest,
     publish,
     shown,
-    stage,
 )
 
 
@@ -79,75 +65,10 @@ def _register_asks(context: Context, args: api.ModelRegister, caller: Caller) ->
         for version in claimed
         for one in ask(READ_ACTIONS[version.kind], context.version_resource(version))
     ]
+    if args.data:
+        measured = context.version_resource(context.version("data", args.data))
+        reads += ask("data/versions/content/read", measured)
     return (*own, *reads)
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """A scanned and staged model version to be."""
-
-    version_id: str
-    wrapped: WrappedDataKey
-    parts: tuple[Part, ...]
-    evidence: tuple[Evidence, ...]
-    format: str
-    interface: ModelInterface | None = None
-    card: str = ""
-
-
-def register_files(
-    work: Work,
-    files: Sequence[tuple[str, bytes]],
-    *,
-    single: bool,
-    no_pickles: bool = False,
-    card: str = "",
-) -> Registered:
-    """Scan `files` and stage them as a model version to be.
-
-    Args:
-        work: The long step.
-        files: Path and content of each.
-        single: There is one file, whose format is the version's.
-        no_pickles: A format that can carry code is refused, however harmless it looks.
-        card: The model card; else the one among the files.
-
-    Raises:
-        GateError: The scan found something; its evidence is in the log. Or a card, notebook or
-            configuration holds a secret.
-    """
-    card = card or card_of(files)
-    version_id = str(new_id("mver"))
-    scanned = scan_model(work.house.runner, files)
-    wrapped, parts = stage(work, version_id, files, personal=False)
-    evidence = scanned.evidence(
-        subject_id=version_id, subject_digest=manifest_digest(parts), now=work.now
-    )
-    carriers = [one.path for one in scanned.report.files if not carries_no_code(one)]
-    if evidence.verdict is Verdict.PASS and no_pickles and carriers:
-        raise GateError(
-            f"`{carriers[0]}` is of a format that can carry code",
-            code="gate.scan",
-            hint="log the model as ONNX or skops, and register that",
-        )
-    if evidence.verdict is not Verdict.PASS:
-        work.failed.append(evidence)
-        first = scanned.worst()
-        raise GateError(
-            f"the model is {scanned.verdict} and was quarantined: {first}",
-            code="gate.scan",
-            hint="export it as ONNX, safetensors or skops; `vallum scan FILE` shows every finding",
-        )
-    if card:
-        require_clean(card=card)
-    leaked = search_texts(
-        work.house.runner, files, subject_id=version_id, digest=manifest_digest(parts), now=work.now
-    )
-    if leaked is not None:
-        work.failed.append(leaked.evidence)
-        refuse(leaked.hits)
-    kind = scanned.format if single else "folder"
-    return Registered(version_id, wrapped, parts, (evidence,), kind, scanned.interface, card)
 
 
 def _prepare_register(work: Work, args: api.ModelRegister) -> Registered:
@@ -160,7 +81,20 @@ def _prepare_register(work: Work, args: api.ModelRegister) -> Registered:
         files = tar_files(content.read())
     else:
         files = [(check_name(args.file_name, what="file name"), content.read())]
-    return register_files(work, files, single=not args.folder, card=card)
+    if not args.convert:
+        if args.data or args.features:
+            raise InputError(
+                "data and features are what a conversion is measured on", code="convert.data",
+                hint="add --convert",
+            )  # fmt: skip
+        return register_files(work, files, single=not args.folder, card=card)
+    sample, data_digest = None, ""
+    if args.data:
+        version = work.read(lambda context: context.version("data", args.data))
+        table = b"".join(content_chunks(work, version, version.parts[0]))
+        sample, data_digest = Sample(table, version.format, args.features), version.digest
+    wanted = Conversions(always=True, sample=sample, data_digest=data_digest)
+    return register_files(work, files, single=not args.folder, conversions=wanted, card=card)
 
 
 def tar_files(data: bytes) -> list[tuple[str, bytes]]:

@@ -34,16 +34,13 @@ from vallum.schema import (
 )
 from vallum.workspace import model_names
 from vallum.workspace.context import Context, ask
+from vallum.workspace.gates.conversion import Conversion
 from vallum.workspace.gates.texts import require_clean
+from vallum.workspace.registration import Conversions, Registered, register_files
 from vallum.workspace.step import Act, Asks, Effect, Length, Step, Work
 from vallum.workspace.steps import aliases
 from vallum.workspace.steps.artifacts import read_file
-from vallum.workspace.steps.models import (
-    Registered,
-    card_of_version,
-    publish_model,
-    register_files,
-)
+from vallum.workspace.steps.models import card_of_version, publish_model
 from vallum.workspace.tracking import checks, places, shown
 from vallum.workspace.tracking.bundles import milliseconds
 from vallum.workspace.tracking.places import Place, place_of
@@ -58,6 +55,9 @@ from vallum.workspace.versions import content_chunks, delete_version
 
 MAX_DESCRIPTION = 5000
 MAX_TAG = 5000
+CONVERT = "vallum.convert"
+"""Tag of a version to be: `onnx` converts any flavour, `no` refuses what would have to be."""
+WANTED = ("onnx", "no")
 _DIGITS = 9
 
 
@@ -309,7 +309,15 @@ def _prepare_register(work: Work, args: mlflow_models.VersionCreate) -> _Snapsho
         return _Snapshot(made, (version.id,))
     below = f"{place.path}/" if place.path else ""
     files = [(one.path.removeprefix(below), read_file(work, one)) for one in found]
-    made = register_files(work, files, single=False, no_pickles=True)
+    wanted = _tags(args.tags).get(CONVERT, "")
+    if wanted not in {"", *WANTED}:
+        raise InputError(
+            f"tag `{CONVERT}` is {wanted[:40]!a}; it is `onnx` or `no`", code="mlflow.value"
+        )
+    made = register_files(
+        work, files, single=False,
+        conversions=Conversions(always=wanted == "onnx", never=wanted == "no"),
+    )  # fmt: skip
     return _Snapshot(made, tuple(one.id for one in found))
 
 
@@ -324,7 +332,7 @@ def _act_register(
         raise ConflictError(
             "the files changed while they were scanned", code="mlflow.changed", hint="try again"
         )
-    tags = _tags(args.tags)
+    tags = {**_tags(args.tags), **_converted(snapshot.made.conversion)}
     version = publish_model(
         act, name=args.name, made=snapshot.made, label="" if copied is None else copied.label,
         lineage=() if copied is None else (copied.id,),
@@ -342,6 +350,16 @@ def _act_register(
     )
     act.put("registered-from", kept, on=act.first_resource, parent_id=version.asset_id)
     return mlflow_models.VersionReply(model_version=version_shown(act, version, kept))
+
+
+def _converted(conversion: Conversion | None) -> dict[str, str]:
+    """Return the tags that say that a version is not what was logged, but that as ONNX."""
+    if conversion is None:
+        return {}
+    return {
+        "vallum.converted_from": f"{conversion.path} {conversion.original_digest}",
+        "vallum.format": "onnx",
+    }
 
 
 def _act_show(act: Act, args: mlflow_models.VersionNamed) -> mlflow_models.VersionReply:

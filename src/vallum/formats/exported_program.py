@@ -13,7 +13,8 @@ import zipfile
 
 from vallum.base import InputError
 from vallum.base.bounds import MIB
-from vallum.formats import ZipArchive, load_json
+from vallum.formats.document import load_json
+from vallum.formats.zip_archive import ZipArchive
 
 _SAMPLES = "data/sample_inputs/model.pt"
 _GRAPH = "models/model.json"
@@ -63,8 +64,8 @@ def without_pickles(data: bytes) -> bytes:
             )
             if not known:
                 raise InputError(
-                    f"the archive holds `{name[:80]}`, which may be a pickle", code="attack.pickle",
-                    hint=_HINT,
+                    f"the archive holds `{name[:80]}`, which may be a pickle",
+                    code="format.torch.pickle", hint=_HINT,
                 )  # fmt: skip
             content = archive.read(member, _MEMBER_BYTES)
             if name in _CONFIGS:
@@ -72,7 +73,9 @@ def without_pickles(data: bytes) -> bytes:
             made.writestr(zipfile.ZipInfo(member.name), content)
     if len(roots) != 1 or not {_GRAPH, _SAMPLES, *_CONFIGS} <= seen:
         raise InputError(
-            "the archive is no exported program of this form", code="attack.model", hint=_HINT
+            "the archive is no exported program of this form",
+            code="format.torch.malformed",
+            hint=_HINT,
         )
     return out.getvalue()
 
@@ -81,12 +84,12 @@ def _check_config(content: bytes) -> None:
     document = load_json(content)
     entries = document.get("config") if isinstance(document, dict) else None
     if not isinstance(entries, dict) or not all(isinstance(one, dict) for one in entries.values()):
-        raise InputError("the archive's weights are not described", code="attack.model")
+        raise InputError("the archive's weights are not described", code="format.torch.malformed")
     for name, one in entries.items():
         path = one.get("path_name")
         plain = isinstance(path, str) and path.startswith(("weight_", "tensor_"))
         if one.get("use_pickle") is not False or not plain:
             raise InputError(
                 f"`{name[:80]}` is kept as a pickle, which runs code when it is loaded",
-                code="attack.pickle", hint=_HINT,
+                code="format.torch.pickle", hint=_HINT,
             )  # fmt: skip
