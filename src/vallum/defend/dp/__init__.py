@@ -1,0 +1,17 @@
+"""Training under differential privacy: clipped gradients, noise from a cipher, a known cost.
+
+`vallum.defend.dp.modules` holds layers to use where torch's own cannot be trained privately; it
+imports torch, and nothing here does before a training is made.
+"""
+
+from vallum.defend.dp.api import make_private, train
+from vallum.defend.dp.spend import Accountant, Spend, epsilon_of, noise_multiplier_of
+
+__all__ = [
+    "Accountant",
+    "Spend",
+    "epsilon_of",
+    "make_private",
+    "noise_multiplier_of",
+    "train",
+]
