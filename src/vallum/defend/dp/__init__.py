@@ -5,10 +5,13 @@ imports torch, and nothing here does before a training is made.
 """
 
 from vallum.defend.dp.api import make_private, train
+from vallum.defend.dp.linear import LinearRegression, LogisticRegression
 from vallum.defend.dp.spend import Accountant, Spend, epsilon_of, noise_multiplier_of
 
 __all__ = [
     "Accountant",
+    "LinearRegression",
+    "LogisticRegression",
     "Spend",
     "epsilon_of",
     "make_private",

@@ -204,11 +204,15 @@ def _epsilon(
             code="defend.dp.extra",
             hint="pip install 'vallum[dptrain]'",
         ) from error
-    step = dp_accounting.GaussianDpEvent(noise_multiplier)
     if sampling_rate < 1:
+        step = dp_accounting.GaussianDpEvent(noise_multiplier)
         step = dp_accounting.PoissonSampledDpEvent(sampling_rate, step)
+        event = dp_accounting.SelfComposedDpEvent(step, steps)
+    else:
+        # Exactly the same as one release with less noise (Dong, Roth and Su 2019).
+        event = dp_accounting.GaussianDpEvent(noise_multiplier / math.sqrt(steps))
     counted = pld.PLDAccountant() if accountant == "pld" else rdp.RdpAccountant(_ORDERS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        counted.compose(dp_accounting.SelfComposedDpEvent(step, steps))
+        counted.compose(event)
         return float(counted.get_epsilon(delta))
