@@ -41,7 +41,7 @@ class Attn(nn.Module):
     def forward(self, x):
         n, t, d = x.shape
         q, k, v = self.qkv(x).view(n, t, 3, self.h, d // self.h).permute(2, 0, 3, 1, 4)
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, t, d))
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).contiguous().view(n, t, d))
 
 class Block(nn.Module):
     def __init__(self, d, h):
@@ -59,7 +59,7 @@ class ViT(nn.Module):
         self.blocks = nn.Sequential(*[Block(d, 4) for _ in range(4)])
         self.norm, self.head = nn.LayerNorm(d), nn.Linear(d, 10)
     def forward(self, x):
-        z = self.patch(x).flatten(2).transpose(1, 2)
+        z = self.patch(x).flatten(2).transpose(1, 2).contiguous()
         z = z + self.pos(torch.arange(z.shape[1]).expand(z.shape[:2]))
         return self.head(self.norm(self.blocks(z)).mean(1))
 

@@ -36,7 +36,13 @@ from vallum.schema.asset import (
 )
 from vallum.schema.entry import Change, Entry, EntryKind
 from vallum.schema.evidence import Evidence, Finding, Label, Verdict
-from vallum.schema.privacy import PrivacyBudget, PrivacyCharge, PrivateData
+from vallum.schema.privacy import (
+    JobPrivacy,
+    JobReserve,
+    PrivacyBudget,
+    PrivacyCharge,
+    PrivateData,
+)
 from vallum.schema.record import Measure, Record
 from vallum.schema.release import QueryWatch
 from vallum.schema.tracking import (
@@ -53,9 +59,10 @@ from vallum.schema.tracking import (
     RunStatus,
 )
 from vallum.schema.views import DataView
-from vallum.schema.work import Claim, Claimed, Finish
+from vallum.schema.work import PRIVACY_REPORT, Claim, Claimed, Finish
 
 __all__ = [
+    "PRIVACY_REPORT",
     "Alias",
     "Artifact",
     "Ask",
@@ -84,6 +91,8 @@ __all__ = [
     "Finish",
     "Job",
     "JobLimits",
+    "JobPrivacy",
+    "JobReserve",
     "JobState",
     "Label",
     "LoggedModel",

@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol, TypeVar
 import msgspec
 
 from vallum.base import InputError, Secret
-from vallum.schema import Asset, Endpoint, Job, JobLimits, QueryWatch, api, release
+from vallum.schema import Asset, Endpoint, Job, JobLimits, JobPrivacy, QueryWatch, api, release
 from vallum.sdk.transport import Transport
 
 Source = Path | str | bytes | BinaryIO
@@ -306,9 +306,13 @@ class Jobs(Noun):
         outputs: Mapping[str, str] | None = None,
         parameters: Mapping[str, str] | None = None,
         limits: JobLimits | None = None,
+        privacy: JobPrivacy | None = None,
         dry_run: bool = False,
     ) -> Job:
-        """Queue a job: `code` is a folder (or a tar), `entry` the file in it to run."""
+        """Queue a job: `code` is a folder (or a tar), `entry` the file in it to run.
+
+        `privacy` is charged to its one data input's budget before it is queued.
+        """
         arguments = api.JobSubmit(
             name=name,
             entry=entry,
@@ -316,6 +320,7 @@ class Jobs(Noun):
             outputs=dict(outputs or {}),
             parameters=dict(parameters or {}),
             limits=JobLimits() if limits is None else limits,
+            privacy=privacy,
         )
         content = code if isinstance(code, bytes) else pack(Path(code))
         return self._transport.call(

@@ -6,7 +6,7 @@ imports torch, and nothing here does before a training is made.
 
 from vallum.defend.dp.api import make_private, train
 from vallum.defend.dp.linear import LinearRegression, LogisticRegression
-from vallum.defend.dp.spend import Accountant, Spend, epsilon_of, noise_multiplier_of
+from vallum.defend.dp.spend import Accountant, Spend, epsilon_of, leave_report, noise_multiplier_of
 
 __all__ = [
     "Accountant",
@@ -14,6 +14,7 @@ __all__ = [
     "LogisticRegression",
     "Spend",
     "epsilon_of",
+    "leave_report",
     "make_private",
     "noise_multiplier_of",
     "train",
