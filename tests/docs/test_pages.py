@@ -25,7 +25,9 @@ FENCE = re.compile(r"^```([\w-]+)?[ \t]*(.*?)\n(.*?)^```$", re.MULTILINE | re.DO
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 NEEDED = {
     "deploy-and-call-an-endpoint": ("curl",),
+    "harden-a-model": ("torch",),
     "train-in-the-sandbox": ("sklearn", "skl2onnx"),
+    "train-with-differential-privacy": ("torch", "dp_accounting"),
 }
 
 
@@ -61,6 +63,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 LATE = frozenset({
     "anonymize-a-table", "attack-a-model", "deploy-and-call-an-endpoint", "erase-a-person",
     "ingest-and-protect-a-table", "mask-a-table", "query-with-a-privacy-budget", "read-in-part",
+    "train-with-differential-privacy",
 })  # fmt: skip
 
 
