@@ -96,13 +96,14 @@ class Pairs:
             found: torch.Tensor = _lengths(a)[:, 0] * _lengths(g)[:, 0]
             return found
         inner = torch.bmm(a, a.transpose(1, 2)).mul_(torch.bmm(g, g.transpose(1, 2)))
-        return raised(inner.sum(dim=(1, 2)), a, g)
+        return raised(inner, a.shape[2] + g.shape[2])
 
     def weighted(self, weights: torch.Tensor) -> torch.Tensor:
         """Return the weighted sum."""
         a, g = self._wide()
-        scaled = g * weights.to(g.dtype)[:, None, None]
-        found: torch.Tensor = scaled.flatten(0, 1).t() @ a.flatten(0, 1)
+        scale = weights.to(g.dtype)[:, None, None]
+        a, g = (a * scale, g) if a.shape[2] < g.shape[2] else (a, g * scale)
+        found: torch.Tensor = g.flatten(0, 1).t() @ a.flatten(0, 1)
         return found.view(self.parameter.shape)
 
     def drop(self, rows: torch.Tensor) -> None:
@@ -174,7 +175,7 @@ class Looked:
         ids, g = torch.cat(self._ids, dim=1), _joined(self._g)
         same = ids[:, :, None] == ids[:, None, :]
         inner = torch.bmm(g, g.transpose(1, 2)).mul_(same)
-        return raised(inner.sum(dim=(1, 2)), torch.ones_like(g[:, :, :1]), g)
+        return raised(inner, g.shape[2])
 
     def weighted(self, weights: torch.Tensor) -> torch.Tensor:
         """Return the weighted sum."""
@@ -188,21 +189,21 @@ class Looked:
         self._g = [one.masked_fill(rows[:, None, None], 0) for one in self._g]
 
 
-def raised(squares: torch.Tensor, a: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    """Return the roots of computed squared norms (n,), raised by what rounding may have hidden.
+def raised(inner: torch.Tensor, terms: int) -> torch.Tensor:
+    """Return the norms (n,) of samples, raised by what rounding may have hidden.
 
     Args:
-        squares: Sums over pairs of positions of (a_t a_u)(g_t g_u), (n,).
-        a: Inputs (n, t, d).
-        g: Output gradients (n, t, p).
+        inner: (a_t a_u)(g_t g_u) for every pair of positions t and u, (n, t, t); their sum is the
+            squared norm, and the roots of the diagonal are the products of lengths.
+        terms: Numbers that were added up in one such product.
     """
-    unit = torch.finfo(g.dtype).eps / 2
+    unit = torch.finfo(inner.dtype).eps / 2
+    spread = inner.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt().sum(dim=1)
     # An inner product of d terms is off by at most d u of the sum of their sizes; the sum over
     # pairs of positions is a tree, whose depth 64 bounds.
-    terms = a.shape[2] + g.shape[2] + 64
-    spread = (_lengths(a) * _lengths(g)).sum(dim=1)
-    hidden = terms * unit * spread
-    return (squares.clamp(min=0) + hidden * spread).sqrt().add(hidden).to(_FLOAT)
+    hidden = (terms + 64) * unit * spread
+    squares = inner.sum(dim=(1, 2)).clamp(min=0)
+    return (squares + hidden * spread).sqrt().add(hidden).to(_FLOAT)
 
 
 def _lengths(rows: torch.Tensor) -> torch.Tensor:

@@ -50,7 +50,6 @@ class Trainer:
         self._physical = physical_batch
         self._expected = spend.sampling_rate * spend.records
         self._parameters = [one for one in model.parameters() if one.requires_grad]
-        self._places = {id(one): at for at, one in enumerate(self._parameters)}
         self._sums: list[torch.Tensor] | None = None
         self._awaited = False
         self._steps = 0
@@ -154,9 +153,8 @@ class Trainer:
                 )
 
     def _weighted(self, parts: Sequence[Contribution]) -> list[torch.Tensor]:
-        totals = [torch.zeros_like(one, dtype=torch.float32) for one in self._parameters]
         if not parts:
-            return totals
+            return [torch.zeros_like(one) for one in self._parameters]
         norms = torch.stack([one.norms() for one in parts])
         lost = ~torch.isfinite(norms).all(dim=0)
         if bool(lost.any()):
@@ -167,9 +165,12 @@ class Trainer:
         length = torch.linalg.vector_norm(norms, dim=0, dtype=torch.float64)
         bound = self.spend.max_grad_norm * (1 - SLACK)
         weights = (bound / length.clamp(min=1e-300)).clamp(max=1.0).to(torch.float32)
-        for part in parts:
-            totals[self._places[id(part.parameter)]].add_(part.weighted(weights))
-        return totals
+        # Tied parameters are refused: each has one part, or none where its layer was not called.
+        found = {id(part.parameter): part.weighted(weights) for part in parts}
+        return [
+            found[id(one)] if id(one) in found else torch.zeros_like(one)
+            for one in self._parameters
+        ]
 
     def _finish(self) -> None:
         """Add noise to the sum of the logical batch, and step."""
