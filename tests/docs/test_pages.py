@@ -27,7 +27,9 @@ NEEDED = {
     "convert-a-model": ("sklearn", "skl2onnx", "joblib"),
     "deploy-and-call-an-endpoint": ("curl",),
     "use-client-certificates": ("curl", "openssl"),
+    "harden-a-model": ("torch",),
     "train-in-the-sandbox": ("sklearn", "skl2onnx"),
+    "train-with-differential-privacy": ("torch", "dp_accounting"),
 }
 
 

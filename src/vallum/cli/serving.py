@@ -24,7 +24,7 @@ from vallum.cli.border import (
 )
 from vallum.cli.options import DryRun, Output
 from vallum.cli.progress import progress
-from vallum.schema import JobLimits, JobState, OutputPolicy, QueryWatch, api
+from vallum.schema import JobLimits, JobPrivacy, JobState, OutputPolicy, QueryWatch, api
 from vallum.sdk import read_key_file
 
 endpoint = typer.Typer(name="endpoint", help="Endpoints: create, deploy, invoke, keys, delete.",
@@ -383,6 +383,10 @@ def job_submit(
     output: Annotated[list[str] | None, typer.Option(help="FILE=model/NAME")] = None,
     parameter: Annotated[list[str] | None, typer.Option(help="NAME=VALUE")] = None,
     wall_s: Annotated[int, typer.Option(help="Seconds it may take.")] = 900,
+    epsilon: Annotated[
+        str, typer.Option(help="Train privately: charge this to the data's budget beforehand.")
+    ] = "",
+    delta: Annotated[str, typer.Option(help="Charged beside --epsilon.")] = "0.000001",
     wait: Annotated[bool, typer.Option(help="Wait until it ends.")] = False,
     dry_run: DryRun = False,
 ) -> None:
@@ -393,7 +397,9 @@ def job_submit(
     ):
         made = client.jobs.submit(
             name, code, entry=entry, inputs=_pairs(input_), outputs=_pairs(output),
-            parameters=_pairs(parameter), limits=JobLimits(wall_s=wall_s), dry_run=dry_run,
+            parameters=_pairs(parameter), limits=JobLimits(wall_s=wall_s),
+            privacy=JobPrivacy(epsilon=epsilon, delta=delta) if epsilon else None,
+            dry_run=dry_run,
         )  # fmt: skip
         while wait and not dry_run and made.state in {JobState.QUEUED, JobState.RUNNING}:
             time.sleep(0.3)
@@ -421,6 +427,10 @@ def job_show(name: Name) -> None:
     with SESSION.client() as client:
         found = client.jobs.show(name)
     text = f"job {found.name} is {found.state.value} {found.reason}".rstrip()
+    if found.privacy is not None:
+        text += f"\nreserved epsilon {found.privacy.epsilon}, delta {found.privacy.delta}"
+    if found.spend:
+        text += f"\nits code reports {found.spend}"
     if found.enforced:
         text += f"\nlimits held: {', '.join(found.enforced)}"
     show("job.show", api.JobShown(job=found), text)

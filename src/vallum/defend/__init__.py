@@ -1,5 +1,24 @@
 """Room `defend`: find what was done to data, and make models harder to attack."""
 
+from vallum.defend.effect import Effect, Measured, effect
+from vallum.defend.outputs import HardenedModel, Hardening
 from vallum.defend.poisoning import Detection, Scorer, detect_poisoning
+from vallum.defend.robust import RobustTraining, train_robust
+from vallum.defend.smoothing import Certified, SmoothedModel, SqueezedModel, certify
 
-__all__ = ["Detection", "Scorer", "detect_poisoning"]
+__all__ = [
+    "Certified",
+    "Detection",
+    "Effect",
+    "HardenedModel",
+    "Hardening",
+    "Measured",
+    "RobustTraining",
+    "Scorer",
+    "SmoothedModel",
+    "SqueezedModel",
+    "certify",
+    "detect_poisoning",
+    "effect",
+    "train_robust",
+]

@@ -38,7 +38,13 @@ from vallum.schema.asset import (
 )
 from vallum.schema.entry import Change, Entry, EntryKind
 from vallum.schema.evidence import Evidence, Finding, Label, Verdict
-from vallum.schema.privacy import PrivacyBudget, PrivacyCharge, PrivateData
+from vallum.schema.privacy import (
+    JobPrivacy,
+    JobReserve,
+    PrivacyBudget,
+    PrivacyCharge,
+    PrivateData,
+)
 from vallum.schema.record import Measure, Record
 from vallum.schema.release import OutputPolicy, QueryWatch
 from vallum.schema.tracking import (
@@ -56,9 +62,10 @@ from vallum.schema.tracking import (
 )
 from vallum.schema.traffic import DeploymentTraffic, Traffic
 from vallum.schema.views import DataView
-from vallum.schema.work import Claim, Claimed, Finish
+from vallum.schema.work import PRIVACY_REPORT, Claim, Claimed, Finish
 
 __all__ = [
+    "PRIVACY_REPORT",
     "Alias",
     "Artifact",
     "Ask",
@@ -89,6 +96,8 @@ __all__ = [
     "FormerModel",
     "Job",
     "JobLimits",
+    "JobPrivacy",
+    "JobReserve",
     "JobState",
     "Label",
     "LoggedModel",

@@ -11,6 +11,7 @@ from vallum.schema.access import DenyAssignment, Principal, Reason, Role, RoleAs
 from vallum.schema.asset import Asset, AssetVersion, Deployment, Endpoint, Job, JobLimits
 from vallum.schema.entry import Entry
 from vallum.schema.evidence import Evidence
+from vallum.schema.privacy import JobPrivacy
 from vallum.schema.record import Record
 from vallum.schema.release import OutputPolicy, QueryWatch
 
@@ -183,6 +184,7 @@ class JobSubmit(Record, frozen=True):
     outputs: dict[str, str] = {}  # name to `data/<name>` or `model/<name>`
     parameters: dict[str, str] = {}
     limits: JobLimits = JobLimits()
+    privacy: JobPrivacy | None = None  # what it may spend of its one data input's budget
 
 
 class RoleCreate(Record, frozen=True):

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from vallum.schema.privacy import JobPrivacy, JobReserve
 from vallum.schema.record import Record
 from vallum.schema.release import OutputPolicy, QueryWatch
 
@@ -235,6 +236,9 @@ class Job(Record, frozen=True):
     makers: tuple[str, ...] = ()
     claimed_by: str = ""
     purpose: str = ""  # as its owner stated it; what its inputs are read for
+    privacy: JobPrivacy | None = None
+    reserve: JobReserve | None = None
+    spend: str = ""  # the report of a private job, JSON text: said by its code
 
 
 class Connection(Record, frozen=True):

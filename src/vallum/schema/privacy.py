@@ -75,6 +75,20 @@ class PrivacyCharge(Record, frozen=True):
     answer: str = ""
 
 
+class JobPrivacy(Record, frozen=True):
+    """What a private job may spend of its data's budget; decimals are text."""
+
+    epsilon: str
+    delta: str
+
+
+class JobReserve(Record, frozen=True):
+    """What was charged when a private job was queued, so that it can be given back unused."""
+
+    charge_id: str
+    periods: dict[str, int]  # budget id to its period then
+
+
 class DpDeclare(Record, frozen=True):
     """Declare the unit, bounds and public groups of a data version, so that it may be queried."""
 

@@ -3,6 +3,9 @@
 from vallum.schema.asset import Job
 from vallum.schema.record import Record
 
+PRIVACY_REPORT = "privacy.json"
+"""The output in which a private job says what it spent."""
+
 
 class Claim(Record, frozen=True):
     """Ask for the oldest queued job."""

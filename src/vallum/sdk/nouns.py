@@ -19,6 +19,7 @@ from vallum.schema import (
     Endpoint,
     Job,
     JobLimits,
+    JobPrivacy,
     OutputPolicy,
     QueryWatch,
     Traffic,
@@ -418,9 +419,13 @@ class Jobs(Noun):
         outputs: Mapping[str, str] | None = None,
         parameters: Mapping[str, str] | None = None,
         limits: JobLimits | None = None,
+        privacy: JobPrivacy | None = None,
         dry_run: bool = False,
     ) -> Job:
-        """Queue a job: `code` is a folder (or a tar), `entry` the file in it to run."""
+        """Queue a job: `code` is a folder (or a tar), `entry` the file in it to run.
+
+        `privacy` is charged to its one data input's budget before it is queued.
+        """
         arguments = api.JobSubmit(
             name=name,
             entry=entry,
@@ -428,6 +433,7 @@ class Jobs(Noun):
             outputs=dict(outputs or {}),
             parameters=dict(parameters or {}),
             limits=JobLimits() if limits is None else limits,
+            privacy=privacy,
         )
         content = code if isinstance(code, bytes) else pack(Path(code))
         return self._transport.call(

@@ -6,7 +6,7 @@ from vallum.base import InputError, VallumError
 from vallum.formats import TarArchive
 from vallum.sandbox import Input, Limits, Outcome, Runner, Status
 from vallum.sandbox import Job as SandboxJob
-from vallum.schema import Job
+from vallum.schema import PRIVACY_REPORT, Job
 
 MAX_LOG_BYTES = 4 * 1024 * 1024
 MAX_CODE_FILE_BYTES = 64 * 1024 * 1024
@@ -19,7 +19,7 @@ def run_job(
     """Run `job`.
 
     Inputs lie at `/in/<name>`, the code at `/code`, and `/in/job.json` has the parameters; the
-    job leaves each declared output at `/out/<name>`.
+    job leaves each declared output at `/out/<name>`, and a private one its report beside them.
 
     Returns:
         What the sandbox left, and why it could not begin (empty if it did).
@@ -35,6 +35,10 @@ def run_job(
             "inputs": sorted(inputs),
             "outputs": sorted(job.outputs),
         }
+        outputs = tuple(sorted(job.outputs))
+        if job.privacy is not None:
+            description["privacy"] = msgspec.to_builtins(job.privacy)
+            outputs = (*outputs, PRIVACY_REPORT)
         given = [Input(name=name, data=data) for name, data in sorted(inputs.items())]
         given.append(Input(name="job.json", data=msgspec.json.encode(description)))
         sandboxed = SandboxJob(
@@ -49,7 +53,7 @@ def run_job(
                 tmp_bytes=job.limits.tmp_bytes,
                 output_bytes=OUTPUT_BYTES,
             ),
-            outputs=tuple(sorted(job.outputs)),
+            outputs=outputs,
             code=files,
         )
         return runner.run(sandboxed), ""

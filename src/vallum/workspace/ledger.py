@@ -100,6 +100,18 @@ def _plain(left: Decimal) -> str:
     return f"{max(left, Decimal(0)).normalize():f}"
 
 
+def refunded(budget: PrivacyBudget, cost: Cost) -> PrivacyBudget:
+    """Return a budget with `cost` given back, of something that never ran; never below zero."""
+    concentrated = Decimal(budget.rho) > 0
+    price = Cost(rho=f"{as_rho(cost).normalize():f}", delta=cost.delta) if concentrated else cost
+    return msgspec.structs.replace(
+        budget,
+        spent_epsilon=_plain(Decimal(budget.spent_epsilon) - Decimal(price.epsilon)),
+        spent_rho=_plain(Decimal(budget.spent_rho) - Decimal(price.rho)),
+        spent_delta=_plain(Decimal(budget.spent_delta) - Decimal(price.delta)),
+    )
+
+
 def charged(budget: PrivacyBudget, cost: Cost) -> PrivacyBudget:
     """Return a budget with `cost` spent.
 

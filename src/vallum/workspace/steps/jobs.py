@@ -21,6 +21,7 @@ from vallum.base import (
 from vallum.crypto import WrappedKey
 from vallum.policy import RequestFacts, visible
 from vallum.schema import (
+    PRIVACY_REPORT,
     Ask,
     AssetVersion,
     Caller,
@@ -39,6 +40,7 @@ from vallum.schema import (
 from vallum.workspace.context import Context, ask
 from vallum.workspace.registration import Registered, register_files
 from vallum.workspace.step import Act, Asks, Download, Effect, Length, Step, Work
+from vallum.workspace.steps.job_privacy import checked_report, give_back, reserve_for
 from vallum.workspace.steps.models import publish_model, tar_files
 from vallum.workspace.versions import CONTENT, content_chunks_of, put_key, stage
 
@@ -122,6 +124,7 @@ def _act_submit(act: Act, args: api.JobSubmit, made: _Submitted) -> api.JobShown
         id=str(new_id("mi")), kind=PrincipalKind.MANAGED_IDENTITY, name=f"job.{args.name}"
     )
     act.put("principal", identity, on=workspace_id, parent_id=workspace_id, name=identity.name)
+    reserve = None if args.privacy is None else reserve_for(act, made.job_id, inputs, args.privacy)
     job = Job(
         id=made.job_id,
         name=args.name,
@@ -137,6 +140,8 @@ def _act_submit(act: Act, args: api.JobSubmit, made: _Submitted) -> api.JobShown
         limits=args.limits,
         makers=tuple(sorted(makers)),
         purpose=act.purpose,
+        privacy=args.privacy,
+        reserve=reserve,
     )
     put_key(act, made.wrapped, on=workspace_id)
     act.put("job", job, on=workspace_id, parent_id=workspace_id, name=job.name)
@@ -199,6 +204,8 @@ def _act_cancel(act: Act, args: api.Named) -> api.Done:
     job = act.context.job(args.name)
     if job.state not in {JobState.QUEUED, JobState.RUNNING}:
         raise ConflictError(f"job `{job.name}` is {job.state.value} already", code="job.ended")
+    if job.state is JobState.QUEUED:
+        give_back(act, job)
     _replace(
         act,
         msgspec.structs.replace(job, state=JobState.CANCELLED, ended_at=timestamp(act.now)),
@@ -236,6 +243,7 @@ def _act_claim(act: Act, args: Claim) -> Claimed:
     except (NotFoundError, RefusedError) as error:
         # It ends here: at the head of the queue it would keep all others waiting for ever.
         gone = "an input of it was deleted" if isinstance(error, NotFoundError) else error.message
+        give_back(act, job)
         _replace(
             act,
             msgspec.structs.replace(
@@ -278,14 +286,17 @@ class _Finished:
     logs: Part
     models: dict[str, Registered]
     reason: str
+    spend: str = ""
 
 
 def _prepare_finish(work: Work, args: Finish) -> _Finished:
     job = work.read(lambda context: context.job(args.job_id))
     logs = _stage_log(work, job, args.logs)
     models: dict[str, Registered] = {}
-    reason = args.reason
-    if args.status == "ok":
+    reason, spend = args.reason, ""
+    if args.status == "ok" and job.privacy is not None:
+        spend, reason = checked_report(job.privacy, args.outputs.get(PRIVACY_REPORT))
+    if args.status == "ok" and not reason:
         for name, target in job.outputs.items():
             data = args.outputs.get(name)
             if data is None:
@@ -293,7 +304,7 @@ def _prepare_finish(work: Work, args: Finish) -> _Finished:
                 continue
             model = target.partition("/")[2]
             models[model] = register_files(work, [(name, data)], single=True)
-    return _Finished(logs, models, reason)
+    return _Finished(logs, models, reason, spend)
 
 
 def _stage_log(work: Work, job: Job, logs: bytes) -> Part:
@@ -337,6 +348,7 @@ def _act_finish(act: Act, args: Finish, made: _Finished) -> api.JobShown:
         logs=made.logs,
         made=tuple(version.id for version in versions),
         enforced=args.enforced,
+        spend=made.spend,
     )
     _replace(act, ended)
     return api.JobShown(job=ended)

@@ -1,0 +1,21 @@
+"""Training under differential privacy: clipped gradients, noise from a cipher, a known cost.
+
+`vallum.defend.dp.modules` holds layers to use where torch's own cannot be trained privately; it
+imports torch, and nothing here does before a training is made.
+"""
+
+from vallum.defend.dp.api import make_private, train
+from vallum.defend.dp.linear import LinearRegression, LogisticRegression
+from vallum.defend.dp.spend import Accountant, Spend, epsilon_of, leave_report, noise_multiplier_of
+
+__all__ = [
+    "Accountant",
+    "LinearRegression",
+    "LogisticRegression",
+    "Spend",
+    "epsilon_of",
+    "leave_report",
+    "make_private",
+    "noise_multiplier_of",
+    "train",
+]

@@ -1,0 +1,296 @@
+"""Private steps: sample, clip by book-keeping, add noise, step. This module imports torch."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from vallum.base import ConflictError, InputError
+from vallum.defend.dp import model as models
+from vallum.defend.dp.contributions import Contribution
+from vallum.defend.dp.noise import add_noise
+from vallum.defend.dp.sampling import poisson_sample
+from vallum.defend.dp.spend import Spend
+
+SLACK = 2.0**-10
+"""Share by which clipping stays below the sensitivity: rounding of norms, factors and sums."""
+_PROBES = (3, 5)
+"""Sizes of the batches on which the model is tried: no axis of a layer has both."""
+_ALIKE = 1e-3
+
+Indices = Sequence[int]
+Rows = Callable[[Indices], tuple[torch.Tensor, ...]]
+
+
+class Trainer:
+    """A model under private training: holds its ledgers, and the steps that are left.
+
+    One logical batch may come in several physical ones; what they add up to is clipped sample by
+    sample, and noise is added once. Made by `make_private`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        rows: Rows,
+        *,
+        spend: Spend,
+        physical_batch: int,
+        replaced: tuple[models.Problem, ...] = (),
+    ) -> None:
+        """Store; `vallum.defend.dp.make_private` checks and attaches."""
+        self.model = model
+        self.optimizer = optimizer
+        self.spend = spend
+        self.replaced = tuple(str(one) for one in replaced)
+        self._rows = rows
+        self._physical = physical_batch
+        self._expected = spend.sampling_rate * spend.records
+        self._parameters = [one for one in model.parameters() if one.requires_grad]
+        self._sums: list[torch.Tensor] | None = None
+        self._awaited = False
+        self._steps = 0
+        self._ledgers = models.attach(model)
+
+    @property
+    def steps_left(self) -> int:
+        """Return how many noisy steps `spend` still pays for."""
+        return self.spend.steps - self._steps
+
+    def batches(self, *, steps: int | None = None) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Yield physical batches of Poisson samples; after each, call `step`.
+
+        A logical batch may be empty: then noise alone makes the step, and nothing is yielded.
+
+        Args:
+            steps: How many logical batches; all that are left, if not given.
+
+        Raises:
+            ConflictError: A batch was yielded and `step` was not called for it.
+        """
+        wanted = self.steps_left if steps is None else min(steps, self.steps_left)
+        for _ in range(wanted):
+            drawn = poisson_sample(self.spend.records, self.spend.sampling_rate)
+            for first in range(0, len(drawn), self._physical):
+                self._awaited = True
+                yield self._rows(drawn[first : first + self._physical].tolist())
+                if self._awaited:
+                    raise ConflictError(
+                        "a batch was taken and no step was made of it",
+                        code="defend.dp.step",
+                        hint="call step(losses) once for every batch",
+                    )
+            self._finish()
+
+    def step(self, losses: torch.Tensor) -> None:
+        """Run the backward pass of a physical batch, and clip what each sample contributes.
+
+        The noise is added, and the optimizer steps, when the logical batch is complete.
+
+        Args:
+            losses: One loss for each sample of the batch, (n,): a loss of `reduction="none"`.
+
+        Raises:
+            InputError: It is not one loss a sample, or a layer does not keep samples apart.
+            ConflictError: No batch waits for a step.
+        """
+        if not self._awaited:
+            raise ConflictError(
+                "no batch waits for a step", code="defend.dp.step",
+                hint="for batch in trainer.batches(): trainer.step(losses)",
+            )  # fmt: skip
+        total = self.clipped(losses)
+        if self._sums is None:
+            self._sums = [one.to(torch.float64) for one in total]
+        else:
+            for held, one in zip(self._sums, total, strict=True):
+                held.add_(one)
+        self._awaited = False
+
+    def clipped(self, losses: torch.Tensor) -> list[torch.Tensor]:
+        """Return the sum over samples of clipped gradients, one tensor a trained parameter.
+
+        This is not private: `step` adds the noise. It is here for those who check the clipping.
+
+        Raises:
+            InputError: As of `step`.
+        """
+        if losses.ndim != 1:
+            raise InputError(
+                f"expected one loss a sample, got {tuple(losses.shape)}",
+                code="defend.dp.losses",
+                hint='make the loss with reduction="none"',
+            )
+        try:
+            for ledger in self._ledgers:
+                ledger.samples = len(losses)
+            losses.sum().backward()
+        finally:
+            for ledger in self._ledgers:
+                ledger.samples = None
+            parts = [one for ledger in self._ledgers for one in ledger.take()]
+        self._refuse_gradients()
+        with torch.no_grad():
+            return self._weighted(parts)
+
+    def release(self) -> nn.Module:
+        """Return the model as it was handed over, trained; nothing of this trainer stays in it."""
+        models.detach(self.model)
+        return self.model
+
+    def _refuse_gradients(self) -> None:
+        """Refuse what reached a parameter around its layer."""
+        for name, one in self.model.named_parameters():
+            if one.requires_grad and one.grad is not None:
+                self.optimizer.zero_grad(set_to_none=True)
+                raise InputError(
+                    f"`{name}` is used outside of its layer's own call",
+                    code="defend.dp.layer",
+                    hint="call the layer; do not read its weight in `forward`",
+                )
+
+    def _weighted(self, parts: Sequence[Contribution]) -> list[torch.Tensor]:
+        if not parts:
+            return [torch.zeros_like(one) for one in self._parameters]
+        norms = torch.stack([one.norms() for one in parts])
+        lost = ~torch.isfinite(norms).all(dim=0)
+        if bool(lost.any()):
+            # A sample whose gradient is no number contributes nothing.
+            for part in parts:
+                part.drop(lost)
+            norms = norms.masked_fill(lost[None], 0)
+        length = torch.linalg.vector_norm(norms, dim=0, dtype=torch.float64)
+        bound = self.spend.max_grad_norm * (1 - SLACK)
+        weights = (bound / length.clamp(min=1e-300)).clamp(max=1.0).to(torch.float32)
+        # Tied parameters are refused: each has one part, or none where its layer was not called.
+        found = {id(part.parameter): part.weighted(weights) for part in parts}
+        return [
+            found[id(one)] if id(one) in found else torch.zeros_like(one)
+            for one in self._parameters
+        ]
+
+    def _finish(self) -> None:
+        """Add noise to the sum of the logical batch, and step."""
+        sums = self._sums
+        if sums is None:
+            sums = [torch.zeros_like(one, dtype=torch.float64) for one in self._parameters]
+        self._sums = None
+        deviation = self.spend.noise_multiplier * self.spend.max_grad_norm
+        for parameter, total in zip(self._parameters, sums, strict=True):
+            noisy = add_noise(total, deviation)
+            parameter.grad = noisy.div_(self._expected).to(parameter.dtype)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._steps += 1
+
+
+def check_apart(model: nn.Module, rows: Rows, records: int) -> None:
+    """Try whether what the model answers about a sample depends on the others of its batch.
+
+    Two batches that share their first sample must get the same answer about it. This finds what
+    normalises over the batch; it is a trial, not a proof.
+
+    Raises:
+        InputError: It does.
+    """
+    if records < _PROBES[1]:
+        return
+    training = model.training
+    model.train()
+    devices = {one.device for one in model.parameters() if one.device.type == "cuda"}
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=list(devices)):
+            answers = []
+            for others in (range(1, _PROBES[0]), range(_PROBES[0], 2 * _PROBES[0] - 1)):
+                torch.manual_seed(0)
+                answers.append(_first(model(rows([0, *others])[0])))
+    finally:
+        model.train(training)
+    scale = max(float(answers[0].abs().max()), 1e-6)
+    if float((answers[0] - answers[1]).abs().max()) > _ALIKE * scale:
+        raise InputError(
+            "what the model answers about a sample depends on the other samples of its batch",
+            code="defend.dp.mixing",
+            hint="no part of `forward` may compute over the first axis",
+        )
+
+
+def _first(answer: Any) -> torch.Tensor:  # noqa: ANN401 - whatever the model answers
+    while isinstance(answer, (tuple, list)):
+        answer = answer[0]
+    if isinstance(answer, dict):
+        answer = next(iter(answer.values()))
+    if not isinstance(answer, torch.Tensor) or answer.ndim == 0:
+        raise InputError("the model answers no tensor of samples", code="defend.dp.model")
+    return answer[0].detach().double()
+
+
+def rows_of(data: Any, device: torch.device) -> tuple[Rows, int]:  # noqa: ANN401 - what users have
+    """Return how to read rows of `data`, and how many there are.
+
+    Args:
+        data: A tuple of tensors or arrays of one length, a data set with `__len__` and
+            `__getitem__`, or a `DataLoader` over one.
+        device: Where rows go.
+
+    Raises:
+        InputError: It is none of these, has no record, or its parts differ in length.
+    """
+    collate: Callable[[list[Any]], Any] = torch.utils.data.default_collate
+    if isinstance(data, torch.utils.data.DataLoader):
+        collate = data.collate_fn if data.collate_fn is not None else collate
+        data = data.dataset
+    if isinstance(data, torch.utils.data.TensorDataset):
+        data = data.tensors
+    if isinstance(data, (tuple, list)) and all(hasattr(one, "shape") for one in data):
+        tensors = tuple(torch.as_tensor(one) for one in data)
+        sizes = {len(one) for one in tensors}
+        if len(sizes) != 1:
+            raise InputError(
+                f"the parts of the data have {sorted(sizes)} rows", code="defend.dp.data"
+            )
+
+        def cut(places: Indices) -> tuple[torch.Tensor, ...]:
+            chosen = torch.as_tensor(places)
+            return tuple(one[chosen].to(device) for one in tensors)
+
+        return cut, _some(len(tensors[0]))
+    if isinstance(data, torch.utils.data.IterableDataset) or not (
+        hasattr(data, "__len__") and hasattr(data, "__getitem__")
+    ):
+        raise InputError(
+            "private training draws records by their number: the data must have a length",
+            code="defend.dp.data",
+            hint="a tuple of tensors, or a data set with __len__ and __getitem__",
+        )
+
+    def gather(places: Indices) -> tuple[torch.Tensor, ...]:
+        batch = collate([data[place] for place in places])
+        return tuple(one.to(device) for one in batch)
+
+    return gather, _some(len(data))
+
+
+def _some(records: int) -> int:
+    if records < 1:
+        raise InputError("the data has no record", code="defend.dp.data")
+    return records
+
+
+def steps_of(records: int, batch_size: int, epochs: float) -> tuple[float, int]:
+    """Return the sampling rate and the number of steps of a training.
+
+    Raises:
+        InputError: The batch is larger than the data, or there is no step.
+    """
+    if not 1 <= batch_size <= records:
+        raise InputError(
+            f"`batch_size` must be from 1 to the {records} records, got {batch_size}",
+            code="defend.dp.parameter",
+        )
+    if not epochs > 0:
+        raise InputError(f"`epochs` must be positive, got {epochs:g}", code="defend.dp.parameter")
+    return batch_size / records, math.ceil(epochs * records / batch_size)
