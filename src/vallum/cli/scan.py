@@ -40,7 +40,9 @@ def scan(
     ] = None,
     update_advisories: Annotated[
         Path | None,
-        typer.Option(help="Keep the advisories of this file: OSV's zip of PyPI, or its JSON."),
+        typer.Option(
+            help="Keep the advisories of this file: OSV's zip of an ecosystem, or its JSON."
+        ),
     ] = None,
     sarif: Annotated[
         Path | None, typer.Option(help="Also write SARIF 2.1.0 here; - is stdout instead.")
@@ -85,14 +87,15 @@ def scan(
     raise typer.Exit(report.exit_code)
 
 
-def advisories_path() -> Path:
+def advisories_path(family: str = "PyPI") -> Path:
     """Return where advisories are kept: `VALLUM_ADVISORIES`, or the user's data folder (XDG)."""
+    name = family.lower().replace(" ", "-") + ".msgpack"
     named = os.environ.get("VALLUM_ADVISORIES", "")
     if named:
-        return Path(named) / "pypi.msgpack"
+        return Path(named) / name
     data = os.environ.get("XDG_DATA_HOME", "")
     folder = Path(data) if data else Path.home() / ".local" / "share"
-    return folder / "vallum" / "advisories" / "pypi.msgpack"
+    return folder / "vallum" / "advisories" / name
 
 
 def _update(file: Path, *, alone: bool) -> None:
@@ -105,18 +108,19 @@ def _update(file: Path, *, alone: bool) -> None:
     if size > BOUNDS.max_bytes:
         raise InputError(f"`{file}` exceeds {BOUNDS.max_bytes} bytes", code="advisories.size")
     with progress("reading advisories"):
-        snapshot = read_osv(read_file(file))
-        keep_snapshot(snapshot, advisories_path())
-    packages = len(snapshot.packages)
-    text = (
-        f"{snapshot.count} advisories about {packages} packages are kept; "
-        f"the newest is of {snapshot.newest}"
-    )
+        snapshots = read_osv(read_file(file))
+        for snapshot in snapshots:
+            keep_snapshot(snapshot, advisories_path(snapshot.family))
+    count = sum(one.count for one in snapshots)
+    packages = sum(len(one.packages) for one in snapshots)
+    newest = max(one.newest for one in snapshots)
+    text = f"{count} advisories about {packages} packages are kept; the newest is of {newest}"
     if not alone:
         say(text)
         return
     result: dict[str, object] = {
-        "advisories": snapshot.count, "packages": packages, "newest": snapshot.newest,
+        "advisories": count, "packages": packages, "newest": newest,
+        "ecosystems": [one.family for one in snapshots],
     }  # fmt: skip
     show("advisories", result, text)
 
