@@ -13,6 +13,7 @@ from vallum.formats.safetensors_header import (
 )
 from vallum.formats.table import identify_table, read_table, write_csv_safe
 from vallum.formats.tar_archive import TarArchive
+from vallum.formats.tar_stream import TarEntry, read_tar
 from vallum.formats.zip_archive import ZipArchive
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ParquetFooter",
     "SafetensorsHeader",
     "TarArchive",
+    "TarEntry",
     "TensorInfo",
     "ZipArchive",
     "fields",
@@ -35,5 +37,6 @@ __all__ = [
     "read_onnx_header",
     "read_safetensors_header",
     "read_table",
+    "read_tar",
     "write_csv_safe",
 ]

@@ -36,6 +36,7 @@ from vallum.schema.asset import (
 )
 from vallum.schema.entry import Change, Entry, EntryKind
 from vallum.schema.evidence import Evidence, Finding, Label, Verdict
+from vallum.schema.image import ImageFacts, Package
 from vallum.schema.privacy import PrivacyBudget, PrivacyCharge, PrivateData
 from vallum.schema.record import Measure, Record
 from vallum.schema.release import QueryWatch
@@ -82,6 +83,7 @@ __all__ = [
     "Experiment",
     "Finding",
     "Finish",
+    "ImageFacts",
     "Job",
     "JobLimits",
     "JobState",
@@ -94,6 +96,7 @@ __all__ = [
     "ModelMetric",
     "ModelStatus",
     "ModelValue",
+    "Package",
     "Part",
     "Principal",
     "PrincipalKind",
