@@ -15,6 +15,7 @@ from vallum.cli import (
     assets,
     attack,
     dp,
+    environments,
     log,
     offline,
     people,
@@ -37,9 +38,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for noun in (
-    views.data, assets.model, dp.dp, serving.endpoint, serving.job, access.role, access.connection,
-    people.group, people.identity, people.key, people.approval, rules.policy, rules.waiver,
-    rules.break_glass, log.audit, log.workspace,
+    views.data, assets.model, environments.environment, dp.dp, serving.endpoint, serving.job,
+    access.role, access.connection, people.identity, people.key,
+    people.approval, rules.policy, rules.waiver, rules.break_glass, log.audit, log.workspace,
 ):  # fmt: skip
     app.add_typer(noun, cls=Nouns)
 scan.register(app)

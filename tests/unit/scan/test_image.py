@@ -44,6 +44,7 @@ from vallum.scan.image import (
     layout_of,
     open_layout,
     payload_of,
+    read_report,
     read_rules,
     scan_image,
 )
@@ -516,3 +517,52 @@ def test_every_bound_is_a_finding(bounds: ImageBounds, id_: str) -> None:
 def test_a_bomb_is_refused() -> None:
     image = clean(layers=[SOUND, tar(("zeros", bytes(8 << 20)))])
     assert "archive.bomb" in {one[0] for one in said(judged(image))}
+
+
+# -- reports of other scanners ------------------------------------------------------------------
+
+
+def trivy(config: str, *found: dict[str, str]) -> bytes:
+    return json.dumps({
+        "SchemaVersion": 2, "ArtifactName": "scoring", "ArtifactType": "container_image",
+        "Metadata": {"ImageID": config, "RepoDigests": ["r/x@sha256:" + "0" * 64]},
+        "Results": [{"Target": "scoring (debian 12)", "Vulnerabilities": list(found)},
+                    {"Target": "app/key", "Secrets": [{"RuleID": "aws-key", "Severity": "LOW"}]}],
+    }).encode()  # fmt: skip
+
+
+def grype(digest: str) -> bytes:
+    return json.dumps({
+        "matches": [{"vulnerability": {"id": "CVE-2026-0007", "severity": "Critical",
+                                       "fix": {"versions": [], "state": "not-fixed"}},
+                     "artifact": {"name": "zlib1g", "version": "1.2", "type": "deb"}}],
+        "source": {"type": "image", "target": {"imageID": "", "manifestDigest": digest}},
+    }).encode()  # fmt: skip
+
+
+def test_reports_of_trivy_and_grype_count_for_the_image_that_they_name() -> None:
+    image = clean()
+    layout = layout_of(signed(image))
+    config = scan_image("x", layout, strict(), digest=image.digest).images[0].config
+
+    def told(data: bytes, written: Written = STRICT) -> list[tuple[str, str, str]]:
+        reports = [read_report(data)]
+        return said(scan_image("x", layout, strict(written), digest=image.digest, reports=reports))
+
+    one = {"VulnerabilityID": "CVE-2026-0007", "PkgName": "zlib1g", "InstalledVersion": "1.2",
+           "Severity": "HIGH", "Title": "Overflow"}  # fmt: skip
+    low = ("image.reported", "info", "app/key")
+    assert told(trivy(config, one)) == [("image.reported", "high", "zlib1g"), low]
+    assert told(grype(image.digest)) == [("image.reported", "critical", "zlib1g")]
+    assert told(trivy(sha256(b"other"), one)) == [("image.report-other", "high", "")]
+    lenient = Written(trusted_bases=(TRUST,), waivers=(Waiver("CVE-2026-0007", TODAY, "why"),))
+    assert told(trivy(config, one), lenient)[0] == low
+    unfixed = Written(trusted_bases=(TRUST,), ignore_unfixed=True)
+    assert told(grype(image.digest), unfixed) == [("image.reported", "info", "zlib1g")]
+
+
+@pytest.mark.parametrize("data", [b"{}", b"[]", b'{"SchemaVersion": 2}', b'{"matches": []}',
+                                  trivy("x").replace(b"container_image", b"vm")])  # fmt: skip
+def test_what_is_no_report_about_an_image_is_refused(data: bytes) -> None:
+    with pytest.raises(InputError):
+        read_report(data)

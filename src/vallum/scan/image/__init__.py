@@ -2,6 +2,7 @@
 
 from vallum.scan.image.door import ImageReport, scan_image
 from vallum.scan.image.layout import Layout, is_layout, layout_of, open_layout
+from vallum.scan.image.reports import Report, read_report
 from vallum.scan.image.rules import ImageRules, TrustedBase, Waiver, Written, chain_id, read_rules
 from vallum.scan.image.signature import Signed, add_signature, payload_of
 
@@ -9,6 +10,7 @@ __all__ = [
     "ImageReport",
     "ImageRules",
     "Layout",
+    "Report",
     "Signed",
     "TrustedBase",
     "Waiver",
@@ -19,6 +21,7 @@ __all__ = [
     "layout_of",
     "open_layout",
     "payload_of",
+    "read_report",
     "read_rules",
     "scan_image",
 ]

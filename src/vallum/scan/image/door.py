@@ -35,18 +35,20 @@ from vallum.scan.image.judge import (
     judge_base,
     judge_files,
     judge_packages,
+    judge_report,
     judge_user,
     shown,
     waive,
 )
 from vallum.scan.image.layout import Layout
 from vallum.scan.image.packages import is_record, take_inventory
+from vallum.scan.image.reports import Report
 from vallum.scan.image.rules import ImageRules
 from vallum.scan.image.signature import is_signature, verify_signatures
 from vallum.scan.image.tree import Tree
 from vallum.scan.packed import expand_stream, packing
 from vallum.scan.report import FileReport, Findings
-from vallum.schema import Finding, ImageFacts
+from vallum.schema import ImageFacts
 
 _LIMIT = 2_000  # findings of one image
 _CHUNK = 1 << 20
@@ -72,7 +74,7 @@ def scan_image(
     rules: ImageRules,
     *,
     digest: str = "",
-    reported: Sequence[Finding] = (),
+    reports: Sequence[Report] = (),
     bounds: ImageBounds = IMAGE,
 ) -> ImageReport:
     """Judge the image of a layout.
@@ -83,13 +85,13 @@ def scan_image(
         rules: What the image must be.
         digest: Of the manifest or index that is meant. Without it there must be one image only,
             and that it was not named by its digest is a finding.
-        reported: What another scanner found about it.
+        reports: What other scanners found about it.
         bounds: On all that is read.
 
     Raises:
         InputError: The layout holds no such image, or several and none was named.
     """
-    return _Scan(layout, rules, bounds).run(name, digest, reported)
+    return _Scan(layout, rules, bounds).run(name, digest, reports)
 
 
 class _Scan:
@@ -103,7 +105,7 @@ class _Scan:
         self._expanded = 0
         self._kept = 0
 
-    def run(self, name: str, digest: str, reported: Sequence[Finding]) -> ImageReport:
+    def run(self, name: str, digest: str, reports: Sequence[Report]) -> ImageReport:
         meant = self._choose(digest)
         facts: list[ImageFacts] = []
         if not digest:
@@ -118,8 +120,9 @@ class _Scan:
                 facts.append(structs.replace(found, signers=signers))
         if not facts and not self._findings.items:
             self._findings.add("image.empty", "the index names no image")
-        for finding in reported:
-            self._findings.items.append(finding)
+        named = {meant.digest, *(one.digest for one in facts), *(one.config for one in facts)}
+        for report in reports:
+            judge_report(report, named, self._findings, self._rules)
         findings = waive(self._findings, self._rules)
         kind = "oci-index" if meant.media_type in INDEXES else "oci-image"
         file = FileReport(

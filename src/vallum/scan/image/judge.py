@@ -2,13 +2,14 @@
 
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec import structs
 
 from vallum.scan.advisories import Match, Snapshot, affecting, family_of
 from vallum.scan.image.documents import BASE_DIGEST, Config
 from vallum.scan.image.packages import Inventory, advised_as
+from vallum.scan.image.reports import Report
 from vallum.scan.image.rules import CAPABILITIES, SETUID, ImageRules, TrustedBase, chain_id
 from vallum.scan.image.tree import Node, Tree
 from vallum.scan.report import Findings
@@ -228,6 +229,32 @@ def _advise(one: Package, match: Match, findings: Findings, rules: ImageRules,
     keep(waived(found, match.ids, rules), findings)
 
 
+def judge_report(
+    report: Report, named: Collection[str], findings: Findings, rules: ImageRules
+) -> None:
+    """Add what another scanner found, if it looked at this image.
+
+    Args:
+        report: Of the scanner.
+        named: Digests of this image and its configurations.
+        findings: Added to.
+        rules: Its severities count as those of advisories do.
+    """
+    if not report.subjects & set(named):
+        text = f"the report of {report.tool} is about another image"
+        findings.add("image.report-other", text, atlas=SOFTWARE)
+        return
+    for one in report.found:
+        below = _RANKS.index(one.severity) < _RANKS.index(rules.written.severity)
+        unfixed = rules.written.ignore_unfixed and not one.fixed
+        text = f"{report.tool} reports {one.id} ({one.severity}): {one.message}"
+        found = Finding(
+            id="image.reported", severity="info" if below or unfixed else one.severity,
+            message=shown(text), member=shown(one.place), atlas=SOFTWARE,
+        )  # fmt: skip
+        keep(waived(found, (one.id,), rules), findings)
+
+
 def keep(found: Finding, findings: Findings) -> None:
     """Add a finding that is made already."""
     findings.add(found.id, found.message, severity=found.severity, member=found.member,
@@ -252,8 +279,8 @@ def waived(one: Finding, names: tuple[str, ...], rules: ImageRules) -> Finding:
 def waive(found: Findings, rules: ImageRules) -> Findings:
     """Return findings with those that a waiver covers turned into notes."""
     kept = Findings(limit=found.limit, code_capable=found.code_capable)
-    named = "package.advisory"  # judged with the names of their advisories
-    kept.items = [one if one.id == named else waived(one, (), rules) for one in found.items]
+    named = ("package.advisory", "image.reported")  # judged with the names of their advisories
+    kept.items = [one if one.id in named else waived(one, (), rules) for one in found.items]
     return kept
 
 

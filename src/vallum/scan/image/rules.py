@@ -93,7 +93,6 @@ class ImageRules:
         advisories: Returns the snapshot of a family of ecosystems; None where none was imported.
         verifiers: Of signatures, one for each trusted key.
         finder: Of secrets that have a form.
-        reported: Returns what other scanners found about an image, by its digests.
     """
 
     today: date
