@@ -39,8 +39,8 @@ app = typer.Typer(
 )
 for noun in (
     views.data, assets.model, environments.environment, dp.dp, serving.endpoint, serving.job,
-    access.role, access.connection, people.identity, people.key,
-    people.approval, rules.policy, rules.waiver, rules.break_glass, log.audit, log.workspace,
+    access.role, access.connection, people.group, people.identity, people.key, people.approval,
+    rules.policy, rules.waiver, rules.break_glass, log.audit, log.workspace,
 ):  # fmt: skip
     app.add_typer(noun, cls=Nouns)
 scan.register(app)
