@@ -174,7 +174,13 @@ def lay_out_images(folder: Path) -> None:
     private = folder / "release.key"
     private.touch(mode=0o600)
     private.write_bytes(key.to_pem())
-    (folder / "release.pub").write_bytes(key.verify_key.to_pem())
+    public = key.verify_key.to_pem()
+    (folder / "release.pub").write_bytes(public)
+    (folder / "images-policy.yaml").write_text(
+        "version: vallum.policy/1\nimages:\n  require: [digest, base, signature]\n"
+        f'  trusted_bases: [{{name: "debian:12", chain: "{CHAIN}"}}]\n'
+        f"  keys: [{json.dumps(public.decode())}]\n"
+    )
 
 
 def sit_down(up: Up, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ from vallum.base.version import VERSION
 from vallum.cli.border import SESSION, check_output, read_file, say, show, write_out
 from vallum.cli.progress import progress
 from vallum.cli.scan_image import (
-    advisories_path,
     judge_image,
     tokens,
     told,
@@ -148,7 +147,7 @@ def _finish(
 
 
 def _update(file: Path, *, alone: bool) -> None:
-    from vallum.scan.advisories import BOUNDS, keep_snapshot, read_osv
+    from vallum.scan.advisories import BOUNDS, advisories_path, keep_snapshot, read_osv
 
     try:
         size = file.stat().st_size
@@ -176,7 +175,7 @@ def _update(file: Path, *, alone: bool) -> None:
 
 def _rules(licenses: Sequence[str], indexes: Sequence[str]) -> "CodeRules":
     from vallum.scan import CodeRules
-    from vallum.scan.advisories import load_snapshot
+    from vallum.scan.advisories import advisories_path, load_snapshot
     from vallum.scan.code.licenses import check_allowed
 
     return CodeRules(

@@ -1,6 +1,5 @@
 """`vallum scan --image`: an image, its rules and what it is matched against."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +41,10 @@ def judge_image(
         written=written,
         given=given,
         advisories=_advisories,
-        verifiers=tuple(VerifyKey.from_pem(read_file(one)).signer for one in keys),
+        verifiers=tuple(
+            VerifyKey.from_pem(one).signer
+            for one in (*map(read_file, keys), *(one.encode() for one in written.keys))
+        ),
         finder=tokens,
     )
     read = [read_report(read_file(one)) for one in reports]
@@ -50,7 +52,7 @@ def judge_image(
 
 
 def _advisories(family: str) -> "Snapshot | None":
-    from vallum.scan.advisories import load_snapshot
+    from vallum.scan.advisories import advisories_path, load_snapshot
 
     return load_snapshot(advisories_path(family))
 
@@ -85,17 +87,6 @@ def write_image_bom(report: "ImageReport", name: str, target: Path | None) -> No
             code="image.which", hint="name the manifest of one platform with --digest",
         )  # fmt: skip
     write_out(image_bill_of_materials(name, report.images[0], version=VERSION), target)
-
-
-def advisories_path(family: str = "PyPI") -> Path:
-    """Return where advisories are kept: `VALLUM_ADVISORIES`, or the user's data folder (XDG)."""
-    name = family.lower().replace(" ", "-") + ".msgpack"
-    named = os.environ.get("VALLUM_ADVISORIES", "")
-    if named:
-        return Path(named) / name
-    data = os.environ.get("XDG_DATA_HOME", "")
-    folder = Path(data) if data else Path.home() / ".local" / "share"
-    return folder / "vallum" / "advisories" / name
 
 
 def tokens(texts: Sequence[str]) -> list[list[tuple[int, str]]]:

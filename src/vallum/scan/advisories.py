@@ -6,6 +6,7 @@ is one for each family of ecosystems, such as `PyPI` or `Debian`.
 Source: OSV schema 1.6, "Evaluation"; versions compare as their ecosystem does (`scan.versions`).
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -233,6 +234,17 @@ def _severity(one: _Osv) -> str:
 
 
 # -- keeping ------------------------------------------------------------------------------------
+
+
+def advisories_path(family: str = "PyPI") -> Path:
+    """Return where advisories are kept: `VALLUM_ADVISORIES`, or the user's data folder (XDG)."""
+    name = family.lower().replace(" ", "-") + ".msgpack"
+    named = os.environ.get("VALLUM_ADVISORIES", "")
+    if named:
+        return Path(named) / name
+    data = os.environ.get("XDG_DATA_HOME", "")
+    folder = Path(data) if data else Path.home() / ".local" / "share"
+    return folder / "vallum" / "advisories" / name
 
 
 def keep_snapshot(snapshot: Snapshot, path: Path) -> None:

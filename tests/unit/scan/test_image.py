@@ -48,7 +48,7 @@ from vallum.scan.image import (
     read_rules,
     scan_image,
 )
-from vallum.scan.image.signature import tag_of, verify_signatures
+from vallum.scan.image.signature import signatures_of, tag_of, verify_signatures
 
 TODAY = date(2026, 6, 1)
 KEY = SigningKey.generate_p256()
@@ -317,7 +317,7 @@ def test_a_further_signature_joins_the_first() -> None:
         known.setdefault(one, b"".join([bytes(layout._read("blobs/sha256/" + one[7:]))]))
     both = layout_of(tar(*{**files_of(known), "index.json": made.index}.items()))
     verifiers = (KEY.verify_key.signer, other.verify_key.signer)
-    found = verify_signatures(both, image.digest, verifiers, IMAGE)
+    found = verify_signatures(signatures_of(both, image.digest, IMAGE), image.digest, verifiers)
     assert set(found) == {KEY.verify_key.id, other.verify_key.id}
 
 
@@ -338,9 +338,10 @@ def test_a_signature_by_cosign_itself_verifies() -> None:
     }  # fmt: skip
     layout = layout_of(tar(*files_of(blobs, manifest).items()))
     key = VerifyKey.from_pem(vector["key"].encode())
-    assert verify_signatures(layout, vector["digest"], (key.signer,), IMAGE) == (key.id,)
+    given = signatures_of(layout, vector["digest"], IMAGE)
+    assert verify_signatures(given, vector["digest"], (key.signer,)) == (key.id,)
     with pytest.raises(IntegrityError, match="no trusted key"):
-        verify_signatures(layout, vector["digest"], (KEY.verify_key.signer,), IMAGE)
+        verify_signatures(given, vector["digest"], (KEY.verify_key.signer,))
 
 
 # -- waivers and severities ---------------------------------------------------------------------

@@ -44,7 +44,7 @@ from vallum.scan.image.layout import Layout
 from vallum.scan.image.packages import is_record, take_inventory
 from vallum.scan.image.reports import Report
 from vallum.scan.image.rules import ImageRules
-from vallum.scan.image.signature import is_signature, verify_signatures
+from vallum.scan.image.signature import is_signature, signatures_of, verify_signatures
 from vallum.scan.image.tree import Tree
 from vallum.scan.packed import expand_stream, packing
 from vallum.scan.report import FileReport, Findings
@@ -172,7 +172,8 @@ class _Scan:
                                atlas=REGISTRY)  # fmt: skip
             return ()
         try:
-            return verify_signatures(self._layout, digest, self._rules.verifiers, self._bounds)
+            given = signatures_of(self._layout, digest, self._bounds)
+            return verify_signatures(given, digest, self._rules.verifiers)
         except VallumError as error:
             code = error.code if error.code.startswith("image.") else "image.signature"
             self._findings.add(code, error.message, severity="high", atlas=REGISTRY)

@@ -69,7 +69,7 @@ class Waiver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of rules."""
+    """A file of rules; `keys` are public ones, PEM, one of which must have signed."""
 
     trusted_bases: tuple[TrustedBase, ...] = ()
     severity: Severity = "high"
@@ -77,6 +77,7 @@ class Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_setuid: tuple[str, ...] = ()
     allow_root: bool = False
     waivers: tuple[Waiver, ...] = ()
+    keys: tuple[str, ...] = ()
     require: tuple[Literal["digest", "base", "signature", "advisories"], ...] = (
         "digest", "base", "signature", "advisories",
     )  # fmt: skip
@@ -120,8 +121,17 @@ def read_rules(data: bytes) -> Written:
     Raises:
         InputError: It is malformed, or a field is not known.
     """
+    return rules_of(load_yaml(data))
+
+
+def rules_of(document: object) -> Written:
+    """Return rules that a reader of YAML or JSON has turned into plain values.
+
+    Raises:
+        InputError: They are malformed, or a field is not known.
+    """
     try:
-        return msgspec.convert(load_yaml(data), Written)
+        return msgspec.convert(document, Written)
     except msgspec.ValidationError as error:
         raise InputError(
             f"the rules are malformed: {str(error)[:200].lower()}", code="image.rules",

@@ -15,6 +15,7 @@ import hmac
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import msgspec
@@ -91,16 +92,28 @@ def is_signature(descriptor: Descriptor) -> bool:
     return kind in (_SIGNATURES, *_ABOUT) or bool(_TAG.search(descriptor.reference))
 
 
+def signatures_of(
+    layout: Layout, digest: str, bounds: ImageBounds
+) -> tuple[tuple[bytes, bytes], ...]:
+    """Return payloads and signatures that a layout holds for an image, the first 64.
+
+    Raises:
+        InputError: A manifest of signatures is malformed, or one of them is missing.
+        IntegrityError: A blob has other bytes.
+        LimitExceededError: A document is too large.
+    """
+    return tuple(islice(_signatures(layout, digest, bounds), _MAX_SIGNATURES))
+
+
 def verify_signatures(
-    layout: Layout, digest: str, verifiers: Sequence[Verifier], bounds: ImageBounds
+    signatures: Sequence[tuple[bytes, bytes]], digest: str, verifiers: Sequence[Verifier]
 ) -> tuple[str, ...]:
     """Return who of the trusted signed an image.
 
     Args:
-        layout: Holds the image and its signatures.
+        signatures: Payloads, each with its signature.
         digest: Of the manifest or index that must be signed.
         verifiers: One for each trusted key.
-        bounds: On documents.
 
     Raises:
         InputError: There is no signature.
@@ -108,18 +121,14 @@ def verify_signatures(
     """
     signers: list[str] = []
     reasons: list[str] = []
-    every = 0
-    for payload, signature in _signatures(layout, digest, bounds):
-        every += 1
-        if every > _MAX_SIGNATURES:
-            break
+    for payload, signature in signatures:
         try:
             signers += _verify(payload, signature, digest, verifiers)
         except VallumError as error:
             reasons.append(error.message)
     if signers:
         return tuple(dict.fromkeys(signers))
-    if not every:
+    if not signatures:
         raise InputError("the image is not signed", code="image.unsigned")
     raise IntegrityError(reasons[0], code="image.signature")
 

@@ -51,13 +51,17 @@ EVASION = Gate(
 MEMBERSHIP = Gate("membership", "1", "membership-inference", ("attack", "formats"))
 DRIFT = Gate("drift", "1", "data-drift", ("monitor", "formats"), "vallum.monitor.gate:compare")
 
+IMAGE = Gate(
+    "image", "1", "supply-chain", ("formats", "scan"), "vallum.scan.image.gate:judge_upload"
+)
+
 EXTRACTION_WATCH = Gate("extraction-watch", "1", "model-extraction", ("monitor",))
 
 RELEASE = Gate("private-release", "1", "re-identification", ("formats", "privacy"))
 
 GATES = (
-    ANONYMITY, DRIFT, EVASION, EXTRACTION_WATCH, INTEGRITY, MEMBERSHIP, PII, RELEASE, RISK, SCAN,
-    SIGNATURE,
+    ANONYMITY, DRIFT, EVASION, EXTRACTION_WATCH, IMAGE, INTEGRITY, MEMBERSHIP, PII, RELEASE, RISK,
+    SCAN, SIGNATURE,
 )  # fmt: skip
 DP_OPEN = "vallum.privacy.dp.gate:open_table"
 DP_SKETCH = "vallum.privacy.dp.gate:sketch_table"
