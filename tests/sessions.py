@@ -30,10 +30,13 @@ from pathlib import Path
 from string import Template
 
 import pytest
+from images import Image, sha256, tar, write_layout
 from mlflow_store import small_store
 from running import Up, request, small_model, table
 
+from vallum.base import Secret
 from vallum.cli.app import run
+from vallum.crypto import SigningKey
 
 _TOKEN = re.compile(r"(\.\.\.|\{\w+=\.\.\.\})")
 
@@ -166,10 +169,57 @@ def lay_out(folder: Path) -> None:
     (scoring / "requirements.txt").write_text("numpy\nscoring-helpers==1.4\n")
     (scoring / "LICENSE").write_text("SPDX-License-Identifier: GPL-3.0-only\n")
     (folder / "advisories.json").write_text(json.dumps(ADVISORY))
+    lay_out_images(folder)
     small_store(folder)
     secret = folder / "lake.secret"
     secret.touch(mode=0o600)
     secret.write_text("the lake's secret\n")
+
+
+DEBIAN = tar(
+    ("etc/os-release", b'ID=debian\nVERSION_ID="12"\n'),
+    ("etc/passwd", b"root:x:0:0::/root:/bin/sh\nscore:x:1000:1000::/:/bin/sh\n"),
+    ("var/lib/dpkg/status", (b"Package: libssl3\nStatus: install ok installed\nSource: openssl\n"
+     b"Version: 3.0.11-1~deb12u2\nArchitecture: amd64\n")),
+)  # fmt: skip
+CHAIN = sha256(DEBIAN)
+SSL = {
+    "id": "CVE-2026-0001", "modified": "2026-01-02T03:04:05Z", "summary": "Reads any memory",
+    "database_specific": {"severity": "HIGH"}, "affected": [{
+        "package": {"ecosystem": "Debian:12", "name": "openssl"},
+        "ranges": [{"type": "ECOSYSTEM",
+                    "events": [{"introduced": "0"}, {"fixed": "3.0.11-1~deb12u3"}]}]}],
+}  # fmt: skip
+RULES = f"""\
+trusted_bases:
+  - {{name: "debian:12", chain: "{CHAIN}"}}
+severity: high
+waivers:
+  - {{finding: CVE-2026-0001, until: 2099-12-31, reason: the service offers no TLS}}
+"""
+
+
+def lay_out_images(folder: Path) -> None:
+    """Put container images, a key to sign them and rules for them into a folder."""
+    plain: Callable[[bytes], bytes] = lambda data: data  # noqa: E731 - packed layers differ by zlib
+    app = tar(("app/score.py", b"print('hello')\n"))
+    leak = tar(("app/.npmrc", b"//registry.example/:_authToken=1b9f2c6e-5b8a\n"))
+    write_layout(folder / "debian", Image(layers=[DEBIAN], run={}, pack=plain))
+    write_layout(folder / "scoring-image", Image(layers=[DEBIAN, app], pack=plain))
+    write_layout(folder / "leaky-image", Image(layers=[DEBIAN, app, leak], run={}, pack=plain))
+    (folder / "image-rules.yaml").write_text(RULES)
+    (folder / "debian-advisories.json").write_text(json.dumps(SSL))
+    key = SigningKey.from_seed(Secret(bytes(32)))
+    private = folder / "release.key"
+    private.touch(mode=0o600)
+    private.write_bytes(key.to_pem())
+    public = key.verify_key.to_pem()
+    (folder / "release.pub").write_bytes(public)
+    (folder / "images-policy.yaml").write_text(
+        "version: vallum.policy/1\nimages:\n  require: [digest, base, signature]\n"
+        f'  trusted_bases: [{{name: "debian:12", chain: "{CHAIN}"}}]\n'
+        f"  keys: [{json.dumps(public.decode())}]\n"
+    )
 
 
 def sit_down(up: Up, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,25 @@ class ArchiveBounds:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageBounds:
+    """Limits on container images in an OCI layout."""
+
+    max_document_bytes: int = 4 * MIB  # a manifest or configuration; registries' own limit
+    max_images: int = 64  # platforms of one index
+    max_layers: int = 256
+    max_layer_bytes: int = 32 * GIB  # expanded
+    max_total_bytes: int = 64 * GIB  # of all layers, expanded
+    max_ratio: int = 200
+    max_entries: int = 2_000_000  # of all layers
+    max_path_bytes: int = 4_096
+    max_links: int = 40  # followed for one path; as the kernel
+    max_database_bytes: int = 256 * MIB  # of installed packages
+    max_kept_bytes: int = 512 * MIB  # of what is read as a whole
+    max_text_bytes: int = 1 * MIB  # a file that is searched for secrets
+    max_packages: int = 200_000
+
+
+@dataclass(frozen=True, slots=True)
 class TableBounds:
     """Limits on uploaded tables."""
 
@@ -72,3 +91,4 @@ ARCHIVE = ArchiveBounds()
 TABLE = TableBounds()
 ARRAY = ArrayBounds()
 MODEL = ModelBounds()
+IMAGE = ImageBounds()

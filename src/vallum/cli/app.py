@@ -16,6 +16,7 @@ from vallum.cli import (
     attack,
     convert,
     dp,
+    environments,
     log,
     migrate,
     offline,
@@ -41,9 +42,9 @@ app = typer.Typer(
 )
 top.register(serving.endpoint)
 for noun in (
-    views.data, assets.model, dp.dp, serving.endpoint, serving.job, access.role, access.connection,
-    people.group, people.identity, people.key, people.approval, rules.policy, rules.waiver,
-    rules.break_glass, log.audit, log.workspace, migrate.importing,
+    views.data, assets.model, environments.environment, dp.dp, serving.endpoint, serving.job,
+    access.role, access.connection, people.group, people.identity, people.key, people.approval,
+    rules.policy, rules.waiver, rules.break_glass, log.audit, log.workspace, migrate.importing,
 ):  # fmt: skip
     app.add_typer(noun, cls=Nouns)
 scan.register(app)

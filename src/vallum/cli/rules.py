@@ -59,8 +59,10 @@ def policy_show(output: Output = None) -> None:
 def policy_check(file: File) -> None:
     """Check a policy file, offline. Example: vallum policy check policy.yaml."""
     from vallum.policy import parse_requirements
+    from vallum.scan.image import rules_of as image_rules_of
 
     checked = parse_requirements(_document(file))
+    image_rules_of(checked.images)
     rows = [
         (step, when, len(listed))
         for when, rules_of in (("before", checked.steps), ("result", checked.results))

@@ -17,7 +17,7 @@ from vallum.base import InputError
 PANELS = {
     "Start": ("up", "demo", "doctor", "version"),
     "Without a workspace": ("scan", "pii", "mask", "anonymize", "poison", "attack"),
-    "Assets": ("data", "dp", "model", "endpoint", "job", "import"),
+    "Assets": ("data", "dp", "model", "environment", "endpoint", "job", "import"),
     "People and rights": (
         "role", "group", "identity", "key", "approval", "connection", "policy", "waiver",
         "break-glass",

@@ -66,6 +66,15 @@ class VerifyKey:
         except InvalidSignature as error:
             raise IntegrityError("a signature does not verify", code="crypto.signature") from error
 
+    def signer(self, data: bytes, signature: bytes) -> str:
+        """Return this key's id where it signed `data`.
+
+        Raises:
+            IntegrityError: It did not.
+        """
+        self.verify(signature, data)
+        return self.id
+
     def to_pem(self) -> bytes:
         """Return the key as PEM."""
         return self._key.public_bytes(

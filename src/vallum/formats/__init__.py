@@ -14,6 +14,7 @@ from vallum.formats.safetensors_header import (
 )
 from vallum.formats.table import identify_table, read_table, write_csv_safe
 from vallum.formats.tar_archive import TarArchive
+from vallum.formats.tar_stream import TarEntry, read_tar
 from vallum.formats.zip_archive import ZipArchive
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ParquetFooter",
     "SafetensorsHeader",
     "TarArchive",
+    "TarEntry",
     "TensorInfo",
     "ZipArchive",
     "fields",
@@ -37,6 +39,7 @@ __all__ = [
     "read_onnx_header",
     "read_safetensors_header",
     "read_table",
+    "read_tar",
     "without_pickles",
     "write_csv_safe",
 ]

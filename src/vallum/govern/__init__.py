@@ -2,6 +2,7 @@
 
 from vallum.govern.bom import Inventory, Source, bill_of_materials
 from vallum.govern.bom_difference import BomChange, BomDifference, BomFact, bom_difference
+from vallum.govern.bom_image import image_bill_of_materials
 from vallum.govern.sarif import sarif
 from vallum.govern.threats import THREATS, Threat, threat
 
@@ -15,6 +16,7 @@ __all__ = [
     "Threat",
     "bill_of_materials",
     "bom_difference",
+    "image_bill_of_materials",
     "sarif",
     "threat",
 ]

@@ -134,6 +134,15 @@ _ROWS = (
         atlas=(),
         nist="privacy compromise",
     ),
+    Threat(
+        id="supply-chain",
+        title="Software of others brings in what it should not",
+        prevented_by=("image", "pinned digests", "trusted bases and keys"),
+        detected_by=(),
+        measured_by=("image",),
+        atlas=("AML.T0010.001", "AML.T0010.004"),
+        nist="supply chain attack",
+    ),
 )
 
 THREATS: dict[str, Threat] = {row.id: row for row in _ROWS}

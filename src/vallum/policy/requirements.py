@@ -14,7 +14,7 @@ results:                     # asked of what a step made, before anybody sees it
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -71,6 +71,7 @@ class Requirements(Record, frozen=True):
     steps: dict[_Name, tuple[Requirement, ...]] = {}
     results: dict[_Name, tuple[Requirement, ...]] = {}
     break_glass_persons: Annotated[int, msgspec.Meta(ge=1, le=2)] = 1
+    images: dict[str, Any] = {}  # what `environment add` asks of an image, as `vallum scan --rules`
 
 
 AS_DEPLOY: Final = frozenset({"alias", "mirror", "restart", "rollback", "scale", "traffic"})
@@ -189,6 +190,12 @@ def compare_requirements(old: Requirements, new: Requirements) -> tuple[Requirem
                 f"breaking the seal takes {new.break_glass_persons} person(s)",
             )
         )
+    if old.images != new.images:  # whether they ask for less is for people to judge
+        gone, came = (", ".join(sorted(one)) or "nothing" for one in (old.images, new.images))
+        found += [
+            RequirementChange("environment.add", "easier", f"images are no longer held to {gone}"),
+            RequirementChange("environment.add", "harder", f"images are now held to {came}"),
+        ]
     return tuple(found)
 
 

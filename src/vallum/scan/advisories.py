@@ -1,15 +1,17 @@
-"""Advisories about packages of PyPI, from a snapshot in OSV's format, matched without the network.
+"""Advisories about packages, from snapshots in OSV's format, matched without the network.
 
-A snapshot is imported by hand: it says what was known when it was made, and nothing later.
+A snapshot is imported by hand: it says what was known when it was made, and nothing later. There
+is one for each family of ecosystems, such as `PyPI` or `Debian`.
 
-Source: OSV schema 1.6, "Evaluation"; versions compare by PEP 440 (packaging).
+Source: OSV schema 1.6, "Evaluation"; versions compare as their ecosystem does (`scan.versions`).
 """
 
+import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -17,9 +19,7 @@ from vallum.base.atomic import write_atomic
 from vallum.base.bounds import GIB, MIB, ArchiveBounds
 from vallum.base.errors import InputError, LimitExceededError
 from vallum.formats import ZipArchive
-
-if TYPE_CHECKING:
-    from packaging.version import Version
+from vallum.scan.versions import KEYS, Key
 
 BOUNDS = ArchiveBounds(
     max_bytes=1 * GIB, max_entries=500_000, max_member_bytes=16 * MIB, max_total_bytes=4 * GIB,
@@ -28,7 +28,8 @@ BOUNDS = ArchiveBounds(
 MAX_RANGES = 1_000
 MAX_VERSIONS = 20_000
 T = TypeVar("T")
-_ECOSYSTEM = "PyPI"
+_UBUNTU = re.compile(r"^Ubuntu:(?:Pro:)?(?:FIPS[\w-]*:)?(\d\d\.\d\d)")
+_RED_HAT = re.compile(r"^Red Hat:enterprise_linux:(\d+)")
 _FORM = "vallum.advisories/1"
 _TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$")
 _NAME = re.compile(r"[-_.]+")
@@ -66,19 +67,22 @@ class Advisory(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """All advisories that were imported.
+    """All advisories of one family of ecosystems that were imported.
 
     Attributes:
         form: Of the file.
         newest: When the newest of them was changed, in the form of RFC 3339.
         count: How many were read.
-        packages: By the normalised name of the package.
+        packages: By the normalised name of the package; where a family has releases, after the
+            ecosystem with its release: `Debian:12/openssl`.
+        family: Of ecosystems.
     """
 
     form: str
     newest: str
     count: int
     packages: dict[str, tuple[Advisory, ...]]
+    family: str = "PyPI"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,39 +131,47 @@ _DECODER = msgspec.json.Decoder(_Osv)
 _MANY = msgspec.json.Decoder(tuple[_Osv, ...])
 
 
-def read_osv(data: bytes) -> Snapshot:
+def read_osv(data: bytes) -> tuple[Snapshot, ...]:
     """Read advisories: OSV's zip of an ecosystem, one advisory in JSON, or a list of them.
 
-    Withdrawn advisories and other ecosystems are left out.
+    Withdrawn advisories and ecosystems whose versions are not known here are left out.
+
+    Returns:
+        A snapshot for each family of ecosystems, by name.
 
     Raises:
-        InputError: One of them is malformed, or none is about PyPI; nothing is taken then.
+        InputError: One of them is malformed, or none is about a known ecosystem; nothing is taken
+            then.
         LimitExceededError: Beyond a bound.
     """
-    packages: dict[str, list[Advisory]] = {}
-    newest = ""
-    count = 0
+    packages: dict[str, dict[str, list[Advisory]]] = {}
+    newest: dict[str, str] = {}
+    count: dict[str, int] = {}
+    withdrawn = ""
     for one in _documents(data):
         if not _TIME.match(one.modified):
             raise InputError(f"`{one.id[:80]}` has no time in UTC", code="advisories.form")
         if one.withdrawn is not None:
-            newest = max(newest, one.modified)
+            withdrawn = max(withdrawn, one.modified)
             continue
         found = _taken(one)
-        for name, advisory in found:
-            packages.setdefault(name, []).append(advisory)
-        if found:
-            count += 1
-            newest = max(newest, one.modified)
-    if not count:
+        for family, name, advisory in found:
+            packages.setdefault(family, {}).setdefault(name, []).append(advisory)
+        for family in {family for family, _, _ in found}:
+            count[family] = count.get(family, 0) + 1
+            newest[family] = max(newest.get(family, withdrawn), one.modified)
+    if not packages:
         raise InputError(
-            "the file holds no advisory about a package of PyPI",
+            "the file holds no advisory about a package of a known ecosystem",
             code="advisories.none",
-            hint="the zip of the PyPI ecosystem is `PyPI/all.zip` in OSV's bucket",
+            hint="the zip of an ecosystem is `PyPI/all.zip` or `Debian/all.zip` in OSV's bucket",
         )
-    return Snapshot(
-        form=_FORM, newest=newest, count=count,
-        packages={name: tuple(packages[name]) for name in sorted(packages)},
+    return tuple(
+        Snapshot(
+            form=_FORM, newest=max(newest[family], withdrawn), count=count[family],
+            packages={name: tuple(known[name]) for name in sorted(known)}, family=family,
+        )
+        for family, known in sorted(packages.items())
     )  # fmt: skip
 
 
@@ -189,11 +201,11 @@ def _decoded(decoder: "msgspec.json.Decoder[T]", data: bytes, what: str) -> T:
         ) from error  # fmt: skip
 
 
-def _taken(one: _Osv) -> list[tuple[str, Advisory]]:
+def _taken(one: _Osv) -> list[tuple[str, str, Advisory]]:
     found = []
     for affected in one.affected or ():
         package = affected.package
-        if package is None or package.ecosystem.split(":")[0] != _ECOSYSTEM or not package.name:
+        if package is None or not package.name or family_of(package.ecosystem) not in KEYS:
             continue
         ranges = [
             tuple(Event(kind, version) for event in part.events for kind, version in event.items())
@@ -208,7 +220,8 @@ def _taken(one: _Osv) -> list[tuple[str, Advisory]]:
             severity=_severity(one), ranges=tuple(ranges), versions=versions,
             summary=" ".join((one.summary or "").split())[:160],
         )  # fmt: skip
-        found.append((normal_name(package.name), advisory))
+        family = family_of(package.ecosystem)
+        found.append((family, _key(package.ecosystem, package.name), advisory))
     return found
 
 
@@ -221,6 +234,17 @@ def _severity(one: _Osv) -> str:
 
 
 # -- keeping ------------------------------------------------------------------------------------
+
+
+def advisories_path(family: str = "PyPI") -> Path:
+    """Return where advisories are kept: `VALLUM_ADVISORIES`, or the user's data folder (XDG)."""
+    name = family.lower().replace(" ", "-") + ".msgpack"
+    named = os.environ.get("VALLUM_ADVISORIES", "")
+    if named:
+        return Path(named) / name
+    data = os.environ.get("XDG_DATA_HOME", "")
+    folder = Path(data) if data else Path.home() / ".local" / "share"
+    return folder / "vallum" / "advisories" / name
 
 
 def keep_snapshot(snapshot: Snapshot, path: Path) -> None:
@@ -279,12 +303,40 @@ def normal_name(name: str) -> str:
     return _NAME.sub("-", name.strip()).lower()
 
 
-def affecting(snapshot: Snapshot, name: str, version: str) -> tuple[Match, ...]:
+def family_of(ecosystem: str) -> str:
+    """Return OSV's name of an ecosystem without its release: `Debian` of `Debian:12`."""
+    return ecosystem.partition(":")[0]
+
+
+def _key(ecosystem: str, name: str) -> str:
+    if ecosystem == "PyPI":
+        return normal_name(name)
+    if ecosystem == "npm":
+        return name
+    ubuntu, red_hat = _UBUNTU.match(ecosystem), _RED_HAT.match(ecosystem)
+    if ubuntu is not None:  # what Ubuntu mends for subscribers only is open for the others
+        ecosystem = f"Ubuntu:{ubuntu[1]}"
+    if red_hat is not None:
+        ecosystem = f"Red Hat:{red_hat[1]}"
+    return f"{ecosystem}/{name}"
+
+
+def affecting(
+    snapshot: Snapshot, name: str, version: str, *, ecosystem: str = "PyPI"
+) -> tuple[Match, ...]:
     """Return what affects a version of a package, doubles joined by their aliases.
 
     An advisory whose versions cannot be compared affects every version: it is not hidden.
+
+    Args:
+        snapshot: Of the family of the ecosystem.
+        name: Of the package; of distributions, that of the source package.
+        version: As installed.
+        ecosystem: As OSV writes it, with the release where there is one: `Debian:12`.
     """
-    found = [one for one in snapshot.packages.get(normal_name(name), ()) if _affects(one, version)]
+    key = KEYS[snapshot.family]
+    known = snapshot.packages.get(_key(ecosystem, name), ())
+    found = [one for one in known if _affects(one, version, key)]
     groups: list[list[Advisory]] = []
     for one in found:
         names = {one.id, *one.aliases}
@@ -312,48 +364,45 @@ def _match(group: Iterable[Advisory]) -> Match:
     )  # fmt: skip
 
 
-def _affects(advisory: Advisory, version: str) -> bool:
-    from packaging.version import InvalidVersion, Version
-
+def _affects(advisory: Advisory, version: str, key: Callable[[str], Key]) -> bool:
     if version in advisory.versions:
         return True
     try:
-        at = Version(Version(version).public)  # a build of a version has its faults
-    except InvalidVersion:
+        at = key(version)
+    except ValueError:
         return bool(advisory.ranges)
-    for named in advisory.versions:
-        try:
-            if Version(named) == at:
-                return True
-        except InvalidVersion:
-            continue
-    return any(_in_range(events, at) for events in advisory.ranges)
+    if key is KEYS["PyPI"]:  # where one version has several spellings
+        for named in advisory.versions:
+            try:
+                if key(named) == at:
+                    return True
+            except ValueError:
+                continue
+    return any(_in_range(events, at, key) for events in advisory.ranges)
 
 
-def _in_range(events: Iterable[Event], at: "Version") -> bool:
+def _in_range(events: Iterable[Event], at: Key, key: Callable[[str], Key]) -> bool:
     """Walk along the events of one range; OSV's own algorithm."""
-    from packaging.version import InvalidVersion, Version
-
-    order: list[tuple[Version, int, str]] = []
-    limits: list[Version] = []
+    order: list[tuple[Key, int, str]] = []
+    limits: list[Key] = []
+    affected = False
     try:
         for event in events:
             if event.kind == "limit":
                 if event.version != "*":
-                    limits.append(Version(event.version))
-                continue
-            # What begins at "0" begins before every version, `0.dev0` too.
-            always = event.kind == "introduced" and event.version == "0"
-            place = Version("0.dev0" if always else event.version)
-            order.append((place, 0 if event.kind == "introduced" else 1, event.kind))
-    except InvalidVersion:
+                    limits.append(key(event.version))
+            elif event.kind == "introduced" and event.version == "0":
+                affected = True  # before every version
+            else:
+                rank = 0 if event.kind == "introduced" else 1
+                order.append((key(event.version), rank, event.kind))
+    except ValueError:
         return True
     if limits and not any(at < limit for limit in limits):
         return False
-    affected = False
     for place, _, kind in sorted(order):
         if kind == "introduced":
-            affected = affected or at >= place
+            affected = affected or place <= at
         elif kind == "fixed":
             affected = affected and at < place
         elif kind == "last_affected":

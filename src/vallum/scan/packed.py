@@ -6,6 +6,7 @@ import mmap
 import tempfile
 import zlib
 from collections.abc import Generator, Iterator
+from typing import Protocol
 
 from vallum.base.bounds import MIB, ArchiveBounds
 from vallum.base.errors import InputError, LimitExceededError
@@ -29,6 +30,8 @@ def packing(data: memoryview) -> str:
         return "lzma"
     if head[:4] == b"\x04\x22\x4d\x18":
         return "lz4"
+    if head[:4] == b"\x28\xb5\x2f\xfd":
+        return "zstd"
     if head[:1] == b"\x78" and len(head) > 1 and int.from_bytes(head[:2], "big") % 31 == 0:
         return "zlib" if _opens(data) else ""
     return ""
@@ -52,6 +55,16 @@ def expand(data: memoryview, kind: str, bounds: ArchiveBounds) -> memoryview:
     return gather(_parts(data, kind), len(data), bounds)
 
 
+def expand_stream(data: memoryview, kind: str, bounds: ArchiveBounds) -> Iterator[bytes]:
+    """Yield a stream's bytes, at most 1 MiB at a time, to the last byte of the packed data.
+
+    Raises:
+        InputError: Code `packed.*`: malformed, cut short, or bytes after the end.
+        LimitExceededError: Code `archive.bomb` or `archive.member-too-large`.
+    """
+    return _bounded_chunks(_parts(data, kind), len(data), bounds)
+
+
 def gather(chunks: Iterator[bytes], packed: int, bounds: ArchiveBounds) -> memoryview:
     """Collect chunks; beyond 8 MiB they lie in an unlinked temporary file.
 
@@ -61,18 +74,8 @@ def gather(chunks: Iterator[bytes], packed: int, bounds: ArchiveBounds) -> memor
     size = 0
     held: list[bytes] = []
     with tempfile.TemporaryFile() as spool:
-        for chunk in chunks:
+        for chunk in _bounded_chunks(chunks, packed, bounds):
             size += len(chunk)
-            if size > bounds.max_member_bytes:
-                raise LimitExceededError(
-                    f"expanded to more than {bounds.max_member_bytes} bytes",
-                    code="archive.member-too-large",
-                )
-            if size > MIB and size > bounds.max_ratio * max(packed, 1):
-                raise LimitExceededError(
-                    f"expanded to more than {bounds.max_ratio} times its size",
-                    code="archive.bomb",
-                )
             if size <= _IN_MEMORY:
                 held.append(chunk)
                 continue
@@ -84,6 +87,23 @@ def gather(chunks: Iterator[bytes], packed: int, bounds: ArchiveBounds) -> memor
             return memoryview(b"".join(held))
         spool.flush()
         return memoryview(mmap.mmap(spool.fileno(), size, access=mmap.ACCESS_READ))
+
+
+def _bounded_chunks(chunks: Iterator[bytes], packed: int, bounds: ArchiveBounds) -> Iterator[bytes]:
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > bounds.max_member_bytes:
+            raise LimitExceededError(
+                f"expanded to more than {bounds.max_member_bytes} bytes",
+                code="archive.member-too-large",
+            )
+        if size > MIB and size > bounds.max_ratio * max(packed, 1):
+            raise LimitExceededError(
+                f"expanded to more than {bounds.max_ratio} times its size",
+                code="archive.bomb",
+            )
+        yield chunk
 
 
 def _parts(data: memoryview, kind: str) -> Iterator[bytes]:
@@ -107,6 +127,8 @@ def _part(data: memoryview, kind: str) -> Generator[bytes, None, int]:
             return (yield from lz4_chunks(data))
         if kind == "bz2":
             return (yield from _bounded(data, bz2.BZ2Decompressor(), kind))
+        if kind == "zstd":
+            return (yield from _zstd(data))
         form = lzma.FORMAT_XZ if kind == "xz" else lzma.FORMAT_ALONE
         opener = lzma.LZMADecompressor(format=form, memlimit=256 * MIB)
         return (yield from _bounded(data, opener, kind))
@@ -132,9 +154,30 @@ def _inflate(data: memoryview, window: int) -> Generator[bytes, None, int]:
     return at - len(opener.unused_data)
 
 
-def _bounded(
-    data: memoryview, opener: bz2.BZ2Decompressor | lzma.LZMADecompressor, kind: str
-) -> Generator[bytes, None, int]:
+def _zstd(data: memoryview) -> Generator[bytes, None, int]:
+    from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+
+    # RFC 8878, section 3.1.1.1.2: a decoder may refuse windows beyond 8 MiB; images use 128 MiB.
+    opener = ZstdDecompressor(options={DecompressionParameter.window_log_max: 27})
+    try:
+        return (yield from _bounded(data, opener, "zstd"))
+    except ZstdError as error:
+        raise ValueError("zstd") from error
+
+
+class _Opener(Protocol):
+    """What decompresses a stream, as `bz2`, `lzma` and `zstd` of the standard library do."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
+
+
+def _bounded(data: memoryview, opener: _Opener, kind: str) -> Generator[bytes, None, int]:
     at = 0
     while not opener.eof:
         piece = b""

@@ -38,6 +38,7 @@ from vallum.schema.asset import (
 )
 from vallum.schema.entry import Change, Entry, EntryKind
 from vallum.schema.evidence import Evidence, Finding, Label, Verdict
+from vallum.schema.image import ImageFacts, Package
 from vallum.schema.privacy import (
     JobPrivacy,
     JobReserve,
@@ -94,6 +95,7 @@ __all__ = [
     "Finding",
     "Finish",
     "FormerModel",
+    "ImageFacts",
     "Job",
     "JobLimits",
     "JobPrivacy",
@@ -110,6 +112,7 @@ __all__ = [
     "ModelStatus",
     "ModelValue",
     "OutputPolicy",
+    "Package",
     "Part",
     "Principal",
     "PrincipalKind",

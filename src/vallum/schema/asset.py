@@ -57,11 +57,11 @@ class ModelInterface(Record, frozen=True):
 
 
 class AssetVersion(Record, frozen=True):
-    """An immutable version of a data asset or model, identified by its digest."""
+    """An immutable version of an asset, identified by its digest."""
 
     id: str
     asset_id: str
-    kind: str  # `data` or `model`
+    kind: str  # `data`, `environment` or `model`
     name: str  # of the asset, for reading only
     version: int
     digest: str  # over the sorted manifest of parts: commitment for data, plain for models

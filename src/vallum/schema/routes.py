@@ -7,7 +7,7 @@ that the reply is. Every change also takes `?dry_run=true`.
 
 from dataclasses import dataclass
 
-from vallum.schema import api, privacy, release, rules, views
+from vallum.schema import api, environments, privacy, release, rules, views
 from vallum.schema.record import Record
 
 PREFIX = "/api/v1"
@@ -103,6 +103,16 @@ ROUTES: tuple[Route, ...] = (
           media_type="application/json"),
     Route("DELETE", "/models/{name}", "model.delete", api.Named, api.Done,
           "Delete a model, or one version, by destroying its keys"),
+    # environments
+    Route("GET", "/environments", "environment.list", api.Page, api.Listing, "List environments"),
+    Route("PUT", "/environments/{name}/versions", "environment.add", environments.EnvironmentAdd,
+          api.VersionShown, "Add a container image as an environment version", upload=True),
+    Route("GET", "/environments/{name}", "environment.show", api.Named, api.VersionShown,
+          "Show an environment version and the verdict about it"),
+    Route("GET", "/environments/{name}/content", "environment.download", api.Named, api.Done,
+          "Download an environment version as a tar of an OCI layout", download=True),
+    Route("DELETE", "/environments/{name}", "environment.delete", api.Named, api.Done,
+          "Delete an environment, or one version, by destroying its keys"),
     # endpoints
     Route("GET", "/endpoints", "endpoint.list", api.Page, api.Listing, "List endpoints"),
     Route("POST", "/endpoints", "endpoint.create", api.EndpointCreate, api.EndpointShown,

@@ -28,6 +28,7 @@ from vallum.sdk.access import (
 from vallum.sdk.anchor import ServerAnchor
 from vallum.sdk.data import Data
 from vallum.sdk.dp import Dp
+from vallum.sdk.environments import Environments
 from vallum.sdk.nouns import Endpoints, Jobs, Models
 from vallum.sdk.rules import BreakGlass, Policy, Waivers
 from vallum.sdk.tracking import Registry, Tracking
@@ -48,6 +49,7 @@ class Client:
         self.data = Data(transport)
         self.dp = Dp(transport)
         self.endpoints = Endpoints(transport)
+        self.environments = Environments(transport)
         self.groups = Groups(transport)
         self.identities = Identities(transport)
         self.jobs = Jobs(transport)

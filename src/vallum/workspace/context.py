@@ -36,11 +36,14 @@ R = TypeVar("R", bound=Record)
 
 _PAGE = 1000
 _VERSION_DIGITS = 9
-ASSET_KINDS = ("data", "model")
+ASSET_KINDS = ("data", "environment", "model")
+VERSION_KINDS = tuple(f"{kind}-version" for kind in ASSET_KINDS)
+_VERSION_IDS = {"dver": "data-version", "ever": "environment-version", "mver": "model-version"}
 _PATHS = {
     "connection": "connections",
     "data": "data",
     "endpoint": "onlineEndpoints",
+    "environment": "environments",
     "experiment": "experiments",
     "job": "jobs",
     "model": "models",
@@ -210,8 +213,8 @@ class Context:
         )
 
     def version_by_id(self, identity: str) -> AssetVersion:
-        """Return a data or model version by id."""
-        kind = "data-version" if identity.startswith("dver-") else "model-version"
+        """Return a version of an asset by id."""
+        kind = _VERSION_IDS.get(identity.partition("-")[0], "model-version")
         return self.records.get(self.snapshot, kind, identity, AssetVersion)
 
     def versions(self, asset: Asset) -> list[AssetVersion]:
@@ -295,9 +298,9 @@ class Context:
         """Return the resource that an id names, or None if it is gone."""
         kind = identity.partition("-")[0]
         try:
-            if kind in ("data", "model"):
+            if kind in ASSET_KINDS:
                 return self.asset_resource(self.asset(kind, identity))
-            if kind in ("dver", "mver"):
+            if kind in _VERSION_IDS:
                 return self.version_resource(self.version_by_id(identity))
             if kind == "exp":
                 return self.experiment_resource(self.experiment(identity))

@@ -11,7 +11,7 @@ import msgspec
 
 from vallum.base import digest
 from vallum.schema import Artifact, AssetVersion, EntryKind, Evidence, Job, JobState, Part, Record
-from vallum.workspace.context import Context
+from vallum.workspace.context import VERSION_KINDS, Context
 from vallum.workspace.house import House
 from vallum.workspace.versions import settle_erasures
 
@@ -94,7 +94,7 @@ def published_parts(house: House) -> list[Part]:
     parts: list[Part] = []
     with house.database.snapshot() as snapshot:
         context = Context(records=house.records, snapshot=snapshot, workspace_id=house.workspace_id)
-        for kind in ("data-version", "model-version"):
+        for kind in VERSION_KINDS:
             for version in context.all(kind, AssetVersion):
                 parts.extend(version.parts)
         for job in context.all("job", Job):

@@ -32,7 +32,11 @@ from vallum.workspace.house import House
 from vallum.workspace.step import Act, Work
 
 CONTENT = "content"  # purpose that a version's data key is wrapped for
-READ_ACTIONS = {"data": "data/versions/read", "model": "models/versions/read"}
+READ_ACTIONS = {
+    "data": "data/versions/read",
+    "environment": "environments/versions/read",
+    "model": "models/versions/read",
+}
 
 
 def stage(

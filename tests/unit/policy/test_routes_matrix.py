@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from conftest_workspace import Place
+from images import Image, layout_tar, tar
 from running import small_model
 
 from vallum.policy import BUILT_IN_ROLES, RequestFacts, decide
@@ -16,6 +17,7 @@ from vallum.schema import (
     Record,
     Session,
     api,
+    environments,
     mlflow,
     mlflow_models,
     privacy,
@@ -42,7 +44,14 @@ def furnish(place: Place, tmp_path: Path) -> dict[str, str]:
         api.ModelRegister(name="m", file_name="model.onnx"),
         content=io.BytesIO(small_model()),
     )
-    place.do("policy.set", rules.PolicySet(document='{"version": "vallum.policy/1"}', reason="r"))
+    document = '{"version": "vallum.policy/1", "images": {"require": []}}'
+    place.do("policy.set", rules.PolicySet(document=document, reason="r"))
+    image = Image(layers=[tar(("app", b"x"))], run={"User": "7"})
+    place.do(
+        "environment.add",
+        environments.EnvironmentAdd(name="e", digest=image.digest),
+        content=io.BytesIO(layout_tar(image)),
+    )
     place.do("model.alias", release.ModelAlias(name="m", alias="first"))
     place.do("endpoint.create", api.EndpointCreate(name="e"))
     place.do("connection.create", api.ConnectionCreate(name="c", kind="webhook", target="t"))
@@ -86,7 +95,10 @@ def furnish(place: Place, tmp_path: Path) -> dict[str, str]:
 
 
 def requests(ids: dict[str, str]) -> dict[str, Record]:
-    named = {noun: api.Named(name=noun[0]) for noun in ("data", "model", "endpoint", "job")}
+    named = {
+        noun: api.Named(name=noun[0])
+        for noun in ("data", "environment", "model", "endpoint", "job")
+    }
     made: dict[str, Record] = {
         "connection.delete": api.Named(name="c"),
         "data.create": api.DataCreate(name="d", format="csv"),
@@ -102,6 +114,7 @@ def requests(ids: dict[str, str]) -> dict[str, Record]:
         "dp.query": privacy.DpQuery(name="d", sql="SELECT COUNT(*) FROM t", epsilon="1"),
         "dp.release": privacy.DpRelease(name="d", into="o", marginals=("a",), epsilon="1"),
         "dp.show": api.Named(name="d"),
+        "environment.add": environments.EnvironmentAdd(name="new", digest="sha256:0"),
         "endpoint.create": api.EndpointCreate(name="new"),
         "endpoint.batch": release.EndpointBatch(endpoint="e", data="d", into="o"),
         "endpoint.deploy": api.EndpointDeploy(endpoint="e", deployment="blue", model="m"),

@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from vallum.base import InputError, LimitExceededError
 from vallum.scan import CodeRules, advisories, scan_bytes
-from vallum.scan.advisories import affecting, keep_snapshot, load_snapshot, read_osv
+from vallum.scan.advisories import Snapshot, affecting, keep_snapshot, load_snapshot
 from vallum.scan.code.licenses import check_allowed, license_of, scan_expression
 from vallum.scan.code.requirements import parse_requirements
 from vallum.scan.report import Findings
@@ -31,6 +31,12 @@ def osv(
         "versions": more.pop("versions", []),
     }]}  # fmt: skip
     return {**given, **more}
+
+
+def read_osv(data: bytes) -> Snapshot:
+    """Read a file that is about one family of ecosystems."""
+    (one,) = advisories.read_osv(data)
+    return one
 
 
 def zipped(*documents: dict[str, object]) -> bytes:
@@ -328,7 +334,7 @@ def test_ranges_agree_with_the_algorithm_of_the_specification(
 
 def test_withdrawn_advisories_other_ecosystems_and_listed_versions() -> None:
     other = osv("X-1", {"introduced": "0"})
-    other["affected"][0]["package"]["ecosystem"] = "npm"  # type: ignore[index]
+    other["affected"][0]["package"]["ecosystem"] = "Maven"  # type: ignore[index]
     snapshot = read_osv(zipped(
         other, osv("X-2", {"introduced": "0"}, withdrawn="2026-01-01T00:00:00Z"),
         osv("X-3", versions=["1.0", "odd!"]),

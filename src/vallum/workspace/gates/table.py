@@ -59,6 +59,10 @@ PERFORMANCE = Gate("performance", "1", "bad-model", *_TESTS)
 FAIRNESS = Gate("fairness", "1", "bad-model", *_TESTS)
 DRIFT = Gate("drift", "1", "data-drift", ("monitor", "formats"), "vallum.monitor.gate:compare")
 
+IMAGE = Gate(
+    "image", "1", "supply-chain", ("formats", "scan"), "vallum.scan.image.gate:judge_upload"
+)
+
 EXTRACTION_WATCH = Gate("extraction-watch", "1", "model-extraction", ("monitor",))
 EVASION_WATCH = Gate("evasion-watch", "1", "evasion", ("monitor",))
 CANARY_WATCH = Gate("canary-watch", "1", "data-leakage", ("monitor",))
@@ -67,8 +71,8 @@ RELEASE = Gate("private-release", "1", "re-identification", ("formats", "privacy
 
 GATES = (
     ANONYMITY, CANARY_WATCH, CONVERSION, DRIFT, EVASION, EVASION_WATCH, EXTRACTION,
-    EXTRACTION_WATCH, FAIRNESS, INTEGRITY, INVERSION, MEMBERSHIP, PERFORMANCE, PII, RELEASE, RISK,
-    SCAN, SECRETS, SIGNATURE,
+    EXTRACTION_WATCH, FAIRNESS, IMAGE, INTEGRITY, INVERSION, MEMBERSHIP, PERFORMANCE, PII, RELEASE,
+    RISK, SCAN, SECRETS, SIGNATURE,
 )  # fmt: skip
 DP_OPEN = "vallum.privacy.dp.gate:open_table"
 DP_SKETCH = "vallum.privacy.dp.gate:sketch_table"

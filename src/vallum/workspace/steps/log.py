@@ -23,7 +23,7 @@ from vallum.schema import (
     rules,
 )
 from vallum.workspace.backup import backup_chunks
-from vallum.workspace.context import Context, ask
+from vallum.workspace.context import VERSION_KINDS, Context, ask
 from vallum.workspace.step import Act, Download, Effect, Length, Step, Work, on_workspace
 from vallum.workspace.steps.directory import issue
 from vallum.workspace.versions import CONTENT
@@ -74,7 +74,7 @@ def _prepare_show(work: Work, args: api.Named) -> tuple[tuple[bytes, ...], str]:
 
 def _subjects(context: Context, entry: Entry) -> Iterator[Resource]:
     """Yield what an entry is about: its details carry the labels of all of it."""
-    made = (one.id for one in entry.changes if one.kind in {"data-version", "model-version"})
+    made = (one.id for one in entry.changes if one.kind in VERSION_KINDS)
     for identity in dict.fromkeys((context.workspace_id, *entry.resources, *made)):
         found = (
             context.workspace()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 
@@ -20,6 +21,7 @@ from vallum.policy import AccessChange, compare_requirements, parse_requirements
 from vallum.schema import Ask, Caller, PrincipalKind, Waiver, api, rules
 from vallum.workspace.authority import PolicyRow
 from vallum.workspace.context import Context, ask
+from vallum.workspace.gates.images import image_rules
 from vallum.workspace.gates.table import GATES
 from vallum.workspace.step import Act, Effect, Step, on_workspace
 
@@ -66,6 +68,15 @@ def _shown(
     )
 
 
+def current_images(context: Context) -> dict[str, Any]:
+    """Return what the policy file asks of images; empty: the strict defaults."""
+    try:
+        row = context.records.get(context.snapshot, "policy", POLICY_ID, PolicyRow)
+    except NotFoundError:
+        return {}
+    return parse_requirements(row.document).images
+
+
 def _act_show(act: Act, args: api.Page) -> rules.PolicyShown:
     return _shown(act, _row(act))
 
@@ -74,6 +85,7 @@ def _act_set(act: Act, args: rules.PolicySet) -> rules.PolicyShown:
     reason = reason_of(args.reason)
     document = load_json(args.document.encode())
     wanted = parse_requirements(document)
+    image_rules(wanted.images)
     act.refuse_escalation(AccessChange(policy=True), ())
     changes = [
         rules.PolicyChange(step=one.step, effect=one.effect, text=one.text)

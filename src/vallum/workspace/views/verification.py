@@ -10,7 +10,7 @@ from vallum.crypto import WrappedKey
 from vallum.guard import Decisions, count_decisions, unpack_decisions
 from vallum.schema import Artifact, AssetVersion, EntryKind, Job, Part, WrappedDataKey, api
 from vallum.store import Snapshot
-from vallum.workspace.context import Context
+from vallum.workspace.context import VERSION_KINDS, Context
 from vallum.workspace.house import House
 
 SYSTEM_VERIFY = "system-verify"
@@ -122,7 +122,7 @@ def _parts(
     parts: list[tuple[str, Part]] = []
     try:
         context = Context(records=house.records, snapshot=snapshot, workspace_id=house.workspace_id)
-        for kind in ("data-version", "model-version"):
+        for kind in VERSION_KINDS:
             for version in context.all(kind, AssetVersion):
                 parts.extend((version.id, part) for part in version.parts)
         for job in context.all("job", Job):

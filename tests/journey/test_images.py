@@ -1,0 +1,160 @@
+"""Container images made by the tools that people use: umoci builds, skopeo carries."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+from images import DEBIAN, PASSWD, STATUS, tar
+
+from vallum.crypto import SigningKey
+from vallum.scan import ScanVerdict
+from vallum.scan.image import (
+    ImageReport,
+    ImageRules,
+    TrustedBase,
+    Written,
+    add_signature,
+    chain_id,
+    open_layout,
+    payload_of,
+    scan_image,
+)
+
+TOOLS = ("umoci", "skopeo", "docker-registry")
+MISSING = [one for one in TOOLS if shutil.which(one) is None]
+pytestmark = [
+    pytest.mark.skipif(bool(MISSING), reason=f"Debian packages are missing: {', '.join(MISSING)}"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="umoci keeps owners only as root"),
+]
+KEY = SigningKey.generate_p256()
+
+
+def tool(*argv: str | Path) -> str:
+    done = subprocess.run(  # noqa: S603 - fixed programs
+        [str(one) for one in argv], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def build(folder: Path, *insert: tuple[Path, str], config: tuple[str, ...] = ()) -> Path:
+    """Build an image with umoci: a base layer, an application, and what is asked for."""
+    layout, app = folder / "layout", folder / "app"
+    tool("umoci", "init", "--layout", layout)
+    image = f"{layout}:app"
+    tool("umoci", "new", "--image", image)
+    base = folder / "base.tar"
+    base.write_bytes(tar(("etc/os-release", DEBIAN), ("etc/passwd", PASSWD),
+                         ("var/lib/dpkg/status", STATUS)))  # fmt: skip
+    tool("umoci", "raw", "add-layer", "--image", image, base)
+    app.write_text("print('hello')\n")
+    for source, target in ((app, "/app/score.py"), *insert):
+        tool("umoci", "insert", "--image", image, source, target)
+    tool("umoci", "config", "--image", image, "--config.user", "score", *config)
+    return layout
+
+
+def digest_of(layout: Path) -> str:
+    index = json.loads((layout / "index.json").read_text())
+    name = "org.opencontainers.image.ref.name"
+    listed = index["manifests"]
+    return str(next(one["digest"] for one in listed if one["annotations"][name] == "app"))
+
+
+def judged(layout: Path, rules: ImageRules | None = None) -> ImageReport:
+    given = ImageRules(date(2026, 6, 1)) if rules is None else rules
+    return scan_image("image", open_layout(layout), given, digest=digest_of(layout))
+
+
+def test_what_umoci_builds_passes_when_clean_and_is_refused_for_each_fault(tmp_path: Path) -> None:
+    first = judged(build(_made(tmp_path / "clean")))
+    assert first.file.verdict is ScanVerdict.DATA_LIKE
+    assert [one.name for one in first.images[0].packages] == ["libssl3"]
+    base = TrustedBase("debian:12", chain_id(first.images[0].diff_ids[:1]))
+    rules = ImageRules(
+        date(2026, 6, 1), Written(trusted_bases=(base,), require=("digest", "base")), given=True
+    )
+    key = tmp_path / "id_rsa"
+    key.write_text("-----BEGIN PRIVATE KEY-----\n" + "TUlJRXZRSUJBREFOQmdrcWhraUc5dzBC\n" * 4)
+    program = tmp_path / "tool"
+    program.write_bytes(b"\x7fELF")
+    program.chmod(0o4755)
+    faults: list[tuple[str, list[tuple[Path, str]], tuple[str, ...]]] = [
+        ("image.root", [], ("--config.user", "root")),
+        ("secret.named", [], ("--config.env", "DB_PASSWORD=s3cr3t-X1y")),
+        ("secret.named", [], ("--config.label", "api_token=9f8a7b6c5d4e3f2a1b0c")),
+        ("secret.private_key", [(key, "/app/id_rsa")], ()),
+        ("image.setuid", [(program, "/usr/local/bin/tool")], ()),
+    ]
+    for at, (id_, insert, config) in enumerate(faults):
+        report = judged(build(_made(tmp_path / str(at)), *insert, config=config), rules)
+        assert report.file.findings[0].id == id_
+        assert report.file.verdict is ScanVerdict.SUSPICIOUS
+    deleted = build(_made(tmp_path / "deleted"), (key, "/app/id_rsa"))
+    tool("umoci", "insert", "--image", f"{deleted}:app", "--whiteout", "/app/id_rsa")
+    assert judged(deleted, rules).file.findings[0].id == "secret.private_key"
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+@contextlib.contextmanager
+def registry(folder: Path) -> Iterator[str]:
+    """Run a registry on loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    config = folder / "registry.yaml"
+    config.write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}/store}}}}\n"
+        f"http: {{addr: {address}}}\nlog: {{level: error}}\n"
+    )
+    process = subprocess.Popen(  # noqa: S603 - a fixed program
+        ["/usr/bin/docker-registry", "serve", str(config)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError), socket.create_connection(address.split(":"), 1):  # type: ignore[arg-type]  # a port may be text
+                break
+            time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_image_and_signature_come_back_from_a_registry_as_they_went(tmp_path: Path) -> None:
+    layout = build(tmp_path)
+    digest = digest_of(layout)
+    with registry(tmp_path) as address:
+        name = f"{address}/scoring"
+        payload = payload_of(digest, f"{name}:app")
+        made = add_signature(open_layout(layout), digest, payload, KEY.sign(payload))
+        for one, data in made.blobs.items():
+            (layout / "blobs/sha256" / one.removeprefix("sha256:")).write_bytes(data)
+        (layout / "index.json").write_bytes(made.index)
+        rules = ImageRules(date(2026, 6, 1), verifiers=(KEY.verify_key.signer,))
+        assert judged(layout, rules).images[0].signers == (KEY.verify_key.id,)
+        for tag in ("app", digest.replace(":", "-") + ".sig"):
+            tool("skopeo", "copy", "--preserve-digests", "--dest-tls-verify=false",
+                 f"oci:{layout}:{tag}", f"docker://{name}:{tag}")  # fmt: skip
+        copy = tmp_path / "copy"
+        signature = digest.replace(":", "-") + ".sig"
+        for source, tag in ((f"{name}@{digest}", "app"), (f"{name}:{signature}", signature)):
+            tool("skopeo", "copy", "--preserve-digests", "--src-tls-verify=false",
+                 f"docker://{source}", f"oci:{copy}:{tag}")  # fmt: skip
+        assert digest_of(copy) == digest
+        assert judged(copy, rules).images[0].signers == (KEY.verify_key.id,)
+        other = ImageRules(date(2026, 6, 1), verifiers=(SigningKey.generate().verify_key.signer,))
+        assert judged(copy, other).file.findings[0].id == "image.signature"
