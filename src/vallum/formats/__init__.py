@@ -1,5 +1,6 @@
 """Bounded readers of tables, documents, archives and model files; nothing read is executed."""
 
+from vallum.formats.checksum import crc32_of, release
 from vallum.formats.document import load_json, load_yaml
 from vallum.formats.member import Member
 from vallum.formats.npz import read_npy, read_npz
@@ -25,6 +26,7 @@ __all__ = [
     "TarArchive",
     "TensorInfo",
     "ZipArchive",
+    "crc32_of",
     "fields",
     "identify_table",
     "load_json",
@@ -35,5 +37,6 @@ __all__ = [
     "read_onnx_header",
     "read_safetensors_header",
     "read_table",
+    "release",
     "write_csv_safe",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vallum.base.bounds import ModelBounds
 from vallum.scan.allowed import are_safe_arguments, current_name, is_allowed, is_dangerous
-from vallum.scan.machine import Global, Made, Mapping, Persistent, Trace, trace
+from vallum.scan.machine import HOOKS, Global, Made, Mapping, Persistent, Trace, trace
 from vallum.scan.opcodes import Malformed
 from vallum.scan.report import Findings
 
@@ -23,7 +23,6 @@ _STORAGE_BYTES = {
     "QUInt8Storage": 1, "QInt32Storage": 4, "UntypedStorage": 1,
 }  # fmt: skip
 _STORAGE_FIELDS = (5, 6)  # "storage", class, key, location, elements[, view]
-_HOOKS = ("__setstate__", "__class__", "append", "extend", "add", "__reduce__", "__reduce_ex__")
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 _DTYPE = re.compile(r"^[<>=|]?([?bBhHiIlLqQufdgcFDGOSUVMm])(\d{0,9})(\[\w+\])?$")
 _CHAR_BYTES = {
@@ -157,7 +156,7 @@ class _Judge:
                 shown = f"{callee.module}.{callee.name}"[:160]
                 self._add("pickle.arguments", f"`{shown}` gets unusual arguments", call.offset)
             for state in call.states:
-                if isinstance(state, Mapping) and any(key in _HOOKS for key in state.entries):
+                if isinstance(state, Mapping) and not HOOKS.isdisjoint(state.entries):
                     self._add("pickle.unusual-state", "a state replaces a hook", call.offset)
         for offset, kind, message in found.odd:
             id_, severity = _ID_BY_KIND[kind]
@@ -290,7 +289,9 @@ def _holds_objects(state: object, depth: int = 0) -> bool:
     if depth > _MAX_TYPE_DEPTH:
         return True
     if isinstance(state, Mapping):
-        return any(_holds_objects(value, depth + 1) for value in state.entries.values())
+        return state.partial or any(
+            _holds_objects(value, depth + 1) for value in state.entries.values()
+        )
     if isinstance(state, tuple):
         return any(_holds_objects(value, depth + 1) for value in state)
     if isinstance(state, Made):

@@ -1,15 +1,18 @@
 """Texts: JSON, YAML, tables and plain text that no loader takes for code."""
 
+import codecs
 import re
+from collections.abc import Iterator
 from typing import Any
 
-from vallum.base.bounds import JSON, JsonBounds
+from vallum.base.bounds import MIB, JsonBounds
 from vallum.base.errors import VallumError
-from vallum.formats import load_json, load_yaml
+from vallum.formats import load_json, load_yaml, release
 from vallum.scan.keras_config import is_keras_config, scan_keras_config
+from vallum.scan.large_json import walk_json
 from vallum.scan.report import Findings
 from vallum.scan.skops_schema import is_skops_schema, scan_skops_schema
-from vallum.scan.template import is_template, scan_template
+from vallum.scan.template import MAX_TEMPLATE, is_template, scan_template
 
 _ATLAS = "AML.T0011.000"
 _CODE = (
@@ -31,41 +34,91 @@ _LOADERS = re.compile(r"^mlflow\.[a-z_0-9]+$")
 _SENTENCE = re.compile(r"^sentence_transformers\.models\.[A-Za-z]+$")
 _DOTTED = re.compile(r"^\w+(\.\w+)+$")
 _TRUST = ("trust_remote_code", "allow_pickle", "unsafe_deserialization", "use_pickle")
+_WINDOW = 4 * MIB
+_MAX_BUILT = 2 * MIB  # of JSON that is built as a whole: a hundred times that in memory at worst
+_MAX_YAML = 1 * MIB  # PyYAML needs a kilobyte a node
+_TEXT_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+_FIRST = re.compile(rb"\s*+")
+_OPEN = re.compile(rb"\{[{%]")
 _WORDS = re.compile(r"^[\w.+\-/ ]{0,200}$")
+_YAML_KEYS = re.compile(
+    rb"[\"']?\b(%b)\b[\"']?\s*:" % "|".join((*_TARGETS, *_TARGETS_ALSO, *_TRUST)).encode()
+)
 _XML = re.compile(rb"^\s*<\?xml|^\s*<[A-Za-z!]")
 
 
-def scan_text(data: bytes, findings: Findings, member: str = "") -> str:
+def is_text(data: bytes | memoryview) -> bool:
+    """Tell whether bytes are UTF-8 without control characters."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for window in windows(memoryview(data)):
+            if _TEXT_CONTROL.search(window):
+                return False
+            decoder.decode(window)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def windows(data: memoryview) -> Iterator[bytes]:
+    """Yield the bytes in pieces that end with a line where one ends in the piece's second half."""
+    at = 0
+    while at < len(data):
+        piece = bytes(data[at : at + _WINDOW])
+        if len(piece) == _WINDOW:
+            line = piece.rfind(b"\n", _WINDOW // 2) + 1
+            piece = piece[: line or _WINDOW]
+        at += len(piece)
+        yield piece
+        release(data)
+
+
+def scan_text(data: bytes | memoryview, findings: Findings, member: str = "") -> str:
     """Judge UTF-8 bytes without control characters; return the format found."""
-    stripped = data.lstrip()
-    if stripped[:1] in (b"{", b"[") and not stripped.startswith((b"{{", b"{%", b"{#")):
+    data = memoryview(data)
+    first = _FIRST.match(data)
+    head = b"" if first is None else bytes(data[first.end() : first.end() + 2])
+    if head[:1] in (b"{", b"[") and head not in (b"{{", b"{%", b"{#"):
         found = _scan_json(data, findings, member)
         if found:
             return found
-    text = data.decode("utf-8")
-    if is_template(text):
-        scan_template(text, findings, member)
+    if any(_OPEN.search(window) for window in windows(data)):
+        if len(data) > MAX_TEMPLATE:
+            findings.code_capable = True
+            findings.add("template.too-large", "the template is above 1 MiB", member=member)
+        else:
+            scan_template(bytes(data).decode("utf-8"), findings, member)
         return "jinja"
     if _XML.match(data):
         findings.add("text.markup", "markup that is not understood", member=member, atlas=_ATLAS)
-    for pattern, what in _CODE:
-        match = pattern.search(data)
-        if match:
-            findings.code_capable = True
-            findings.add(
-                "text.code",
-                f"the text holds {what}",
-                member=member,
-                offset=match.start(),
-                atlas=_ATLAS,
-            )
+    _scan_code(data, findings, member)
     return _scan_yaml(data, findings, member)
 
 
-def _scan_json(data: bytes, findings: Findings, member: str) -> str:
-    bounds = JsonBounds(max_bytes=8 * JSON.max_bytes, max_depth=128, max_nodes=20_000_000)
+def _scan_code(data: memoryview, findings: Findings, member: str) -> None:
+    """Report the first place of each kind of code."""
+    left = list(_CODE)
+    begun = 0
+    for window in windows(data):
+        for pattern, what in tuple(left):
+            match = pattern.search(window)
+            if match:
+                left.remove((pattern, what))
+                findings.code_capable = True
+                findings.add(
+                    "text.code", f"the text holds {what}", member=member,
+                    offset=begun + match.start(), atlas=_ATLAS,
+                )  # fmt: skip
+        begun += len(window)
+
+
+def _scan_json(data: memoryview, findings: Findings, member: str) -> str:
+    if len(data) > _MAX_BUILT:
+        return _scan_large_json(data, findings, member)
+    bounds = JsonBounds(max_bytes=_MAX_BUILT, max_depth=128, max_nodes=_MAX_BUILT)
     try:
-        value = load_json(data, bounds)
+        value = load_json(bytes(data), bounds)
     except VallumError as error:
         if error.code == "format.json.malformed":
             return ""
@@ -81,11 +134,35 @@ def _scan_json(data: bytes, findings: Findings, member: str) -> str:
     return "json"
 
 
-def _scan_yaml(data: bytes, findings: Findings, member: str) -> str:
-    if b":" not in data:
+def _scan_large_json(data: memoryview, findings: Findings, member: str) -> str:
+    try:
+        names = walk_json(
+            data,
+            lambda value: scan_document(value, findings, member),
+            lambda key, value: _judge_key(key, value, findings, member),
+        )
+    except VallumError as error:
+        if error.code == "format.json.malformed":
+            return ""
+        findings.add(error.code, error.message, member=member, atlas=_ATLAS)
+        return "json"
+    if names & {"__loader__", "__class__", "__module__"} or names >= {"class_name", "config"}:
+        text = "a configuration of classes that is too large to be judged"
+        _add(findings, "config.too-large", text, member)
+    return "json"
+
+
+def _scan_yaml(data: memoryview, findings: Findings, member: str) -> str:
+    if len(data) > _MAX_YAML:
+        if any(_YAML_KEYS.search(window) for window in windows(data)):
+            text = "a key that names code, in a text that is too large to be parsed"
+            _add(findings, "config.too-large", text, member)
+        return "text"
+    content = bytes(data)
+    if b":" not in content:
         return "text"
     try:
-        value = load_yaml(data)
+        value = load_yaml(content)
     except VallumError as error:
         if error.code in ("format.yaml.tag", "format.yaml.alias"):
             findings.add(error.code, error.message, member=member, atlas=_ATLAS)
