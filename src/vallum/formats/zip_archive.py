@@ -4,6 +4,7 @@ Central directory and local headers must agree, members tile the file from its f
 directory, and nothing follows the end record: what one reader sees, every reader sees.
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ _ENCRYPTED, _DESCRIPTOR, _UTF8, _STRONG, _MASKED = 0x1, 0x8, 0x800, 0x40, 0x2000
 _KNOWN_FLAGS = 0x6 | _DESCRIPTOR | _UTF8  # 0x6 are the deflate levels
 _BIG16, _BIG32 = 0xFFFF, 0xFFFFFFFF
 _CHUNK = 1 << 20
+_BINARY = re.compile(rb"[^\t\n\r -~]")
 _UNIX, _SYMLINK, _REGULAR, _FOLDER = 3, 0o12, 0o10, 0o4
 
 
@@ -145,6 +147,8 @@ class ZipArchive:
         if len(found) != 1:
             refuse("archive.zip.end", "the archive has no single end record at its last byte")
         end = tail_start + found[0]
+        if _BINARY.search(tail, found[0] + _END.size):
+            refuse("archive.hidden-data", "the archive's comment is no text")
         _, disk, first, here, count, size, start, _ = self._unpack(
             _END, end, b"PK\x05\x06", "end record"
         )

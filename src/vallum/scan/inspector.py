@@ -6,6 +6,8 @@ loader would run because of its name is a finding whatever it holds.
 
 import re
 
+import msgspec
+
 from vallum.base.bounds import ARCHIVE, MIB, MODEL, TABLE, ArchiveBounds, ModelBounds
 from vallum.base.errors import VallumError
 from vallum.formats import (
@@ -32,6 +34,11 @@ _EXECUTABLE_NAME = re.compile(
     re.IGNORECASE,
 )
 _EXECUTABLE = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"\0asm", b"#!")
+# No loader runs or renders these, so what they quote does nothing: model cards are full of code.
+_CARD = re.compile(
+    r"(^|/)((README|MODEL_?CARD)(\.(md|rst|txt))?|[^/]+\.(md|markdown))$", re.IGNORECASE
+)
+_QUOTED = ("text.", "template.")
 _MAX_TEXT = 512 * MIB
 _ZIP_END, _ZIP_ENTRY = b"PK\x05\x06", b"PK\x01\x02"
 _ZIP_TAIL = 22 + 65_535
@@ -66,6 +73,8 @@ class Inspector:
         except (RecursionError, MemoryError):
             self._add("file.too-complex", "the file is nested beyond what is read", member)
             return "malformed"
+        if kind in ("text", "jinja", "yaml") and _CARD.search(name.replace("\\", "/")):
+            self._quoted(member)
         if kind not in _READ_AS_PICKLE and acts_as_pickle(data, self._model):
             self._add("file.polyglot", f"the {kind} file also acts as a pickle", member)
         return kind
@@ -240,6 +249,13 @@ class Inspector:
         tail = bytes(data[-_ZIP_TAIL:])
         if _ZIP_END in tail and _ZIP_ENTRY in tail:
             self._add("file.polyglot", "the file is also a zip archive", member)
+
+    def _quoted(self, member: str) -> None:
+        """Keep what a model card quotes as information."""
+        items = self._findings.items
+        for at, one in enumerate(items):
+            if one.member == member and one.id.startswith(_QUOTED):
+                items[at] = msgspec.structs.replace(one, severity="info")
 
     def _deeper(self, depth: int, member: str) -> bool:
         if depth >= self._archive.max_depth:

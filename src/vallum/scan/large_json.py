@@ -34,6 +34,9 @@ _PAIRS = re.compile(
     re.DOTALL,
 )
 
+FIELDS = frozenset(
+    ("class_name", "config", "module", "registered_name", "__loader__", "__class__", "__module__")
+)
 Part = Callable[[Any], None]
 Pair = Callable[[str, Any], None]
 
@@ -46,35 +49,37 @@ class Entered(dict[str, Any]):
         return True
 
 
-def walk_json(data: memoryview, part: Part, pair: Pair) -> frozenset[str]:
+def walk_json(data: memoryview, part: Part, pair: Pair, whole: Part) -> frozenset[str]:
     """Walk a document.
 
     Args:
         data: The whole document.
         part: Gets every value that is small enough to be built, once.
         pair: Gets every key of an object that was entered, with its value or an `Entered`.
+        whole: Gets what every object that was entered says of its own class (`FIELDS`).
 
     Returns:
-        All keys of objects that were entered and whose meaning may depend on each other.
+        The `FIELDS` of the outermost object.
 
     Raises:
         InputError: Code `format.json.*`: it is no JSON.
         LimitExceededError: Beyond a bound.
     """
-    walk = _Walk(data, part, pair)
+    walk = _Walk(data, part, pair, whole)
     walk.value(walk.space(0), 0)
     if walk.space(walk.at) != len(data):
         raise _malformed(walk.at)
-    return frozenset(walk.names)
+    return walk.names
 
 
 class _Walk:
-    def __init__(self, data: memoryview, part: Part, pair: Pair) -> None:
+    def __init__(self, data: memoryview, part: Part, pair: Pair, whole: Part) -> None:
         self._data = data
         self._part = part
         self._pair = pair
+        self._whole = whole
         self._released = 0
-        self.names: set[str] = set()
+        self.names: frozenset[str] = frozenset()
         self.at = 0
 
     def space(self, at: int) -> int:
@@ -117,12 +122,13 @@ class _Walk:
 
     def _object(self, at: int, depth: int) -> None:
         seen: set[int] = set()
+        fields: dict[str, Any] = {}
         at = self.space(at)
         if self._is(at, b"}"):
             self.at = at + 1
             return
         while True:
-            at = self._run(at, _PAIRS, b"{", seen)
+            at = self._run(at, _PAIRS, b"{", seen, fields)
             if not self._is(at, b'"'):
                 raise _malformed(at)
             key = self._scalar(at)
@@ -130,10 +136,15 @@ class _Walk:
             at = self.space(self.at)
             if not self._is(at, b":"):
                 raise _malformed(at)
-            self._pair(key, self.value(self.space(at + 1), depth + 1))
+            value = self.value(self.space(at + 1), depth + 1)
+            self._pair(key, value)
+            if key in FIELDS:
+                fields[key] = value if isinstance(value, str | int | None) else Entered()
             at = self.space(self.at)
             if self._is(at, b"}"):
                 self.at = at + 1
+                self._whole(fields)
+                self.names = frozenset(fields)
                 return
             if not self._is(at, b","):
                 raise _malformed(at)
@@ -145,7 +156,7 @@ class _Walk:
             self.at = at + 1
             return
         while True:
-            at = self._run(at, _ELEMENTS, b"[", None)
+            at = self._run(at, _ELEMENTS, b"[", None, {})
             self.value(at, depth + 1)
             at = self.space(self.at)
             if self._is(at, b"]"):
@@ -155,7 +166,14 @@ class _Walk:
                 raise _malformed(at)
             at = self.space(at + 1)
 
-    def _run(self, at: int, pattern: re.Pattern[bytes], begin: bytes, seen: set[int] | None) -> int:
+    def _run(
+        self,
+        at: int,
+        pattern: re.Pattern[bytes],
+        begin: bytes,
+        seen: set[int] | None,
+        fields: dict[str, Any],
+    ) -> int:
         """Read a run of flat elements or pairs, of which more follow; return where it ends."""
         while found := pattern.match(self._data, at, at + _WINDOW):
             close = b"}" if begin == b"{" else b"]"
@@ -167,6 +185,8 @@ class _Walk:
                     self._key(key, seen)
                     self._pair(key, value)
                     self._part(value)
+                    if key in FIELDS:
+                        fields[key] = value if isinstance(value, str | int | None) else Entered()
             at = self.space(self._let_go(found.end()))
         return at
 
@@ -178,8 +198,6 @@ class _Walk:
         seen.add(hash(key))
         if len(seen) > _MAX_KEYS:
             raise LimitExceededError("too many keys", code="format.json.too-many-nodes")
-        if key in ("class_name", "config", "__loader__", "__class__", "__module__"):
-            self.names.add(key)
 
     def _let_go(self, at: int) -> int:
         if at > self._released + 8 * _WINDOW:

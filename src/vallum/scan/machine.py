@@ -92,6 +92,7 @@ _MAX_CALLS = 400_000
 _MAX_NOTED = 50_000  # persistent ids, different imports, oddities
 _TEXT_BUDGET, _TEXT_COST = 48 << 20, 64  # beyond it a text is data, and names nothing
 _OPEN = ord("(")
+_NO_TEXTS = frozenset({"_reconstruct", "dtype", "ndarray"})
 _RESIDENT = 16 << 20  # bytes of a mapped file that are read before its pages are let go
 # A mark, numbers, and `APPENDS`: how every writer adds a thousand numbers to a list. Linear in the
 # bytes: each alternative has another first byte, and what was matched is not tried again.
@@ -109,6 +110,14 @@ def trace(
 ) -> Trace:
     """Follow one stream from offset `start` up to `STOP`, a fault or a bound; never raises."""
     return _Machine(data, start, bounds, after_build).run()
+
+
+def _is_no_text(value: object) -> bool:
+    """Whether the value is surely no text, so that a loader raises where it needs one."""
+    if isinstance(value, Made):  # a class, by its name, none of which on the allow-list is a text
+        name = value.callee.name if isinstance(value.callee, Global) else ""
+        return name in _NO_TEXTS or name[:1].isupper()
+    return value is _LIST or value is _SET or isinstance(value, int | tuple | Mapping | Global)
 
 
 class _Machine:
@@ -271,7 +280,10 @@ class _Machine:
     def _import(self, op: Opcode, names: object) -> None:
         module, name = names if isinstance(names, tuple) else (None, None)
         if not isinstance(module, str) or not isinstance(name, str):
-            self._odd(op, "computed", "imports a name that is no literal text")
+            sure = _is_no_text(module) or _is_no_text(name)
+            self._odd(
+                op, "impossible" if sure else "computed", "imports a name that is no literal text"
+            )
             self._push(Global("?", "?", op.offset))
             return
         found = Global(module, name, op.offset)

@@ -57,6 +57,7 @@ def test_a_document_walked_in_small_windows_has_all_its_parts(
             memoryview(data),
             lambda part: parts.extend(scalars(part)),
             lambda key, _: parts.append(key),
+            lambda _: None,
         )
     finally:
         module._WINDOW, module._MAX_STRING = whole, strings
@@ -67,7 +68,12 @@ def test_a_document_walked_in_small_windows_has_all_its_parts(
     ("end", "id_"),
     [
         ('"auto_map": {"AutoModel": "x.Y"}}', "config.code"),
-        ('"class_name": "Lambda", "config": {}}', "config.too-large"),
+        ('"class_name": "Lambda", "config": {}}', "keras.code"),
+        (
+            '"__loader__": "ObjectNode", "__class__": "system", "__module__": "os"}',
+            "skops.untrusted-type",
+        ),
+        ('"__loader__": "DictNode", "x": {"__loader__": "EvilNode"}}', "skops.node"),
         ('"chat_template": "{{ x.__class__ }}"}', "template.internals"),
         ('"a": 1, "a": 2}', "format.json.duplicate-key"),
         ('"b": [' + "[" * 200 + "]" * 200 + "]}", "format.json.too-deep"),
