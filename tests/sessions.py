@@ -32,7 +32,9 @@ from string import Template
 import pytest
 from running import Up, request, small_model, table
 
+from vallum.base import Secret
 from vallum.cli.app import run
+from vallum.crypto import SigningKey
 
 _TOKEN = re.compile(r"(\.\.\.|\{\w+=\.\.\.\})")
 
@@ -128,6 +130,9 @@ def lay_out(folder: Path) -> None:
     (scoring / "requirements.txt").write_text("numpy\nscoring-helpers==1.4\n")
     (scoring / "LICENSE").write_text("SPDX-License-Identifier: GPL-3.0-only\n")
     (folder / "advisories.json").write_text(json.dumps(ADVISORY))
+    release = SigningKey.p256_from_seed(Secret(bytes(40)))
+    (folder / "release.pem").write_bytes(release.to_pem())
+    (folder / "release.pub").write_bytes(release.verify_key.to_pem())
     secret = folder / "lake.secret"
     secret.touch(mode=0o600)
     secret.write_text("the lake's secret\n")

@@ -22,6 +22,7 @@ from vallum.cli import (
     rules,
     scan,
     serving,
+    signature,
     views,
 )
 from vallum.cli.border import SESSION, report, say
@@ -39,7 +40,7 @@ app = typer.Typer(
 for noun in (
     views.data, assets.model, dp.dp, serving.endpoint, serving.job, access.role, access.connection,
     people.group, people.identity, people.key, people.approval, rules.policy, rules.waiver,
-    rules.break_glass, log.audit, log.workspace,
+    rules.break_glass, log.audit, log.workspace, signature.signature,
 ):  # fmt: skip
     app.add_typer(noun, cls=Nouns)
 scan.register(app)
