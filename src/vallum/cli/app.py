@@ -25,6 +25,7 @@ from vallum.cli import (
     rules,
     scan,
     serving,
+    signature,
     top,
     views,
 )
@@ -44,7 +45,8 @@ top.register(serving.endpoint)
 for noun in (
     views.data, assets.model, environments.environment, dp.dp, serving.endpoint, serving.job,
     access.role, access.connection, people.group, people.identity, people.key, people.approval,
-    rules.policy, rules.waiver, rules.break_glass, log.audit, log.workspace, migrate.importing,
+    rules.policy, rules.waiver, rules.break_glass, log.audit, log.workspace,
+    migrate.importing, signature.signature,
 ):  # fmt: skip
     app.add_typer(noun, cls=Nouns)
 scan.register(app)

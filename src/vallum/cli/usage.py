@@ -16,7 +16,9 @@ from vallum.base import InputError
 
 PANELS = {
     "Start": ("up", "demo", "doctor", "version"),
-    "Without a workspace": ("scan", "pii", "mask", "anonymize", "poison", "attack"),
+    "Without a workspace": (
+        "scan", "signature", "pii", "mask", "anonymize", "poison", "attack",
+    ),
     "Assets": ("data", "dp", "model", "environment", "endpoint", "job", "import"),
     "People and rights": (
         "role", "group", "identity", "key", "approval", "connection", "policy", "waiver",

@@ -4,7 +4,7 @@ from vallum.crypto.keyring import DataKey, Keyring
 from vallum.crypto.model_signing import sign_manifest, verify_manifest
 from vallum.crypto.provider import FileKeyProvider, KeyProvider, WrappedKey
 from vallum.crypto.purposes import Purpose
-from vallum.crypto.signing import SigningKey, VerifyKey, sign_envelope, verify_envelope
+from vallum.crypto.signing import Signer, SigningKey, VerifyKey, sign_envelope, verify_envelope
 from vallum.crypto.small import (
     derive,
     hash_credential,
@@ -34,6 +34,7 @@ __all__ = [
     "KeyProvider",
     "Keyring",
     "Purpose",
+    "Signer",
     "SigningKey",
     "StreamReader",
     "VerifyKey",

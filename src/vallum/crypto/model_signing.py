@@ -11,11 +11,12 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
 from vallum.base import InputError, IntegrityError
-from vallum.crypto.signing import SigningKey, VerifyKey, pre_authentication
+from vallum.crypto.signing import Signer, VerifyKey, pre_authentication
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -39,8 +40,17 @@ class _PublicKey(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
-class _Material(msgspec.Struct, frozen=True, rename="camel"):
-    public_key: _PublicKey
+class _Certificate(msgspec.Struct, frozen=True, rename="camel"):
+    raw_bytes: str
+
+
+class _Chain(msgspec.Struct, frozen=True):
+    certificates: tuple[_Certificate, ...]
+
+
+class _Material(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    public_key: _PublicKey | None = None
+    x509_certificate_chain: _Chain | None = None
     tlog_entries: tuple[object, ...] = ()
 
 
@@ -80,13 +90,33 @@ class _Statement(msgspec.Struct, frozen=True, rename={"type": "_type"}):
     predicate: _Predicate
 
 
-def sign_manifest(name: str, files: Mapping[str, str], key: SigningKey) -> bytes:
+@dataclass(frozen=True, slots=True)
+class OpenedBundle:
+    """A bundle whose signature nobody has checked yet.
+
+    Attributes:
+        payload: What was signed, of which nothing may be believed before.
+        signed: The bytes that the signature is over.
+        signatures: Usually one.
+        chain: Certificates in DER, the signer's first; empty if it was signed with a bare key.
+    """
+
+    payload: bytes
+    signed: bytes
+    signatures: tuple[bytes, ...]
+    chain: tuple[bytes, ...]
+
+
+def sign_manifest(
+    name: str, files: Mapping[str, str], key: Signer, *, chain: Sequence[bytes] = ()
+) -> bytes:
     """Sign a model given as path to SHA-256 (hexadecimal).
 
     Args:
         name: Of the model.
         files: Every file, by its path within the model.
-        key: P-256, which the reference tool reads too, or Ed25519.
+        key: P-256, which the reference tool reads too, or Ed25519; here or in a token.
+        chain: Certificates in DER that the bundle carries, the signer's first.
 
     Raises:
         InputError: There is no file.
@@ -106,7 +136,7 @@ def sign_manifest(name: str, files: Mapping[str, str], key: SigningKey) -> bytes
     signature = key.sign(pre_authentication(PAYLOAD_TYPE, payload))
     bundle = _Bundle(
         media_type=BUNDLE_TYPE,
-        verification_material=_Material(_PublicKey(_hint(key.verify_key))),
+        verification_material=_material(key.verify_key, chain),
         dsse_envelope=_Envelope(
             payload=base64.b64encode(payload).decode(),
             payload_type=PAYLOAD_TYPE,
@@ -136,18 +166,44 @@ def verify_manifest(
         IntegrityError: Any of it does not hold.
     """
     # 1.
+    opened = open_bundle(bundle)
+    # 2.
+    signer = _signer(opened.signed, opened.signatures, trusted)
+    # 3. and 4.
+    check_statement(opened.payload, files)
+    return signer
+
+
+def open_bundle(bundle: bytes) -> OpenedBundle:
+    """Read a bundle; its signature is not checked.
+
+    Raises:
+        IntegrityError: It is too large, or has another form.
+    """
     if len(bundle) > MAX_BUNDLE_BYTES:
         raise _bad("is too large")
     try:
-        envelope = msgspec.json.decode(bundle, type=_Bundle).dsse_envelope
+        whole = msgspec.json.decode(bundle, type=_Bundle)
+        envelope, chain = whole.dsse_envelope, whole.verification_material.x509_certificate_chain
         payload = base64.b64decode(envelope.payload, validate=True)
         signatures = [base64.b64decode(one.sig, validate=True) for one in envelope.signatures]
+        held = chain.certificates if chain is not None else ()
+        certificates = [base64.b64decode(one.raw_bytes, validate=True) for one in held]
     except (msgspec.DecodeError, binascii.Error, ValueError) as error:
         raise _bad("has another form") from error
     if envelope.payload_type != PAYLOAD_TYPE:
         raise _bad("holds another payload")
-    # 2.
-    signer = _signer(pre_authentication(PAYLOAD_TYPE, payload), signatures, trusted)
+    return OpenedBundle(
+        payload, pre_authentication(PAYLOAD_TYPE, payload), tuple(signatures), tuple(certificates)
+    )
+
+
+def check_statement(payload: bytes, files: Mapping[str, str]) -> None:
+    """Check that a payload, whose signature was verified, is about exactly `files`.
+
+    Raises:
+        IntegrityError: It is another statement, or lists other files.
+    """
     # 3.
     try:
         statement = msgspec.json.decode(payload, type=_Statement)
@@ -177,7 +233,6 @@ def verify_manifest(
         statement.predicate.resources
     ):
         raise _bad("has another root")
-    return signer
 
 
 def _signer(signed: bytes, signatures: Sequence[bytes], trusted: Mapping[str, VerifyKey]) -> str:
@@ -196,6 +251,13 @@ def _root(resources: Sequence[_Resource]) -> str:
         return hashlib.sha256(b"".join(bytes.fromhex(one.digest) for one in resources)).hexdigest()
     except ValueError as error:
         raise _bad("holds a malformed digest") from error
+
+
+def _material(key: VerifyKey, chain: Sequence[bytes]) -> _Material:
+    if not chain:
+        return _Material(_PublicKey(_hint(key)))
+    held = tuple(_Certificate(base64.b64encode(one).decode()) for one in chain)
+    return _Material(x509_certificate_chain=_Chain(held))
 
 
 def _hint(key: VerifyKey) -> str:

@@ -7,9 +7,10 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Sequence
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -45,6 +46,19 @@ class VerifyKey:
         raise InputError("the key is neither Ed25519 nor P-256", code="crypto.key-kind")
 
     @classmethod
+    def from_certificate(cls, certificate: x509.Certificate) -> Self:
+        """Return the key that a certificate is about.
+
+        Raises:
+            InputError: It is of another kind.
+        """
+        return cls.from_pem(
+            certificate.public_key().public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+        )
+
+    @classmethod
     def from_raw(cls, data: bytes) -> Self:
         """Read the 32 bytes of an Ed25519 public key."""
         try:
@@ -75,6 +89,11 @@ class VerifyKey:
         self.verify(signature, data)
         return self.id
 
+    @property
+    def is_ed25519(self) -> bool:
+        """Whether it is Ed25519; else it is ECDSA over P-256."""
+        return isinstance(self._key, ed25519.Ed25519PublicKey)
+
     def to_pem(self) -> bytes:
         """Return the key as PEM."""
         return self._key.public_bytes(
@@ -98,6 +117,19 @@ class VerifyKey:
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         return hashlib.sha256(der).hexdigest()
+
+
+class Signer(Protocol):
+    """What signs: a key in memory, or one in a token that never leaves it."""
+
+    def sign(self, data: bytes) -> bytes:
+        """Sign `data`."""
+        ...
+
+    @property
+    def verify_key(self) -> VerifyKey:
+        """Return the public half."""
+        ...
 
 
 class SigningKey:

@@ -1,5 +1,6 @@
 """Bounded readers of tables, documents, archives and model files; nothing read is executed."""
 
+from vallum.formats.checksum import crc32_of, release
 from vallum.formats.document import load_json, load_yaml
 from vallum.formats.exported_program import is_exported, without_pickles
 from vallum.formats.member import Member
@@ -28,6 +29,7 @@ __all__ = [
     "TarEntry",
     "TensorInfo",
     "ZipArchive",
+    "crc32_of",
     "fields",
     "identify_table",
     "is_exported",
@@ -40,6 +42,7 @@ __all__ = [
     "read_safetensors_header",
     "read_table",
     "read_tar",
+    "release",
     "without_pickles",
     "write_csv_safe",
 ]

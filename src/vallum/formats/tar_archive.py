@@ -51,6 +51,10 @@ class TarArchive:
         for start in range(member.offset, member.offset + member.size, _CHUNK):
             yield bytes(self._data[start : min(start + _CHUNK, member.offset + member.size)])
 
+    def stored(self, member: Member) -> memoryview:
+        """Return a member's bytes where they lie."""
+        return self._data[member.offset : member.offset + member.size]
+
     def read(self, member: Member, limit: int) -> bytes:
         """Return a whole member of at most `limit` bytes.
 

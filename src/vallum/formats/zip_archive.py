@@ -4,13 +4,16 @@ Central directory and local headers must agree, members tile the file from its f
 directory, and nothing follows the end record: what one reader sees, every reader sees.
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 from vallum.base.bounds import ARCHIVE, ArchiveBounds
 from vallum.base.errors import InputError
+from vallum.formats.checksum import crc32_of
 from vallum.formats.member import Member, Names, check_sizes
 from vallum.formats.refusal import refuse, within
 
@@ -24,6 +27,7 @@ _ENCRYPTED, _DESCRIPTOR, _UTF8, _STRONG, _MASKED = 0x1, 0x8, 0x800, 0x40, 0x2000
 _KNOWN_FLAGS = 0x6 | _DESCRIPTOR | _UTF8  # 0x6 are the deflate levels
 _BIG16, _BIG32 = 0xFFFF, 0xFFFFFFFF
 _CHUNK = 1 << 20
+_BINARY = re.compile(rb"[^\t\n\r -~]")
 _UNIX, _SYMLINK, _REGULAR, _FOLDER = 3, 0o12, 0o10, 0o4
 
 
@@ -50,6 +54,7 @@ class ZipArchive:
 
     def __init__(self, data: bytes | memoryview, bounds: ArchiveBounds = ARCHIVE) -> None:
         self._data = memoryview(data)
+        self._max_name = bounds.max_name_bytes
         within(len(self._data), bounds.max_bytes, "archive.too-large", "bytes of the archive")
         count, start, size, end = self._end()
         within(count, bounds.max_entries, "archive.too-many-members", "members of the archive")
@@ -95,7 +100,20 @@ class ZipArchive:
         if size != member.size:
             refuse("archive.size", f"the member `{member.name[:80]}` is smaller than declared")
         if crc != member.crc32:
-            refuse("archive.crc", f"the check sum of the member `{member.name[:80]}` is wrong")
+            _wrong_sum(member)
+
+    def stored(self, member: Member) -> memoryview | None:
+        """Return the verified bytes of a member that is not packed, where they lie; else None.
+
+        Raises:
+            InputError: Code `archive.crc`.
+        """
+        if member.method != "stored":
+            return None
+        data = self._data[member.offset : member.offset + member.packed]
+        if crc32_of(data) != member.crc32:
+            _wrong_sum(member)
+        return data
 
     def read(self, member: Member, limit: int) -> bytes:
         """Return a whole member of at most `limit` bytes.
@@ -129,6 +147,8 @@ class ZipArchive:
         if len(found) != 1:
             refuse("archive.zip.end", "the archive has no single end record at its last byte")
         end = tail_start + found[0]
+        if _BINARY.search(tail, found[0] + _END.size):
+            refuse("archive.hidden-data", "the archive's comment is no text")
         _, disk, first, here, count, size, start, _ = self._unpack(
             _END, end, b"PK\x05\x06", "end record"
         )
@@ -163,6 +183,7 @@ class ZipArchive:
             values = self._unpack(_CENTRAL, at, b"PK\x01\x02", "directory entry")
             (_, made, _, flags, method, _, _, crc, packed, size) = values[:10]
             name_length, extra_length, comment_length, disk, _, attributes, offset = values[10:]
+            within(name_length, self._max_name, "archive.name-too-long", "bytes of a member's name")
             name = bytes(self._data[at + _CENTRAL.size :][:name_length])
             extra = bytes(self._data[at + _CENTRAL.size + name_length :][:extra_length])
             at += _CENTRAL.size + name_length + extra_length + comment_length
@@ -262,6 +283,10 @@ def _zip64_extra(extra: bytes, values: tuple[int, int, int]) -> tuple[int, int, 
         wide.append(int.from_bytes(bodies[0][at : at + 8], "little"))
         at += 8
     return wide[0], wide[1], wide[2]
+
+
+def _wrong_sum(member: Member) -> NoReturn:
+    refuse("archive.crc", f"the check sum of the member `{member.name[:80]}` is wrong")
 
 
 def _stored(packed: memoryview) -> Iterator[bytes]:

@@ -26,7 +26,8 @@ array: array _array_reconstructor
 _NUMPY = """
 numpy: dtype ndarray matrix record recarray bool bool_ float16 float32 float64 float128 int8 int16
   int32 int64 uint8 uint16 uint32 uint64 complex64 complex128 str_ bytes_ void object_ datetime64
-  timedelta64 longlong ulonglong intc uintc longdouble log1p expm1 log exp sqrt
+  timedelta64 longlong ulonglong intc uintc longdouble log1p expm1 log exp sqrt mean median max min
+  sum std var log2 log10 abs absolute square cbrt amax amin
 numpy.rec: recarray
 numpy.ma: MaskedArray
 numpy.ma.core: MaskedArray _mareconstruct
@@ -49,9 +50,15 @@ scipy.sparse._lil: lil_matrix lil_array
 scipy.sparse._dok: dok_matrix dok_array
 scipy.sparse.csr: csr_matrix
 scipy.sparse.csc: csc_matrix
+scipy._lib.array_api_compat.numpy._aliases: asarray
+scipy.interpolate._bsplines: BSpline
+scipy.interpolate._interpolate: interp1d
+scipy.spatial._ckdtree: cKDTree
+scipy.spatial._kdtree: KDTree
 joblib.numpy_pickle: NumpyArrayWrapper
 pandas: Categorical CategoricalDtype DataFrame Index RangeIndex Series StringDtype MultiIndex
-  DatetimeIndex Timestamp Timedelta
+  DatetimeIndex Timestamp Timedelta NA Int8Dtype Int16Dtype Int32Dtype Int64Dtype UInt8Dtype
+  UInt16Dtype UInt32Dtype UInt64Dtype Float32Dtype Float64Dtype BooleanDtype
 pandas.arrays: DatetimeArray StringArray IntegerArray BooleanArray FloatingArray
 pandas._libs.arrays: __pyx_unpickle_NDArrayBacked
 pandas._libs.internals: _unpickle_block
@@ -183,7 +190,9 @@ def are_safe_arguments(module: str, name: str, arguments: tuple[object, ...] | N
     if current in _BOOSTERS:
         return arguments == ()
     if arguments is None:
-        return current not in _CALLERS
+        return current not in _CALLERS and current not in _SIZED
+    if current in _SIZED:
+        return not _any_above(arguments, _MAX_SIZE)
     if current == ("_codecs", "encode"):
         return len(arguments) == 2 and arguments[1] in _BYTES_CODECS  # noqa: PLR2004 - text, codec
     if current == ("copyreg", "_reconstructor"):
@@ -200,6 +209,35 @@ def are_safe_arguments(module: str, name: str, arguments: tuple[object, ...] | N
     return True
 
 
+def is_plain_partial(
+    module: str, name: str, arguments: tuple[object, ...] | None, states: tuple[object, ...]
+) -> bool:
+    """Whether a call makes the one partial call that passes: scikit-learn's check of arrays.
+
+    Gradient boosting keeps it; `functools.partial` of anything else could be anything.
+    """
+    if (module, name) != PARTIAL or arguments is None or len(arguments) != 1:
+        return False
+    kept = [arguments[0], *(s[0] if isinstance(s, tuple) and s else None for s in states)]
+    return all(isinstance(k, Global) and (k.module, k.name) == _CHECK for k in kept)
+
+
+PARTIAL = ("functools", "partial")
+_CHECK = ("sklearn.utils.validation", "check_array")
+
+
+def _any_above(values: tuple[object, ...], limit: int) -> bool:
+    return any(
+        _any_above(value, limit) if isinstance(value, tuple)
+        else isinstance(value, int) and abs(value) > limit
+        for value in values
+    )  # fmt: skip
+
+
+# A number makes these as large as it says: a stream of some bytes would fill the memory.
+_SIZED = frozenset({*(("builtins", name) for name in ("bytes", "bytearray", "range")),
+    ("numpy", "ndarray"), ("numpy._core.multiarray", "_reconstruct")})  # fmt: skip
+_MAX_SIZE = 1 << 30
 _BOOSTERS = _parse(_BOOST)
 _CALLERS = frozenset(
     ("numpy.random._pickle", name)

@@ -20,19 +20,23 @@ sklearn._loss.loss: AbsoluteError ArrayAPILossMixin BaseLoss ExponentialLoss Hal
   HuberLoss PinballLoss
 sklearn.base: BaseEstimator
 sklearn.calibration: CalibratedClassifierCV _SigmoidCalibration _TemperatureScaling
+  _CalibratedClassifier
 sklearn.cluster._affinity_propagation: AffinityPropagation
 sklearn.cluster._agglomerative: AgglomerativeClustering FeatureAgglomeration
 sklearn.cluster._bicluster: BaseSpectral SpectralBiclustering SpectralCoclustering
 sklearn.cluster._birch: Birch
+  _CFNode _CFSubcluster
 sklearn.cluster._bisect_k_means: BisectingKMeans
+  _BisectingTree
 sklearn.cluster._dbscan: DBSCAN
 sklearn.cluster._hdbscan._tree: TreeUnionFind __pyx_unpickle_TreeUnionFind
 sklearn.cluster._hdbscan.hdbscan: HDBSCAN
 sklearn.cluster._kmeans: KMeans MiniBatchKMeans _BaseKMeans
+  _kmeans_single_lloyd _kmeans_single_elkan
 sklearn.cluster._mean_shift: MeanShift
 sklearn.cluster._optics: OPTICS
 sklearn.cluster._spectral: SpectralClustering
-sklearn.compose._column_transformer: ColumnTransformer
+sklearn.compose._column_transformer: ColumnTransformer _RemainderColsList make_column_selector
 sklearn.compose._target: TransformedTargetRegressor
 sklearn.covariance._elliptic_envelope: EllipticEnvelope
 sklearn.covariance._empirical_covariance: EmpiricalCovariance
@@ -75,8 +79,10 @@ sklearn.feature_selection._from_model: SelectFromModel
 sklearn.feature_selection._rfe: RFE RFECV
 sklearn.feature_selection._sequential: SequentialFeatureSelector
 sklearn.feature_selection._univariate_selection: GenericUnivariateSelect SelectFdr SelectFpr
+  chi2 f_classif f_oneway f_regression r_regression
   SelectFwe SelectKBest SelectPercentile _BaseFilter
 sklearn.feature_selection._variance_threshold: VarianceThreshold
+sklearn.feature_selection._mutual_info: mutual_info_classif mutual_info_regression
 sklearn.frozen._frozen: FrozenEstimator
 sklearn.gaussian_process._gpc: GaussianProcessClassifier _BinaryGaussianProcessClassifierLaplace
 sklearn.gaussian_process._gpr: GaussianProcessRegressor
@@ -85,7 +91,7 @@ sklearn.gaussian_process.kernels: CompoundKernel ConstantKernel DotProduct ExpSi
   NormalizedKernelMixin PairwiseKernel Product RBF RationalQuadratic StationaryKernelMixin Sum
   WhiteKernel
 sklearn.impute._base: MissingIndicator SimpleImputer _BaseImputer
-sklearn.impute._iterative: IterativeImputer
+sklearn.impute._iterative: IterativeImputer _ImputerTriplet
 sklearn.impute._knn: KNNImputer
 sklearn.isotonic: IsotonicRegression
 sklearn.kernel_approximation: AdditiveChi2Sampler Nystroem PolynomialCountSketch RBFSampler
@@ -130,6 +136,16 @@ sklearn.metrics._dist_metrics: BrayCurtisDistance32 BrayCurtisDistance64 Canberr
   SEuclideanDistance32 SEuclideanDistance64 SokalMichenerDistance32 SokalMichenerDistance64
   SokalSneathDistance32 SokalSneathDistance64 __pyx_unpickle_DistanceMetric newObj
 sklearn.metrics._scorer: _BaseScorer _CurveScorer _MultimetricScorer _PassthroughScorer _Scorer
+sklearn.metrics._classification: accuracy_score balanced_accuracy_score brier_score_loss
+  cohen_kappa_score f1_score fbeta_score hamming_loss jaccard_score log_loss matthews_corrcoef
+  precision_score recall_score zero_one_loss
+sklearn.metrics._ranking: average_precision_score roc_auc_score
+sklearn.metrics._regression: explained_variance_score max_error mean_absolute_error
+  mean_absolute_percentage_error mean_squared_error mean_squared_log_error median_absolute_error
+  r2_score root_mean_squared_error
+sklearn.metrics.pairwise: additive_chi2_kernel chi2_kernel cosine_distances cosine_similarity
+  euclidean_distances laplacian_kernel linear_kernel manhattan_distances polynomial_kernel
+  rbf_kernel sigmoid_kernel
 sklearn.mixture._base: BaseMixture
 sklearn.mixture._bayesian_mixture: BayesianGaussianMixture
 sklearn.mixture._gaussian_mixture: GaussianMixture
@@ -189,4 +205,5 @@ sklearn.tree._tree: BestFirstTreeBuilder DepthFirstTreeBuilder Tree TreeBuilder 
   _CCPPruneController _PathFinder __pyx_unpickle_TreeBuilder __pyx_unpickle__CCPPruneController
 sklearn.utils: Bunch
 sklearn.utils._bunch: Bunch
+sklearn.utils.validation: check_array
 """

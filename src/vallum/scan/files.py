@@ -3,16 +3,28 @@
 import hashlib
 import mmap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from vallum.base.bounds import ARCHIVE, MODEL, ArchiveBounds, ModelBounds
+from vallum.base.bounds import ARCHIVE, MIB, MODEL, ArchiveBounds, ModelBounds
 from vallum.base.errors import InputError
+from vallum.formats import release
 from vallum.scan.code.files import MAX_TEXT_BYTES, CodeRules, is_document, kind_of, scan_code
 from vallum.scan.code.secrets import lines_of, scan_secrets
-from vallum.scan.inspector import Inspector, chunks_of, is_text
+from vallum.scan.inspector import Inspector
 from vallum.scan.report import FileReport, Findings, ScanReport
+from vallum.scan.texts import is_text
 
+_STEP = 8 * MIB
 _TEXTS = frozenset({"text", "yaml", "json", "jinja"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    model: ModelBounds
+    archive: ArchiveBounds
+    code: CodeRules | None
+    digest: bool
 
 
 def scan_bytes(
@@ -22,6 +34,7 @@ def scan_bytes(
     model: ModelBounds = MODEL,
     archive: ArchiveBounds = ARCHIVE,
     code: CodeRules | None = None,
+    digest: bool = True,
 ) -> ScanReport:
     """Scan one file's bytes.
 
@@ -32,10 +45,12 @@ def scan_bytes(
         archive: Limits on archives and expansion.
         code: Judges source, notebooks, dependency files and licences as what they are. None, the
             default, takes the file for part of a model, in which code is always a finding.
+        digest: Whether the report names the SHA-256.
 
     Any bytes give a report; what cannot be read is `suspicious`.
     """
-    return ScanReport((_scan(name, memoryview(data), model, archive, code),))
+    limits = _Limits(model, archive, code, digest)
+    return ScanReport((_scan(name, memoryview(data), limits),))
 
 
 def scan_path(
@@ -44,13 +59,15 @@ def scan_path(
     model: ModelBounds = MODEL,
     archive: ArchiveBounds = ARCHIVE,
     code: CodeRules | None = None,
+    digest: bool = True,
 ) -> ScanReport:
     """Scan a file, or every file below a folder in order of name; files are mapped, not read.
 
     Raises:
         InputError: Code `scan.no-such-path`.
     """
-    return ScanReport(tuple(scan_each(path, model=model, archive=archive, code=code)))
+    found = scan_each(path, model=model, archive=archive, code=code, digest=digest)
+    return ScanReport(tuple(found))
 
 
 def scan_each(
@@ -59,16 +76,18 @@ def scan_each(
     model: ModelBounds = MODEL,
     archive: ArchiveBounds = ARCHIVE,
     code: CodeRules | None = None,
+    digest: bool = True,
 ) -> Iterator[FileReport]:
     """Yield what `scan_path` reports, file by file as each is done.
 
     Raises:
         InputError: Code `scan.no-such-path`.
     """
+    limits = _Limits(model, archive, code, digest)
     if path.is_symlink() or not path.is_dir():
         if not path.is_symlink() and not path.exists():
             raise InputError(f"`{path}` does not exist", code="scan.no-such-path")
-        yield _scan_file(path, model, archive, code)
+        yield _scan_file(path, limits)
         return
     for file in _below(path, skip_git=code is not None):
         if file.name == ".git" and file.is_dir() and not file.is_symlink():
@@ -76,7 +95,7 @@ def scan_each(
             findings.add("git.skipped", "the history of a checkout is not scanned", severity="info")
             yield FileReport(str(file), "", "git", findings.verdict(), findings.sorted())
             continue
-        yield _scan_file(file, model, archive, code)
+        yield _scan_file(file, limits)
 
 
 def _below(folder: Path, *, skip_git: bool) -> Iterator[Path]:
@@ -89,9 +108,7 @@ def _below(folder: Path, *, skip_git: bool) -> Iterator[Path]:
             yield path
 
 
-def _scan_file(
-    path: Path, model: ModelBounds, archive: ArchiveBounds, code: CodeRules | None
-) -> FileReport:
+def _scan_file(path: Path, limits: _Limits) -> FileReport:
     findings = Findings()
     try:
         if path.is_symlink() or not path.is_file():
@@ -100,35 +117,38 @@ def _scan_file(
         with path.open("rb") as file:
             size = path.stat().st_size
             if size == 0:
-                return _scan(str(path), memoryview(b""), model, archive, code)
+                return _scan(str(path), memoryview(b""), limits)
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError):
         findings.add("file.unreadable", "the file cannot be read")
         return FileReport(str(path), "", "unreadable", findings.verdict(), findings.sorted())
-    return _scan(str(path), view, model, archive, code)
+    return _scan(str(path), view, limits)
 
 
-def _scan(
-    name: str,
-    data: memoryview,
-    model: ModelBounds,
-    archive: ArchiveBounds,
-    code: CodeRules | None,
-) -> FileReport:
+def _scan(name: str, data: memoryview, limits: _Limits) -> FileReport:
     findings = Findings()
+    model, code = limits.model, limits.code
     if len(data) > model.max_bytes:
         findings.add("file.too-large", f"larger than {model.max_bytes} bytes")
         return FileReport(name, "", "too-large", findings.verdict(), findings.sorted())
     kind = "" if code is None else _by_code_rules(name, data, findings, code)
     if not kind:
-        inspector = Inspector(findings, model=model, archive=archive)
+        inspector = Inspector(findings, model=model, archive=limits.archive)
         kind = inspector.inspect(data, name=name)
         if code is not None:
             _beside_code(name, data, kind, findings, code)
-    digest = hashlib.sha256()
-    for chunk in chunks_of(data):
-        digest.update(chunk)
-    return FileReport(name, digest.hexdigest(), kind, findings.verdict(), findings.sorted())
+    release(data)
+    sha256 = _digest(data) if limits.digest else ""
+    return FileReport(name, sha256, kind, findings.verdict(), findings.sorted())
+
+
+def _digest(data: memoryview) -> str:
+    """Return the SHA-256; of a mapped file few pages stay resident."""
+    total = hashlib.sha256()
+    for at in range(0, len(data), _STEP):
+        total.update(data[at : at + _STEP])
+        release(data)
+    return total.hexdigest()
 
 
 def _by_code_rules(name: str, data: memoryview, findings: Findings, code: CodeRules) -> str:

@@ -4,10 +4,10 @@ import re
 
 from vallum.base.bounds import ModelBounds
 from vallum.formats import fields, read_onnx_header
+from vallum.scan.allowed_onnx import OPERATORS
 from vallum.scan.report import Findings
 
 _ATLAS = "AML.T0011.000"
-_ONNX_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 
 
 def scan_onnx(data: memoryview, findings: Findings, bounds: ModelBounds, member: str = "") -> None:
@@ -22,11 +22,11 @@ def scan_onnx(data: memoryview, findings: Findings, bounds: ModelBounds, member:
         message = f"a tensor lies in the external file `{place[:80]}`"
         findings.add("onnx.external-data", message, member=member, atlas=_ATLAS)
     for domain in header.opsets:
-        if domain not in _ONNX_DOMAINS and not any(domain == name[0] for name in own):
+        if domain not in OPERATORS and not any(domain == name[0] for name in own):
             message = f"the custom operator domain `{domain[:80]}`"
             findings.add("onnx.custom-domain", message, member=member, atlas=_ATLAS)
     for domain, operator in header.operators:
-        if domain not in _ONNX_DOMAINS and (domain, operator) not in own:
+        if operator not in OPERATORS.get(domain, ()) and (domain, operator) not in own:
             message = f"the custom operator `{domain[:80]}.{operator[:80]}`"
             findings.add("onnx.custom-operator", message, member=member, atlas=_ATLAS)
 

@@ -5,7 +5,8 @@ loader would run because of its name is a finding whatever it holds.
 """
 
 import re
-from collections.abc import Iterator
+
+import msgspec
 
 from vallum.base.bounds import ARCHIVE, MIB, MODEL, TABLE, ArchiveBounds, ModelBounds
 from vallum.base.errors import VallumError
@@ -23,7 +24,7 @@ from vallum.scan.packed import expand, gather, packing
 from vallum.scan.pickles import PickleFile, acts_as_pickle, looks_like_pickle, scan_pickle
 from vallum.scan.report import Findings
 from vallum.scan.tensors import scan_gguf, scan_npy
-from vallum.scan.texts import scan_text
+from vallum.scan.texts import is_text, scan_text
 from vallum.scan.ubjson import ubjson_fault
 
 _ATLAS = "AML.T0011.000"
@@ -33,8 +34,12 @@ _EXECUTABLE_NAME = re.compile(
     re.IGNORECASE,
 )
 _EXECUTABLE = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"\0asm", b"#!")
-_MAX_TEXT = 64 * MIB
-_TEXT_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+# No loader runs or renders these, so what they quote does nothing: model cards are full of code.
+_CARD = re.compile(
+    r"(^|/)((README|MODEL_?CARD)(\.(md|rst|txt))?|[^/]+\.(md|markdown))$", re.IGNORECASE
+)
+_QUOTED = ("text.", "template.")
+_MAX_TEXT = 512 * MIB
 _ZIP_END, _ZIP_ENTRY = b"PK\x05\x06", b"PK\x01\x02"
 _ZIP_TAIL = 22 + 65_535
 _READ_AS_PICKLE = frozenset({"pickle", "joblib", "torch-legacy", "text", "yaml", "jinja"})
@@ -68,6 +73,8 @@ class Inspector:
         except (RecursionError, MemoryError):
             self._add("file.too-complex", "the file is nested beyond what is read", member)
             return "malformed"
+        if kind in ("text", "jinja", "yaml") and _CARD.search(name.replace("\\", "/")):
+            self._quoted(member)
         if kind not in _READ_AS_PICKLE and acts_as_pickle(data, self._model):
             self._add("file.polyglot", f"the {kind} file also acts as a pickle", member)
         return kind
@@ -121,13 +128,12 @@ class Inspector:
 
     def _rest(self, data: memoryview, head: bytes, member: str) -> str:
         """Tell the formats that have no magic number."""
-        text = bytes(data) if len(data) <= _MAX_TEXT else b""
-        textual = bool(text) and is_text(text)
+        textual = len(data) <= _MAX_TEXT and is_text(data)
         json_like = textual and head[:1] in (b"{", b"[")
         if not json_like and looks_like_pickle(data, self._model):
             return scan_pickle(data, self._findings, self._model, member=member).format
         if textual:
-            return scan_text(text, self._findings, member)
+            return scan_text(data, self._findings, member)
         if head[:1] == b"{" and head[1:2] in (b"i", b"U", b"I", b"l", b"L"):
             return self._fault("ubjson", ubjson_fault(data, self._model), member)
         if is_saved_model(data):
@@ -189,6 +195,9 @@ class Inspector:
         if not self._account(entry.size, inner):
             return None
         try:
+            stored = archive.stored(entry)
+            if stored is not None:
+                return stored
             return gather(archive.chunks(entry), max(entry.packed, 1), self._archive)
         except VallumError as error:
             self._add(error.code, error.message, inner)
@@ -230,8 +239,9 @@ class Inspector:
         if not self._account(entry.size, inner):
             return
         try:
-            for _ in archive.chunks(entry):
-                pass
+            if archive.stored(entry) is None:
+                for _ in archive.chunks(entry):
+                    pass
         except VallumError as error:
             self._add(error.code, error.message, inner)
 
@@ -239,6 +249,13 @@ class Inspector:
         tail = bytes(data[-_ZIP_TAIL:])
         if _ZIP_END in tail and _ZIP_ENTRY in tail:
             self._add("file.polyglot", "the file is also a zip archive", member)
+
+    def _quoted(self, member: str) -> None:
+        """Keep what a model card quotes as information."""
+        items = self._findings.items
+        for at, one in enumerate(items):
+            if one.member == member and one.id.startswith(_QUOTED):
+                items[at] = msgspec.structs.replace(one, severity="info")
 
     def _deeper(self, depth: int, member: str) -> bool:
         if depth >= self._archive.max_depth:
@@ -264,17 +281,6 @@ class Inspector:
         self._findings.add(id_, message, member=member, atlas=_ATLAS)
 
 
-def is_text(data: bytes) -> bool:
-    """Tell whether bytes are UTF-8 without control characters."""
-    if _TEXT_CONTROL.search(data):
-        return False
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def _is_torch_root(name: str) -> bool:
     return name == "data.pkl" or name.endswith("/data.pkl")
 
@@ -291,8 +297,3 @@ def _zip_kind(names: set[str]) -> str:
 
 def _join(member: str, name: str) -> str:
     return f"{member}/{name}" if member else name
-
-
-def chunks_of(data: memoryview, size: int = MIB) -> Iterator[memoryview]:
-    """Yield the bytes in pieces, for a digest."""
-    return (data[start : start + size] for start in range(0, len(data), size))

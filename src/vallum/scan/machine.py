@@ -4,10 +4,12 @@ It follows stack, marks and memo exactly, so that a name built from the memo or 
 known. What it cannot know is a finding, never a guess.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
 
 from vallum.base.bounds import ModelBounds
+from vallum.formats import release
 from vallum.scan.opcodes import Malformed, Opcode, decode
 
 
@@ -27,14 +29,20 @@ class Made:
     callee: object
     arguments: tuple[object, ...] | None
     offset: int
-    states: list[object] = field(default_factory=list)
+    states: tuple[object, ...] = ()
 
 
 @dataclass(slots=True)
 class Mapping:
-    """A dict; only entries with text keys are kept."""
+    """A dict.
+
+    Attributes:
+        entries: Those with text keys.
+        partial: Whether there were more than are kept; the keys of `HOOKS` always are.
+    """
 
     entries: dict[str, object] = field(default_factory=dict)
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,7 @@ class Trace:
     Attributes:
         end: The offset after `STOP`, or where the trace broke off.
         stopped: Whether `STOP` was reached with one value on the stack.
-        globals: Every import whose name is known, in order.
+        globals: Every import whose name is known, by its first place, in order.
         calls: Every call, in order.
         persistent: Every persistent id.
         odd: Offset, opcode and message of what no ordinary writer makes.
@@ -73,7 +81,25 @@ _LIST = object()
 _SET = object()
 _MARK = object()
 _MAX_PROTOCOL = 5
-_MAX_KEPT_ENTRIES = 4096
+# Keys of a state that replace a method or a class.
+HOOKS = frozenset(
+    ("__setstate__", "__class__", "append", "extend", "add", "__reduce__", "__reduce_ex__")
+)
+# What may be kept of one stream, so that no stream needs more than 100 MiB.
+_MAX_KEPT_ENTRIES = 4096  # of one dict
+_MAX_ENTRIES = 400_000
+_MAX_CALLS = 400_000
+_MAX_NOTED = 50_000  # persistent ids, different imports, oddities
+_TEXT_BUDGET, _TEXT_COST = 48 << 20, 64  # beyond it a text is data, and names nothing
+_OPEN = ord("(")
+_NO_TEXTS = frozenset({"_reconstruct", "dtype", "ndarray"})
+_RESIDENT = 16 << 20  # bytes of a mapped file that are read before its pages are let go
+# A mark, numbers, and `APPENDS`: how every writer adds a thousand numbers to a list. Linear in the
+# bytes: each alternative has another first byte, and what was matched is not tried again.
+_NUMBERS = re.compile(
+    rb"\((?:G.{8}|K.|M..|J.{4}|[N\x88\x89]|I[0-9-]{1,20}\n|F[0-9.e+-]{1,32}\n){1,65536}+e",
+    re.DOTALL,
+)
 
 Hook = Callable[[Made, memoryview, int], int]
 """Called after `BUILD`: returns the offset where the stream goes on (joblib's inline arrays)."""
@@ -86,6 +112,14 @@ def trace(
     return _Machine(data, start, bounds, after_build).run()
 
 
+def _is_no_text(value: object) -> bool:
+    """Whether the value is surely no text, so that a loader raises where it needs one."""
+    if isinstance(value, Made):  # a class, by its name, none of which on the allow-list is a text
+        name = value.callee.name if isinstance(value.callee, Global) else ""
+        return name in _NO_TEXTS or name[:1].isupper()
+    return value is _LIST or value is _SET or isinstance(value, int | tuple | Mapping | Global)
+
+
 class _Machine:
     def __init__(
         self, data: memoryview, start: int, bounds: ModelBounds, after_build: Hook | None
@@ -96,12 +130,22 @@ class _Machine:
         self._after_build = after_build
         self._stack: list[object] = []
         self._memo: dict[int, object] = {}
+        self._dense: list[object] = []  # memo entries 0, 1, 2, …; others are in `_memo`
+        self._named: set[tuple[str, str]] = set()
+        self._entries = 0
+        self._texts = _TEXT_BUDGET
         self._trace = Trace(end=start)
+        self._resident = start + _RESIDENT
 
     def run(self) -> Trace:
         trace_ = self._trace
         try:
             while not trace_.stopped:
+                if self._at > self._resident:
+                    release(self._data)
+                    self._resident = self._at + _RESIDENT
+                if self._numbers():
+                    continue
                 op = decode(self._data, self._at)
                 self._at = op.end
                 trace_.opcodes += 1
@@ -110,34 +154,42 @@ class _Machine:
                 self._step(op)
                 if len(self._stack) > self._bounds.max_stack:
                     raise Malformed(f"more than {self._bounds.max_stack} values", op.offset)
-                if len(self._memo) > self._bounds.max_stack:
+                if len(self._memo) + len(self._dense) > self._bounds.max_stack:
                     raise Malformed(f"more than {self._bounds.max_stack} memo entries", op.offset)
         except Malformed as fault:
             trace_.odd.append((fault.offset, "fault", str(fault)))
         trace_.end = self._at
         return trace_
 
+    def _numbers(self) -> bool:
+        """Step over numbers that are added to a list: they change nothing that is known of it."""
+        if not self._stack or self._stack[-1] is not _LIST or self._at >= len(self._data):
+            return False
+        if self._data[self._at] != _OPEN:
+            return False
+        found = _NUMBERS.match(self._data, self._at)
+        if found is not None:
+            self._at = found.end()
+        return found is not None
+
     def _step(self, op: Opcode) -> None:
         match op.name:
             case "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8" | "UNICODE" | "STRING":
-                self._push(DATA if op.argument is None else op.argument)
+                self._push(self._text(op.argument))
             case "BININT" | "BININT1" | "BININT2" | "INT" | "LONG" | "LONG1" | "LONG4":
                 self._push(DATA if op.argument is None else op.argument)
             case "SHORT_BINSTRING" | "BINSTRING":
-                self._push(DATA if op.argument is None else op.argument)
+                self._push(self._text(op.argument))
             case "NONE" | "NEWTRUE" | "NEWFALSE" | "FLOAT" | "BINFLOAT" | "BINBYTES":
                 self._push(DATA)
             case "SHORT_BINBYTES" | "BINBYTES8" | "BYTEARRAY8":
                 self._push(DATA)
             case "BINPUT" | "LONG_BINPUT" | "PUT":
-                self._memo[self._index(op)] = self._top(op)
+                self._memoize(self._index(op), self._top(op))
             case "MEMOIZE":
-                self._memo[len(self._memo)] = self._top(op)
+                self._memoize(len(self._memo) + len(self._dense), self._top(op))
             case "BINGET" | "LONG_BINGET" | "GET":
-                index = self._index(op)
-                if index not in self._memo:
-                    raise Malformed(f"`{op.name}` reads the unset memo entry {index}", op.offset)
-                self._push(self._memo[index])
+                self._push(self._recall(op, self._index(op)))
             case "MARK":
                 self._push(_MARK)
             case "POP":
@@ -228,11 +280,17 @@ class _Machine:
     def _import(self, op: Opcode, names: object) -> None:
         module, name = names if isinstance(names, tuple) else (None, None)
         if not isinstance(module, str) or not isinstance(name, str):
-            self._odd(op, "computed", "imports a name that is no literal text")
+            sure = _is_no_text(module) or _is_no_text(name)
+            self._odd(
+                op, "impossible" if sure else "computed", "imports a name that is no literal text"
+            )
             self._push(Global("?", "?", op.offset))
             return
         found = Global(module, name, op.offset)
-        self._trace.globals.append(found)
+        if (module, name) not in self._named:
+            self._named.add((module, name))
+            self._trace.globals.append(found)
+            self._keep(op, self._trace.globals, _MAX_NOTED, "imports")
         self._push(found)
 
     def _call(self, op: Opcode, callee: object, arguments: object, keywords: object = None) -> None:
@@ -245,6 +303,7 @@ class _Machine:
             known = None
         made = Made(callee, known, op.offset)
         self._trace.calls.append(made)
+        self._keep(op, self._trace.calls, _MAX_CALLS, "calls")
         self._push(made)
 
     def _build(self, op: Opcode) -> None:
@@ -253,13 +312,14 @@ class _Machine:
         if not isinstance(made, Made):
             self._odd(op, "state", "gives a state to what no call has made")
             return
-        made.states.append(state)
+        made.states = (*made.states, state)
         if self._after_build is not None:
             self._at = self._after_build(made, self._data, self._at)
 
     def _fetch(self, op: Opcode, id_: object) -> None:
         fetched = Persistent(id_, op.offset)
         self._trace.persistent.append(fetched)
+        self._keep(op, self._trace.persistent, _MAX_NOTED, "persistent ids")
         self._push(fetched)
 
     def _set(self, op: Opcode, items: list[object]) -> None:
@@ -268,10 +328,19 @@ class _Machine:
         target = self._top(op)
         if isinstance(target, Mapping):
             for key, value in zip(items[::2], items[1::2], strict=True):
-                if isinstance(key, str) and len(target.entries) < _MAX_KEPT_ENTRIES:
-                    target.entries[key] = value
+                self._enter(target, key, value)
         elif not isinstance(target, Made):
             self._odd(op, "state", "sets items of what is no dict")
+
+    def _enter(self, target: Mapping, key: object, value: object) -> None:
+        if not isinstance(key, str):
+            return
+        full = len(target.entries) >= _MAX_KEPT_ENTRIES or self._entries >= _MAX_ENTRIES
+        if full and key not in HOOKS and key not in target.entries:
+            target.partial = True
+            return
+        self._entries += 1
+        target.entries[key] = value
 
     def _require(self, op: Opcode, kind: object) -> None:
         target = self._top(op)
@@ -286,6 +355,32 @@ class _Machine:
 
     def _odd(self, op: Opcode, kind: str, message: str) -> None:
         self._trace.odd.append((op.offset, kind, f"`{op.name}` {message}"))
+        self._keep(op, self._trace.odd, _MAX_NOTED, "unusual steps")
+
+    def _keep(self, op: Opcode, kept: Sized, limit: int, what: str) -> None:
+        if len(kept) > limit:
+            raise Malformed(f"more than {limit} {what}", op.offset)
+
+    def _text(self, text: object) -> object:
+        if not isinstance(text, str):
+            return DATA
+        self._texts -= len(text) + _TEXT_COST
+        return text if self._texts > 0 else DATA
+
+    def _memoize(self, index: int, value: object) -> None:
+        if index < len(self._dense):
+            self._dense[index] = value
+        elif index == len(self._dense) and index not in self._memo:
+            self._dense.append(value)
+        else:
+            self._memo[index] = value
+
+    def _recall(self, op: Opcode, index: int) -> object:
+        if index < len(self._dense):
+            return self._dense[index]
+        if index not in self._memo:
+            raise Malformed(f"`{op.name}` reads the unset memo entry {index}", op.offset)
+        return self._memo[index]
 
     def _index(self, op: Opcode) -> int:
         if not isinstance(op.argument, int) or op.argument < 0:

@@ -41,8 +41,9 @@ _COUNTED = {
 }  # fmt: skip
 _LINE_STEP = 4096
 _MAX_LINE = 1 << 24
-_KEPT_TEXT = 4096  # longer texts name no module; their content does not matter
+_KEPT_TEXT = 512  # longer texts name no module; their content does not matter
 _KEPT_LONG = 64
+_MAX_DECODED = 8192  # an escaped line above this is no name either
 
 
 class Malformed(Exception):  # noqa: N818 - caught within the room; it ends one stream
@@ -130,6 +131,8 @@ def _lines(data: memoryview, at: int, name: str, kind: str) -> Opcode:
                 return Opcode(at, name, int(line.removesuffix(b"L")[:4000], 0), end)
             case "float":
                 float(line)
+                return Opcode(at, name, None, end)
+            case "unicode" | "string" if len(line) > _MAX_DECODED:
                 return Opcode(at, name, None, end)
             case "unicode":
                 return Opcode(at, name, line.decode("raw-unicode-escape"), end)

@@ -10,11 +10,13 @@ from typing import Protocol
 
 from vallum.base.bounds import MIB, ArchiveBounds
 from vallum.base.errors import InputError, LimitExceededError
+from vallum.formats import release
 from vallum.scan.lz4_frame import lz4_chunks
 
 _CHUNK = 1 << 20
 _IN_MEMORY = 8 * MIB
 _MAX_PARTS = 1_000
+_MAX_MEMORY = 80 * MIB  # `xz -9` needs 65
 
 
 def packing(data: memoryview) -> str:
@@ -130,7 +132,7 @@ def _part(data: memoryview, kind: str) -> Generator[bytes, None, int]:
         if kind == "zstd":
             return (yield from _zstd(data))
         form = lzma.FORMAT_XZ if kind == "xz" else lzma.FORMAT_ALONE
-        opener = lzma.LZMADecompressor(format=form, memlimit=256 * MIB)
+        opener = lzma.LZMADecompressor(format=form, memlimit=_MAX_MEMORY)
         return (yield from _bounded(data, opener, kind))
     except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError, IndexError) as error:
         raise InputError(f"the {kind} stream is malformed", code="packed.malformed") from error
@@ -140,8 +142,9 @@ def _inflate(data: memoryview, window: int) -> Generator[bytes, None, int]:
     opener = zlib.decompressobj(window)
     at = 0
     while at < len(data) and not opener.eof:
-        rest: bytes | memoryview = data[at : at + _CHUNK]
+        rest: bytes | memoryview = bytes(data[at : at + _CHUNK])
         at += len(rest)
+        release(data)
         while rest and not opener.eof:
             chunk = opener.decompress(rest, _CHUNK)
             rest = opener.unconsumed_tail
@@ -184,6 +187,7 @@ def _bounded(data: memoryview, opener: _Opener, kind: str) -> Generator[bytes, N
         if opener.needs_input:
             piece = bytes(data[at : at + _CHUNK])
             at += len(piece)
+            release(data)
             if not piece:
                 raise EOFError(kind)
         chunk = opener.decompress(piece, _CHUNK)

@@ -5,8 +5,15 @@ import re
 from dataclasses import dataclass
 
 from vallum.base.bounds import ModelBounds
-from vallum.scan.allowed import are_safe_arguments, current_name, is_allowed, is_dangerous
-from vallum.scan.machine import Global, Made, Mapping, Persistent, Trace, trace
+from vallum.scan.allowed import (
+    PARTIAL,
+    are_safe_arguments,
+    current_name,
+    is_allowed,
+    is_dangerous,
+    is_plain_partial,
+)
+from vallum.scan.machine import HOOKS, Global, Made, Mapping, Persistent, Trace, trace
 from vallum.scan.opcodes import Malformed
 from vallum.scan.report import Findings
 
@@ -23,7 +30,12 @@ _STORAGE_BYTES = {
     "QUInt8Storage": 1, "QInt32Storage": 4, "UntypedStorage": 1,
 }  # fmt: skip
 _STORAGE_FIELDS = (5, 6)  # "storage", class, key, location, elements[, view]
-_HOOKS = ("__setstate__", "__class__", "append", "extend", "add", "__reduce__", "__reduce_ex__")
+_DICTS = frozenset(
+    {
+        ("builtins", "dict"), ("collections", "OrderedDict"), ("collections", "defaultdict"),
+        ("collections", "Counter"), ("sklearn.utils", "Bunch"), ("sklearn.utils._bunch", "Bunch"),
+    }
+)  # fmt: skip
 _WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
 _DTYPE = re.compile(r"^[<>=|]?([?bBhHiIlLqQufdgcFDGOSUVMm])(\d{0,9})(\[\w+\])?$")
 _CHAR_BYTES = {
@@ -34,6 +46,7 @@ _WIDE_CHARACTER = 4
 _IDENTIFIER = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*$")
 _ID_BY_KIND = {
     "fault": ("pickle.malformed", "high"),
+    "impossible": ("pickle.computed-name", "high"),
     "computed": ("pickle.computed-name", "high"),
     "ext": ("pickle.extension-registry", "high"),
     "buffer": ("pickle.external-buffer", "high"),
@@ -67,6 +80,8 @@ def looks_like_pickle(data: memoryview, bounds: ModelBounds) -> bool:
 
 def acts_as_pickle(data: memoryview, bounds: ModelBounds) -> bool:
     """Whether a file of another format would also import something if it were unpickled."""
+    if bytes(data[:1]) == b"P":  # a zip: `PERSID`, whose text no loader of ours or theirs takes
+        return False
     found = trace(data, 0, bounds)
     return bool(found.globals) or any(kind != "fault" for _, kind, _ in found.odd)
 
@@ -147,8 +162,14 @@ class _Judge:
         return PickleFile(kind, storages)
 
     def _judge(self, found: Trace, *, legacy: bool = False) -> None:
+        partial = [
+            is_plain_partial(c.callee.module, c.callee.name, c.arguments, c.states)
+            for c in found.calls
+            if isinstance(c.callee, Global) and (c.callee.module, c.callee.name) == PARTIAL
+        ]
         for name in found.globals:
-            self._judge_name(name)
+            if not (partial and all(partial) and (name.module, name.name) == PARTIAL):
+                self._judge_name(name)
         for call in found.calls:
             callee = call.callee
             if isinstance(callee, Global) and not are_safe_arguments(
@@ -157,7 +178,7 @@ class _Judge:
                 shown = f"{callee.module}.{callee.name}"[:160]
                 self._add("pickle.arguments", f"`{shown}` gets unusual arguments", call.offset)
             for state in call.states:
-                if isinstance(state, Mapping) and any(key in _HOOKS for key in state.entries):
+                if _replaces_hook(state):
                     self._add("pickle.unusual-state", "a state replaces a hook", call.offset)
         for offset, kind, message in found.odd:
             id_, severity = _ID_BY_KIND[kind]
@@ -170,7 +191,13 @@ class _Judge:
     def _judge_plain(self, at: int) -> None:
         """Judge the stream as the plain loader reads it: arrays stepped over are opcodes there."""
         plain = trace(self._data, at, self._bounds)
-        plain.odd = [odd for odd in plain.odd if odd[1] not in ("fault", "leftover", "state")]
+        # There the plain loader raises: the pickle of an array of objects has a memo of its own.
+        end = min((odd[0] for odd in plain.odd if odd[1] == "impossible"), default=plain.end)
+        passed = ("fault", "leftover", "state")
+        plain.odd = [odd for odd in plain.odd if odd[1] not in passed and odd[0] < end]
+        plain.globals = [one for one in plain.globals if one.offset < end]
+        plain.calls = [one for one in plain.calls if one.offset < end]
+        plain.persistent = [one for one in plain.persistent if one.offset < end]
         self._judge(plain)
 
     def _judge_name(self, name: Global) -> None:
@@ -247,6 +274,23 @@ class _Judge:
         )
 
 
+def _replaces_hook(state: object) -> bool:
+    """Whether a state gives an object a method, or is made so that nobody can say what it gives.
+
+    A state of two parts is a dict and the values of slots; `BUILD` sets both.
+    """
+    parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)  # noqa: PLR2004 - dict, slots
+    return any(
+        (isinstance(part, Mapping) and not HOOKS.isdisjoint(part.entries))
+        or (isinstance(part, Made) and _makes_dict(part.callee))
+        for part in parts
+    )
+
+
+def _makes_dict(callee: object) -> bool:
+    return isinstance(callee, Global) and current_name(callee.module, callee.name) in _DICTS
+
+
 def _storage(fetched: Persistent) -> tuple[str, int] | None:
     """Return key and size in bytes of a torch storage id, or None for any other id."""
     id_ = fetched.id
@@ -290,7 +334,9 @@ def _holds_objects(state: object, depth: int = 0) -> bool:
     if depth > _MAX_TYPE_DEPTH:
         return True
     if isinstance(state, Mapping):
-        return any(_holds_objects(value, depth + 1) for value in state.entries.values())
+        return state.partial or any(
+            _holds_objects(value, depth + 1) for value in state.entries.values()
+        )
     if isinstance(state, tuple):
         return any(_holds_objects(value, depth + 1) for value in state)
     if isinstance(state, Made):

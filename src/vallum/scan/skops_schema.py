@@ -35,7 +35,9 @@ def scan_skops_schema(value: Any, findings: Findings, member: str = "") -> None:
     if value.get("__loader__") == "FunctionNode":
         content = value.get("content")
         named = content if isinstance(content, dict) else {}
-        _judge(named.get("module_path"), named.get("function"), findings, member)
+        if named:  # as older versions wrote it
+            _judge(named.get("module_path"), named.get("function"), findings, member)
+        _judge(value.get("__module__"), value.get("__class__"), findings, member)
     elif "__class__" in value or "__module__" in value:
         _judge(value.get("__module__"), value.get("__class__"), findings, member)
     if value.get("__loader__") == "TypeNode" and isinstance(value.get("content"), dict):

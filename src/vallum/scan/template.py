@@ -44,7 +44,7 @@ _NAMES = frozenset(
     context environment getattr eval exec open import os sys subprocess builtins globals
     popen""".split()  # noqa: SIM905 - a table
 )  # fmt: skip
-_MAX_TEMPLATE = 1 << 20
+MAX_TEMPLATE = 1 << 20
 _ATLAS = "AML.T0011.000"
 
 
@@ -56,7 +56,7 @@ def is_template(text: str) -> bool:
 def scan_template(text: str, findings: Findings, member: str = "") -> None:
     """Report what in a template goes beyond text building."""
     findings.code_capable = True
-    if len(text) > _MAX_TEMPLATE:
+    if len(text) > MAX_TEMPLATE:
         findings.add("template.too-large", "the template is above 1 MiB", member=member)
         return
     macros = set(_MACRO.findall(text))

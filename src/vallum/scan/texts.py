@@ -1,19 +1,37 @@
 """Texts: JSON, YAML, tables and plain text that no loader takes for code."""
 
+import base64
+import codecs
 import re
+from collections.abc import Iterator
 from typing import Any
 
-from vallum.base.bounds import JSON, JsonBounds
+from vallum.base.bounds import MIB, MODEL, JsonBounds
 from vallum.base.errors import VallumError
-from vallum.formats import load_json, load_yaml
+from vallum.formats import load_json, load_yaml, release
 from vallum.scan.keras_config import is_keras_config, scan_keras_config
+from vallum.scan.large_json import walk_json
+from vallum.scan.pickles import acts_as_pickle
 from vallum.scan.report import Findings
 from vallum.scan.skops_schema import is_skops_schema, scan_skops_schema
-from vallum.scan.template import is_template, scan_template
+from vallum.scan.template import MAX_TEMPLATE, is_template, scan_template
 
 _ATLAS = "AML.T0011.000"
 _CODE = (
     (re.compile(rb"^\s*#!", re.MULTILINE), "a script's first line"),
+    (re.compile(rb"^\xef\xbb\xbf\s*(from|import|def|class)\s"), "source code"),
+    (re.compile(rb"^[ \t\f]*#[^\n]*coding[:=][ \t]*[\w-]", re.MULTILINE), "source's encoding"),
+    (
+        re.compile(
+            rb"\b(Invoke-Expression|Invoke-WebRequest|DownloadString|os\.execute)\b|"
+            rb"\bpowershell(\.exe)?\s+-|^\s*@echo\s+o|^\s*(RUN|ENTRYPOINT)\s+\S|"
+            rb"\b(curl|wget)\b[^\n]{0,400}\|\s*(sudo\s+)?(ba|z|da)?sh\b",
+            re.IGNORECASE | re.MULTILINE,
+        ),
+        "commands of a shell",
+    ),
+    (re.compile(rb"(^|[,;\t])\"?[=@+-]\w{0,20}\|'", re.MULTILINE), "a formula that runs a program"),
+    (re.compile(rb"^\s*\[(options\.)?entry_points\]", re.MULTILINE), "entry points of a package"),
     (re.compile(rb"^\s*(from\s+[\w.]+\s+)?import\s+[\w.*]+", re.MULTILINE), "an import statement"),
     (re.compile(rb"^\s*(async\s+)?(def|class)\s+\w+\s*[(:]", re.MULTILINE), "a definition"),
     (re.compile(rb"\b(eval|exec|compile|__import__|getattr|popen|system)\s*\("), "a call"),
@@ -27,45 +45,114 @@ _CODE = (
 )
 _TARGETS = ("_target_", "_partial_", "auto_map", "auto_mapping", "custom_pipelines")
 _TARGETS_ALSO = ("custom_pipeline", "custom_generate", "code", "entry_points", "run_command")
+_PATHS = ("class_path", "init_class_path")
+_SCRIPTS = ("handler", "sagemaker_program", "entry_point", "entrypoint", "program", "script")
+_SCRIPT = re.compile(r"\.(py|sh|R|jl|lua|js)(\W|$)")
+_NAME = re.compile(r"^[A-Za-z_]\w*$")
+_LIBRARIES = frozenset(
+    {"diffusers", "transformers", "flax_diffusers", "onnxruntime", "optimum", None}
+)
+_OFF = (False, None, 0, "", "false", "no", "off", "0", "none")
+_PICKLED = re.compile(r"^gA[I-V][\w+/=-]{12,}")
+_OTHER = (b"%PDF-", b"{\\rtf", b"RDX2\n", b"RDX3\n", b"RDA2\n", b"RDA3\n")
 _LOADERS = re.compile(r"^mlflow\.[a-z_0-9]+$")
 _SENTENCE = re.compile(r"^sentence_transformers\.models\.[A-Za-z]+$")
 _DOTTED = re.compile(r"^\w+(\.\w+)+$")
-_TRUST = ("trust_remote_code", "allow_pickle", "unsafe_deserialization", "use_pickle")
+_TRUST = (
+    "trust_remote_code", "allow_pickle", "unsafe_deserialization", "use_pickle", "remote_code",
+    "use_remote_code", "enable_unsafe_deserialization", "allow_dangerous_deserialization",
+)  # fmt: skip
+_GUARDS = ("weights_only", "safe_mode")
+_WINDOW = 4 * MIB
+_MAX_BUILT = 2 * MIB  # of JSON that is built as a whole: a hundred times that in memory at worst
+_MAX_YAML = 1 * MIB  # PyYAML needs a kilobyte a node
+_TEXT_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+_FIRST = re.compile(rb"\s*+")
+_OPEN = re.compile(rb"\{[{%]")
 _WORDS = re.compile(r"^[\w.+\-/ ]{0,200}$")
+_YAML_KEYS = re.compile(
+    rb"[\"']?\b(%b)\b[\"']?\s*:" % "|".join((*_TARGETS, *_TARGETS_ALSO, *_TRUST)).encode()
+)
 _XML = re.compile(rb"^\s*<\?xml|^\s*<[A-Za-z!]")
 
 
-def scan_text(data: bytes, findings: Findings, member: str = "") -> str:
+def is_text(data: bytes | memoryview) -> bool:
+    """Tell whether bytes are UTF-8 without control characters."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for window in windows(memoryview(data)):
+            if _TEXT_CONTROL.search(window):
+                return False
+            decoder.decode(window)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def windows(data: memoryview) -> Iterator[bytes]:
+    """Yield the bytes in pieces that end with a line where one ends in the piece's second half."""
+    at = 0
+    while at < len(data):
+        piece = bytes(data[at : at + _WINDOW])
+        if len(piece) == _WINDOW:
+            line = piece.rfind(b"\n", _WINDOW // 2) + 1
+            piece = piece[: line or _WINDOW]
+        at += len(piece)
+        yield piece
+        release(data)
+
+
+def scan_text(data: bytes | memoryview, findings: Findings, member: str = "") -> str:
     """Judge UTF-8 bytes without control characters; return the format found."""
-    stripped = data.lstrip()
-    if stripped[:1] in (b"{", b"[") and not stripped.startswith((b"{{", b"{%", b"{#")):
+    data = memoryview(data)
+    first = _FIRST.match(data)
+    head = b"" if first is None else bytes(data[first.end() : first.end() + 2])
+    if head[:1] in (b"{", b"[") and head not in (b"{{", b"{%", b"{#"):
         found = _scan_json(data, findings, member)
         if found:
             return found
-    text = data.decode("utf-8")
-    if is_template(text):
-        scan_template(text, findings, member)
+    if bytes(data[:5]) in _OTHER:
+        findings.code_capable = True
+        _add(findings, "file.unknown-format", "a document of another program", member)
+        return "text"
+    if any(_OPEN.search(window) for window in windows(data)):
+        if len(data) > MAX_TEMPLATE:
+            findings.code_capable = True
+            findings.add("template.too-large", "the template is above 1 MiB", member=member)
+        else:
+            scan_template(bytes(data).decode("utf-8"), findings, member)
+        _scan_code(data, findings, member)
         return "jinja"
     if _XML.match(data):
         findings.add("text.markup", "markup that is not understood", member=member, atlas=_ATLAS)
-    for pattern, what in _CODE:
-        match = pattern.search(data)
-        if match:
-            findings.code_capable = True
-            findings.add(
-                "text.code",
-                f"the text holds {what}",
-                member=member,
-                offset=match.start(),
-                atlas=_ATLAS,
-            )
+    _scan_code(data, findings, member)
     return _scan_yaml(data, findings, member)
 
 
-def _scan_json(data: bytes, findings: Findings, member: str) -> str:
-    bounds = JsonBounds(max_bytes=8 * JSON.max_bytes, max_depth=128, max_nodes=20_000_000)
+def _scan_code(data: memoryview, findings: Findings, member: str) -> None:
+    """Report the first place of each kind of code."""
+    left = list(_CODE)
+    begun = 0
+    for window in windows(data):
+        for pattern, what in tuple(left):
+            match = pattern.search(window)
+            if match:
+                left.remove((pattern, what))
+                findings.code_capable = True
+                findings.add(
+                    "text.code", f"the text holds {what}", member=member,
+                    offset=begun + match.start(), atlas=_ATLAS,
+                )  # fmt: skip
+        begun += len(window)
+
+
+def _scan_json(data: memoryview, findings: Findings, member: str) -> str:
+    if len(data) > _MAX_BUILT:
+        return _scan_large_json(data, findings, member)
+    bounds = JsonBounds(max_bytes=_MAX_BUILT, max_depth=128, max_nodes=_MAX_BUILT)
     try:
-        value = load_json(data, bounds)
+        value = load_json(bytes(data), bounds)
     except VallumError as error:
         if error.code == "format.json.malformed":
             return ""
@@ -81,11 +168,45 @@ def _scan_json(data: bytes, findings: Findings, member: str) -> str:
     return "json"
 
 
-def _scan_yaml(data: bytes, findings: Findings, member: str) -> str:
-    if b":" not in data:
+def _scan_large_json(data: memoryview, findings: Findings, member: str) -> str:
+    def pair(key: str, value: object) -> None:
+        _judge_key(key, value, findings, member)
+
+    def part(value: object) -> None:
+        scan_document(value, findings, member)
+
+    def whole(fields: dict[str, Any]) -> None:
+        if is_keras_config(fields):
+            scan_keras_config(fields, findings, member)
+
+    try:
+        names = walk_json(data, part, pair, whole)
+        if "__loader__" not in names:
+            return "json"
+
+        def node(value: object) -> None:
+            scan_skops_schema(value, findings, member)
+
+        walk_json(data, node, lambda _key, _value: None, node)
+    except VallumError as error:
+        if error.code == "format.json.malformed":
+            return ""
+        findings.add(error.code, error.message, member=member, atlas=_ATLAS)
+        return "json"
+    return "skops-schema"
+
+
+def _scan_yaml(data: memoryview, findings: Findings, member: str) -> str:
+    if len(data) > _MAX_YAML:
+        if any(_YAML_KEYS.search(window) for window in windows(data)):
+            text = "a key that names code, in a text that is too large to be parsed"
+            _add(findings, "config.too-large", text, member)
+        return "text"
+    content = bytes(data)
+    if b":" not in content:
         return "text"
     try:
-        value = load_yaml(data)
+        value = load_yaml(content)
     except VallumError as error:
         if error.code in ("format.yaml.tag", "format.yaml.alias"):
             findings.add(error.code, error.message, member=member, atlas=_ATLAS)
@@ -108,7 +229,10 @@ def scan_document(value: Any, findings: Findings, member: str = "") -> None:  # 
     elif isinstance(value, str):
         if is_template(value):
             scan_template(value, findings, member)
+        elif _PICKLED.match(value) and _holds_pickle(value):
+            _add(findings, "config.pickle", "a text holds a pickle in base64", member)
     elif isinstance(value, dict):
+        _judge_object(value, findings, member)
         for key, item in value.items():
             _judge_key(key, item, findings, member)
             scan_document(item, findings, member)
@@ -116,12 +240,43 @@ def scan_document(value: Any, findings: Findings, member: str = "") -> None:  # 
             scan_keras_config(value, findings, member)
 
 
+def _judge_object(value: dict[str, Any], findings: Findings, member: str) -> None:
+    """Report pairs of keys that together name a class to import."""
+    target = value.get("target")
+    if isinstance(target, str) and _DOTTED.match(target) and value.keys() <= {"target", "params"}:
+        _add(findings, "config.code", f"`target` names the class `{target[:80]}`", member)
+    if "_class_name" in value:
+        for key, item in value.items():
+            named = isinstance(item, list) and len(item) == 2  # noqa: PLR2004 - library, class
+            if not named or not all(one is None or isinstance(one, str) for one in item):
+                continue
+            if key == "_class_name" or (item[1] is not None and item[0] not in _LIBRARIES):
+                text = f"`{key[:80]}` names the class `{item[1]}` of `{item[0]}`"[:200]
+                _add(findings, "config.code", text, member)
+
+
+def _holds_pickle(text: str) -> bool:
+    try:
+        data = base64.b64decode(text + "==", altchars=b"-_" if {"-", "_"} & {*text} else None)
+    except ValueError:
+        return False
+    return acts_as_pickle(memoryview(data), MODEL)
+
+
 def _judge_key(key: str, item: object, findings: Findings, member: str) -> None:
     named = key in _TARGETS or (key in _TARGETS_ALSO and isinstance(item, str | dict))
     if named and item not in (None, {}, "", []):
         _add(findings, "config.code", f"`{key}` names code to import", member)
-    if key in _TRUST and item is True:
+    if key in _TRUST and (item.lower() if isinstance(item, str) else item) not in _OFF:
         _add(findings, "config.trust", f"`{key}` is on", member)
+    if key in _GUARDS and item is False:
+        _add(findings, "config.trust", f"`{key}` is off", member)
+    if key in _PATHS or key.startswith("py/"):
+        _add(findings, "config.code", f"`{key[:80]}` names code to import", member)
+    if key in _SCRIPTS and isinstance(item, str) and _SCRIPT.search(item):
+        _add(findings, "config.code", f"`{key}` names a program", member)
+    if key == "tokenizer_class" and isinstance(item, str) and not _NAME.match(item):
+        _add(findings, "config.class", "`tokenizer_class` holds more than a name", member)
     if key == "loader_module" and not (isinstance(item, str) and _LOADERS.match(item)):
         _add(findings, "config.loader", "`loader_module` is none of MLflow's own", member)
     dotted = key == "type" and isinstance(item, str) and bool(_DOTTED.match(item))

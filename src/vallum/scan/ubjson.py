@@ -9,7 +9,7 @@ _WIDTHS = {"i": 1, "U": 1, "I": 2, "l": 4, "L": 8, "d": 4, "D": 8, "C": 1, "u": 
 _EMPTY = frozenset("ZTFN")
 _COUNTS = frozenset("iUIlL")
 _MAX_DEPTH = 64
-_XGBOOST = frozenset({"learner", "version", "Config"})
+_XGBOOST = frozenset({"learner", "version", "Config", "Model"})
 
 
 def ubjson_fault(data: memoryview, bounds: ModelBounds) -> str:

@@ -1,0 +1,166 @@
+"""The noun `signature`: model folders signed and verified without a workspace."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vallum.base import InputError, Secret, SystemClock
+from vallum.cli.border import check_output, read_file, say, show, write_out
+from vallum.cli.options import DryRun
+from vallum.cli.progress import progress
+
+if TYPE_CHECKING:
+    from vallum.crypto import Signer
+
+signature = typer.Typer(
+    name="signature", help="Model folders: sign and verify, without a workspace.",
+    no_args_is_help=True,
+)  # fmt: skip
+
+Folder = Annotated[Path, typer.Argument(help="The model's folder; every file in it counts.")]
+_PIN = "VALLUM_TOKEN_PIN"
+_PASSWORD = "VALLUM_KEY_PASSWORD"  # noqa: S105 - the name of a variable
+_MAX_SECRET = 256
+
+
+@signature.command()
+def sign(
+    folder: Folder,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where the signature goes; - for stdout.")
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            help="Private key in PEM: P-256 or Ed25519; its password in VALLUM_KEY_PASSWORD."
+        ),
+    ] = None,
+    token_key: Annotated[
+        str, typer.Option(help="Key in a PKCS#11 token: pkcs11:token=NAME;object=LABEL.")
+    ] = "",
+    token_module: Annotated[
+        Path | None, typer.Option(help="The token's library, such as libsofthsm2.so.")
+    ] = None,
+    pin_file: Annotated[
+        Path | None, typer.Option(help="File with the token's PIN; else VALLUM_TOKEN_PIN.")
+    ] = None,
+    certificates: Annotated[
+        Path | None,
+        typer.Option(help="Certificates in PEM, the signer's first, to put into the signature."),
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Sign every file of a model folder.
+
+    Example: vallum signature sign model --key release.pem -o model.sig
+    """
+    from vallum.crypto.certificates import read_certificates, sign_with_certificate
+    from vallum.crypto.folder import folder_digests
+    from vallum.crypto.model_signing import sign_manifest
+
+    check_output(output)
+    signer = _signer(key, token_key, token_module, pin_file)
+    chain = () if certificates is None else read_certificates(read_file(certificates))
+    with progress("hashing"):
+        files = folder_digests(folder, without=output)
+    name = folder.resolve().name
+    if chain:
+        bundle = sign_with_certificate(name, files, signer, chain)
+    else:
+        bundle = sign_manifest(name, files, signer)
+    if not dry_run:
+        target = output or folder.parent / f"{name}.sig"
+        write_out(bundle, target)
+        if str(target) == "-":
+            return
+        say(f"the signature is in `{target}`")
+    show(
+        "signature",
+        {"files": len(files), "key": signer.verify_key.id},
+        f"{len(files)} files of `{folder}` signed by the key {signer.verify_key.id[:16]}",
+    )
+
+
+@signature.command()
+def verify(
+    folder: Folder,
+    signed: Annotated[
+        Path | None,
+        typer.Option("--signature", help="The signature; FOLDER.sig beside it if not given."),
+    ] = None,
+    public_key: Annotated[Path | None, typer.Option(help="The signer's public key in PEM.")] = None,
+    roots: Annotated[
+        Path | None, typer.Option(help="Root certificates in PEM; asks for --identity.")
+    ] = None,
+    trusted_root: Annotated[
+        Path | None,
+        typer.Option(help="Sigstore's trusted_root.json; asks for --identity and --issuer."),
+    ] = None,
+    identity: Annotated[
+        str, typer.Option(help="Who must have signed: e-mail address, URI, DNS name or subject.")
+    ] = "",
+    issuer: Annotated[
+        str, typer.Option(help="The OpenID provider that must have said so (keyless).")
+    ] = "",
+) -> None:
+    """Verify that a signer signed exactly what is in a folder; exit 5 if not.
+
+    Example: vallum signature verify model --public-key release.pub
+    """
+    from vallum.crypto.certificates import read_certificates, verify_certified
+    from vallum.crypto.folder import folder_digests
+    from vallum.crypto.keyless import verify_keyless
+    from vallum.crypto.model_signing import verify_manifest
+    from vallum.crypto.signing import VerifyKey
+
+    if sum(one is not None for one in (public_key, roots, trusted_root)) != 1:
+        raise InputError(
+            "one of --public-key, --roots and --trusted-root says whom to trust", code="cli.usage",
+            hint="the signer's identity is mandatory",
+        )  # fmt: skip
+    if bool(identity) != (public_key is None) or bool(issuer) != (trusted_root is not None):
+        raise InputError(
+            "--identity belongs to --roots and --trusted-root, --issuer to --trusted-root",
+            code="cli.usage",
+        )
+    where = signed or folder.parent / f"{folder.resolve().name}.sig"
+    bundle = read_file(where)
+    with progress("hashing"):
+        files = folder_digests(folder, without=where)
+    if public_key is not None:
+        key = VerifyKey.from_pem(read_file(public_key))
+        who = verify_manifest(bundle, files, {f"key {key.id[:16]}": key})
+    elif roots is not None:
+        who = verify_certified(
+            bundle, files, roots=read_certificates(read_file(roots)), identity=identity,
+            at=SystemClock().now(),
+        )  # fmt: skip
+    else:
+        who = verify_keyless(
+            bundle, files, trusted_root=trusted_root or Path(), identity=identity, issuer=issuer
+        )
+    show("signature", {"files": len(files), "signer": who},
+         f"{len(files)} files, exactly those that {who} signed")  # fmt: skip
+
+
+def _signer(key: Path | None, token_key: str, module: Path | None, pin: Path | None) -> "Signer":
+    from vallum.crypto import SigningKey
+    from vallum.crypto.token import TokenKey
+
+    if (key is None) == (not token_key) or bool(token_key) != (module is not None):
+        raise InputError(
+            "a key is needed: --key, or --token-key with --token-module", code="cli.usage"
+        )
+    if module is None or key is not None:
+        password = os.environ.get(_PASSWORD, "")
+        secret = Secret(password.encode()) if password else None
+        return SigningKey.from_pem(read_file(key or Path()), password=secret)
+    held = read_file(pin)[:_MAX_SECRET] if pin is not None else os.environ.get(_PIN, "").encode()
+    held = held.strip()
+    if not held:
+        raise InputError(
+            "the token's PIN is missing", code="cli.usage", hint=f"--pin-file, or set {_PIN}"
+        )
+    return TokenKey(module, token_key, Secret(held))
