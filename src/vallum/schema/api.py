@@ -437,22 +437,6 @@ class Differences(Record, frozen=True):
     escalations: tuple[str, ...] = ()
 
 
-class Consistency(Record, frozen=True):
-    """Ask for a consistency proof between two sizes of the log."""
-
-    old: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-    new: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-
-
-class ConsistencyProof(Record, frozen=True):
-    """Sibling hashes in hexadecimal, RFC 9162 section 2.1.4, and the newest signed note."""
-
-    old: int
-    new: int
-    path: tuple[str, ...]
-    checkpoint: str
-
-
 class AuditShown(Record, frozen=True):
     """An entry with its inclusion proof; the details need the right to read payloads."""
 

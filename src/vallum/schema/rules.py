@@ -1,5 +1,9 @@
 """What crosses the HTTP border about the rules: policy file, waivers, break-glass, sessions."""
 
+from typing import Annotated
+
+import msgspec
+
 from vallum.schema.asset import Waiver
 from vallum.schema.record import Record
 
@@ -85,3 +89,19 @@ class SessionCreate(Record, frozen=True):
     """Open an interactive session with a user's own, un-narrowed key."""
 
     minutes: int = 15
+
+
+class Consistency(Record, frozen=True):
+    """Ask for a consistency proof between two sizes of the log."""
+
+    old: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+    new: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class ConsistencyProof(Record, frozen=True):
+    """Sibling hashes in hexadecimal, RFC 9162 section 2.1.4, and the newest signed note."""
+
+    old: int
+    new: int
+    path: tuple[str, ...]
+    checkpoint: str

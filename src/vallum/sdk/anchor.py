@@ -17,7 +17,7 @@ import msgspec
 from vallum.base import IntegrityError, UnavailableError, write_atomic
 from vallum.base.proofs import HASH_BYTES, verify_consistency
 from vallum.schema import Record
-from vallum.schema.api import ConsistencyProof
+from vallum.schema.rules import ConsistencyProof
 
 CHECK_S = 60.0
 _MAX_FILE_BYTES = 64 * 1024

@@ -28,8 +28,9 @@ from vallum.sdk.access import (
 from vallum.sdk.anchor import ServerAnchor
 from vallum.sdk.data import Data
 from vallum.sdk.dp import Dp
+from vallum.sdk.endpoints import Endpoints
 from vallum.sdk.environments import Environments
-from vallum.sdk.nouns import Endpoints, Jobs, Models
+from vallum.sdk.nouns import Jobs, Models
 from vallum.sdk.rules import BreakGlass, Policy, Waivers
 from vallum.sdk.tracking import Registry, Tracking
 from vallum.sdk.transport import Transport

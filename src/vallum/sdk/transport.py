@@ -27,9 +27,10 @@ from vallum.base import (
 )
 from vallum.base.hosts import is_loopback
 from vallum.schema import Reason, Record
-from vallum.schema.api import Consistency, ConsistencyProof, Problem
+from vallum.schema.api import Problem
 from vallum.schema.mlflow_routes import FILE_PREFIXES, FILE_ROUTES, MLFLOW_ROUTES, PREFIXES
 from vallum.schema.routes import DEPLOYMENT_HEADER, PREFIX, PURPOSE_HEADER, ROUTES, Route
+from vallum.schema.rules import Consistency, ConsistencyProof
 from vallum.sdk.anchor import ServerAnchor
 
 R = TypeVar("R", bound=Record)

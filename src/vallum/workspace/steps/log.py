@@ -114,21 +114,21 @@ def _act_export(act: Act, args: api.Page, note: str) -> Download:
     )
 
 
-def _consistency_asks(context: Context, args: api.Consistency, caller: Caller) -> Sequence[Ask]:
+def _consistency_asks(context: Context, args: rules.Consistency, caller: Caller) -> Sequence[Ask]:
     return ()  # hashes and sizes: what every client needs to hold the server to its log
 
 
-def _prepare_consistency(work: Work, args: api.Consistency) -> tuple[tuple[bytes, ...], str]:
+def _prepare_consistency(work: Work, args: rules.Consistency) -> tuple[tuple[bytes, ...], str]:
     return work.house.publisher.consistency(args.old, args.new)
 
 
 def _act_consistency(
     act: Act,
-    args: api.Consistency,
+    args: rules.Consistency,
     made: tuple[tuple[bytes, ...], str],
-) -> api.ConsistencyProof:
+) -> rules.ConsistencyProof:
     path, note = made
-    return api.ConsistencyProof(
+    return rules.ConsistencyProof(
         old=args.old, new=args.new, path=tuple(node.hex() for node in path), checkpoint=note
     )
 
@@ -296,7 +296,7 @@ STEPS = (
          Effect.READ, _LONG, _prepare_verify),
     Step("audit.export", api.Page, on_workspace("audit/export/action"), _act_export,
          Effect.READ, _LONG, _prepare_export),
-    Step("audit.consistency", api.Consistency, _consistency_asks, _act_consistency,
+    Step("audit.consistency", rules.Consistency, _consistency_asks, _act_consistency,
          Effect.READ, _LONG, _prepare_consistency),
     Step("workspace.show", api.Page, on_workspace("workspaces/read"), _act_workspace,
          Effect.READ),

@@ -1,0 +1,184 @@
+"""Online endpoints as attributes of a client."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from vallum.base import InputError, Secret
+from vallum.schema import Endpoint, OutputPolicy, QueryWatch, Traffic, api, release
+from vallum.sdk.nouns import Noun, by_name
+
+
+class Endpoints(Noun):
+    """Online endpoints."""
+
+    def create(
+        self,
+        name: str,
+        *,
+        stage: str = "development",
+        rate_per_s: int = 1000,
+        burst: int = 2000,
+        description: str = "",
+        networks: Sequence[str] = (),
+        dry_run: bool = False,
+    ) -> api.EndpointShown:
+        """Create an endpoint without deployments, for callers from `networks` or anywhere."""
+        arguments = api.EndpointCreate(
+            name=name, stage=stage, rate_per_s=rate_per_s, burst=burst, description=description,
+            networks=tuple(networks),
+        )  # fmt: skip
+        return self._transport.call(
+            "endpoint.create", arguments, api.EndpointShown, dry_run=dry_run
+        )
+
+    def list(self) -> list[Endpoint]:
+        """Return every endpoint that you may read."""
+        return by_name(one for page in self._pages("endpoint.list") for one in page.endpoints)
+
+    def show(self, name: str) -> api.EndpointShown:
+        """Return an endpoint and its deployments."""
+        return self._transport.call("endpoint.show", api.Named(name=name), api.EndpointShown)
+
+    def deploy(
+        self,
+        endpoint: str,
+        model: str,
+        *,
+        version: int | None = None,
+        deployment: str = "blue",
+        traffic: int = 100,
+        in_process: bool = False,
+        decimals: int | None = None,
+        watch: QueryWatch | None = None,
+        output: OutputPolicy | None = None,
+        dry_run: bool = False,
+    ) -> api.EndpointShown:
+        """Deploy a model version; refused until policy's evidence is on record.
+
+        With `watch`, callers are compared with the training table that it names; `output` says
+        what of the answers leaves.
+        """
+        arguments = api.EndpointDeploy(
+            endpoint=endpoint,
+            deployment=deployment,
+            model=model,
+            version=version,
+            traffic=traffic,
+            in_process=in_process,
+            decimals=decimals,
+            watch=watch,
+            output=output,
+        )
+        return self._transport.call(
+            "endpoint.deploy", arguments, api.EndpointShown, dry_run=dry_run
+        )
+
+    def update(
+        self,
+        name: str,
+        *,
+        rate_per_s: int | None = None,
+        burst: int | None = None,
+        max_rows: int | None = None,
+        description: str | None = None,
+        networks: Sequence[str] | None = None,
+        dry_run: bool = False,
+    ) -> api.EndpointShown:
+        """Change what an endpoint lets in; what is None stays, no networks are all of them."""
+        arguments = release.EndpointUpdate(
+            name=name, rate_per_s=rate_per_s, burst=burst, max_rows=max_rows,
+            description=description, networks=None if networks is None else tuple(networks),
+        )  # fmt: skip
+        return self._transport.call(
+            "endpoint.update", arguments, api.EndpointShown, dry_run=dry_run
+        )
+
+    def invoke(
+        self,
+        name: str,
+        request: Mapping[str, object] | bytes,
+        *,
+        key: Secret | None = None,
+        deployment: str = "",
+    ) -> dict[str, object]:
+        """Score rows over the Open Inference Protocol V2; by a deployment that you may name."""
+        uri = self.show(name).scoring_uri
+        if not uri:
+            raise InputError(f"endpoint `{name}` is not served", hint="is the gateway running?")
+        body = request if isinstance(request, bytes) else msgspec.json.encode(request)
+        answer = self._transport.post_json(uri, body, token=key, deployment=deployment)
+        return msgspec.json.decode(answer, type=dict[str, object])
+
+    def metrics(self) -> Traffic:
+        """Return what the deployments did, of the endpoints that you may score at."""
+        for one in self.list():
+            uri = self.show(one.name).scoring_uri
+            if uri:
+                answer = self._transport.get(uri.partition("/v2/")[0] + "/metrics.json")
+                return msgspec.json.decode(answer, type=Traffic)
+        raise InputError("no endpoint is served that you may read", hint="vallum endpoint list")
+
+    def traffic(
+        self,
+        name: str,
+        shares: Mapping[str, int],
+        *,
+        mirror: Mapping[str, int] | None = None,
+        dry_run: bool = False,
+    ) -> api.EndpointShown:
+        """Share the traffic among the deployments, in per cent: those not named get none.
+
+        With `mirror`, one deployment without traffic gets copies of so many per cent, at most 50;
+        what it answers is dropped.
+        """
+        arguments = release.EndpointTraffic(
+            endpoint=name,
+            traffic=dict(shares),
+            mirror=None if mirror is None else dict(mirror),
+        )
+        return self._transport.call(
+            "endpoint.traffic", arguments, api.EndpointShown, dry_run=dry_run
+        )
+
+    def batch(
+        self,
+        name: str,
+        data: str,
+        into: str,
+        *,
+        version: int | None = None,
+        deployment: str = "",
+        features: Sequence[str] = (),
+        keep: Sequence[str] = (),
+        mini_batch: int = 4096,
+        max_failed: int = 0,
+        dry_run: bool = False,
+    ) -> release.BatchScored:
+        """Score a data version into the data asset `into`, under your own rights on both."""
+        arguments = release.EndpointBatch(
+            endpoint=name, data=data, into=into, version=version, deployment=deployment,
+            features=tuple(features), keep=tuple(keep), mini_batch=mini_batch,
+            max_failed=max_failed,
+        )  # fmt: skip
+        return self._transport.call(
+            "endpoint.batch", arguments, release.BatchScored, dry_run=dry_run
+        )
+
+    def keys(
+        self, name: str, *, kind: str = "primary", expires_at: str = "", dry_run: bool = False
+    ) -> api.Shown:
+        """Make a new scoring key; the old one of that kind is revoked."""
+        arguments = api.EndpointKeys(endpoint=name, kind=kind, expires_at=expires_at)
+        return self._transport.call("endpoint.keys", arguments, api.Shown, dry_run=dry_run)
+
+    def token(self, name: str, *, minutes: int = 60, dry_run: bool = False) -> api.Shown:
+        """Get a token that scores at an endpoint and ends by itself, with your own key at last."""
+        arguments = release.EndpointToken(endpoint=name, minutes=minutes)
+        return self._transport.call("endpoint.token", arguments, api.Shown, dry_run=dry_run)
+
+    def delete(self, name: str, *, dry_run: bool = False) -> api.Done:
+        """Stop and delete an endpoint."""
+        return self._transport.call(
+            "endpoint.delete", api.Named(name=name), api.Done, dry_run=dry_run
+        )
