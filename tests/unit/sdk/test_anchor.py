@@ -9,7 +9,7 @@ import pytest
 from vallum.audit.merkle import consistency_path, extend, root_of
 from vallum.base import IntegrityError, UnavailableError
 from vallum.base.proofs import leaf_hash, node_hash
-from vallum.schema.api import ConsistencyProof
+from vallum.schema.rules import ConsistencyProof
 from vallum.sdk.anchor import ServerAnchor
 
 URL = "https://127.0.0.1:8443"
