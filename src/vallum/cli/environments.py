@@ -11,7 +11,6 @@ from vallum.cli.assets import size_of
 from vallum.cli.border import SESSION, check_content, content_out, read_file, show, table
 from vallum.cli.options import DryRun, Name, Output, Version, version_text
 from vallum.cli.progress import progress
-from vallum.cli.registry import fetch_image
 from vallum.schema import api
 
 environment = typer.Typer(name="environment", help="Container images: sign, add, show, delete.",
@@ -80,6 +79,8 @@ def environment_add(
     dry_run: DryRun = False,
 ) -> None:
     """Judge an image and keep it. Example: vallum environment add py image --digest D."""
+    from vallum.cli.registry import fetch_image
+
     if (layout is None) == (not image) or bool(image and digest):
         raise InputError(
             "name a layout and its digest, or an image of a registry", code="cli.usage",
