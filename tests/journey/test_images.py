@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from images import DEBIAN, PASSWD, STATUS, tar
 
+from vallum.base import InputError, UnavailableError
+from vallum.cli.registry import fetch_image
 from vallum.crypto import SigningKey
 from vallum.scan import ScanVerdict
 from vallum.scan.image import (
@@ -71,7 +73,11 @@ def digest_of(layout: Path) -> str:
 
 def judged(layout: Path, rules: ImageRules | None = None) -> ImageReport:
     given = ImageRules(date(2026, 6, 1)) if rules is None else rules
-    return scan_image("image", open_layout(layout), given, digest=digest_of(layout))
+    return judged_at(layout, digest_of(layout), given)
+
+
+def judged_at(layout: Path, digest: str, rules: ImageRules) -> ImageReport:
+    return scan_image("image", open_layout(layout), rules, digest=digest)
 
 
 def test_what_umoci_builds_passes_when_clean_and_is_refused_for_each_fault(tmp_path: Path) -> None:
@@ -158,3 +164,24 @@ def test_image_and_signature_come_back_from_a_registry_as_they_went(tmp_path: Pa
         assert judged(copy, rules).images[0].signers == (KEY.verify_key.id,)
         other = ImageRules(date(2026, 6, 1), verifiers=(SigningKey.generate().verify_key.signer,))
         assert judged(copy, other).file.findings[0].id == "image.signature"
+        fetched = _made(tmp_path / "fetched")
+        assert fetch_image(f"docker://{name}@{digest}", fetched, plain_http=True) == digest
+        assert judged_at(fetched, digest, rules).images[0].signers == (KEY.verify_key.id,)
+        absent = f"docker://{name}@sha256:{'0' * 64}"
+        with pytest.raises(UnavailableError, match="does not give the image"):
+            fetch_image(absent, _made(tmp_path / "absent"), plain_http=True)
+        credentials = tmp_path / "auth.json"
+        credentials.write_text("{}")
+        credentials.chmod(0o644)
+        with pytest.raises(InputError, match="others may read"):
+            fetch_image(absent, tmp_path, auth_file=credentials)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["docker://h/scoring:app", "oci:/etc@sha256:" + "0" * 64, "docker://--x@sha256:" + "0" * 64,
+     "docker://h/a b@sha256:" + "0" * 64, "docker://u:p@h/a@sha256:" + "0" * 64],
+)  # fmt: skip
+def test_what_is_no_image_with_a_digest_is_not_fetched(reference: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no image with a digest"):
+        fetch_image(reference, tmp_path)

@@ -1,5 +1,6 @@
 """`vallum environment …`: container images as environments."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -61,19 +62,42 @@ def environment_sign(
 @environment.command("add")
 def environment_add(
     name: Annotated[str, typer.Argument(help="Name of the environment.")],
-    layout: Annotated[Path, typer.Argument(help="OCI layout: a folder, or a tar of one.")],
-    digest: Annotated[str, typer.Option(help="The image that is meant, sha256:….")],
+    layout: Annotated[
+        Path | None, typer.Argument(help="OCI layout: a folder, or a tar of one.")
+    ] = None,
+    digest: Annotated[str, typer.Option(help="The image that is meant, sha256:….")] = "",
+    image: Annotated[
+        str, typer.Option(help="Take it from a registry: docker://HOST/NAME@sha256:….")
+    ] = "",
+    auth_file: Annotated[
+        Path | None, typer.Option(help="0600 file of credentials, as skopeo login writes it.")
+    ] = None,
+    plain_http: Annotated[
+        bool, typer.Option("--plain-http", help="The registry has no TLS, as on loopback.")
+    ] = False,
     description: Annotated[str, typer.Option(help="For people.")] = "",
     dry_run: DryRun = False,
 ) -> None:
     """Judge an image and keep it. Example: vallum environment add py image --digest D."""
-    with (
-        progress("adding", total=size_of(layout), unit="bytes") as advance,
-        SESSION.client(advance) as client,
-    ):
-        shown = client.environments.add(
-            name, layout, digest=digest, description=description, dry_run=dry_run
-        )
+    from vallum.cli.registry import fetch_image
+
+    if (layout is None) == (not image) or bool(image and digest):
+        raise InputError(
+            "name a layout and its digest, or an image of a registry", code="cli.usage",
+            hint="vallum environment add NAME LAYOUT --digest D, or NAME --image REF",
+        )  # fmt: skip
+    with tempfile.TemporaryDirectory() as held:
+        source = Path(held) if layout is None else layout
+        if image:
+            with progress("fetching"):
+                digest = fetch_image(image, source, auth_file=auth_file, plain_http=plain_http)
+        with (
+            progress("adding", total=size_of(source), unit="bytes") as advance,
+            SESSION.client(advance) as client,
+        ):
+            shown = client.environments.add(
+                name, source, digest=digest, description=description, dry_run=dry_run
+            )
     show("environment.add", shown, version_text(shown))
 
 

@@ -95,7 +95,8 @@ def _image_purl(name: str, digest: str) -> "PackageURL":
     return PackageURL("oci", None, name.rpartition("/")[2].lower() or "image", digest)
 
 
-def _purl(one: Package, distribution: str) -> "PackageURL":
+def _purl(one: Package, distribution: str) -> "PackageURL | None":
+    """Return a package URL; None where the name can be none: the image's author chose it."""
     from packageurl import PackageURL
 
     identity = distribution.partition(" ")[0]
@@ -110,4 +111,8 @@ def _purl(one: Package, distribution: str) -> "PackageURL":
             qualifiers["arch"] = one.architecture
     if one.kind == "rpm" and ":" in version:  # an epoch is a qualifier there
         qualifiers["epoch"], _, version = version.partition(":")
-    return PackageURL(one.kind, namespace, name, version, qualifiers or None)
+    try:
+        made = PackageURL(one.kind, namespace, name, version, qualifiers or None)
+    except ValueError:
+        return None
+    return made if made.name else None  # of slashes alone nothing is left

@@ -4,7 +4,7 @@ import json
 
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vallum.govern import image_bill_of_materials
@@ -56,6 +56,8 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size
 
 @settings(max_examples=20)
 @given(TEXT, TEXT, TEXT, st.sampled_from(["deb", "apk", "rpm", "pypi", "npm"]))
+@example("/", "/", "/", "deb")
+@example("a b", "1?#", "\0", "npm")
 def test_whatever_a_package_is_called_the_schema_holds(
     name: str, version: str, text: str, kind: str
 ) -> None:

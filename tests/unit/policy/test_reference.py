@@ -22,5 +22,6 @@ def test_the_schema_names_what_a_policy_file_may_hold() -> None:
         "steps",
         "results",
         "break_glass_persons",
+        "images",
     }
     assert schema["$defs"]["Requirement"]["additionalProperties"] is False

@@ -2,6 +2,7 @@
 
 import base64
 import bz2
+import contextlib
 import dataclasses
 import json
 import struct
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from backports import zstd
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from images import (
     APP,
     BASE,
@@ -28,7 +31,7 @@ from images import (
     write_layout,
 )
 
-from vallum.base import InputError, IntegrityError
+from vallum.base import InputError, IntegrityError, LimitExceededError
 from vallum.base.bounds import IMAGE, ImageBounds
 from vallum.crypto import SigningKey, VerifyKey
 from vallum.scan import ScanVerdict
@@ -567,3 +570,37 @@ def test_reports_of_trivy_and_grype_count_for_the_image_that_they_name() -> None
 def test_what_is_no_report_about_an_image_is_refused(data: bytes) -> None:
     with pytest.raises(InputError):
         read_report(data)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 2**70) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner,
+                                                                max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+KEYS_OF_CONFIG = st.sampled_from(["os", "config", "rootfs", "history", "created", "Rootfs", "x"])
+KEYS_OF_MANIFEST = st.sampled_from(
+    ["config", "layers", "annotations", "mediaType", "schemaVersion", "LAYERS", "subject"]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(KEYS_OF_CONFIG, JSON, max_size=3),
+       st.dictionaries(KEYS_OF_MANIFEST, JSON, max_size=2))  # fmt: skip
+def test_any_manifest_and_configuration_give_a_report(
+    config: dict[str, object], manifest: dict[str, object]
+) -> None:
+    image = Image(layers=[APP], config_more=config, manifest_more=manifest)
+    blobs: dict[str, bytes] = {}
+    layout = layout_of(tar(*files_of(blobs, image.write(blobs)).items()))
+    report = scan_image("image", layout, ImageRules(TODAY), digest=image.digest)
+    assert report.images or report.file.verdict is ScanVerdict.SUSPICIOUS
+
+
+@settings(max_examples=60, deadline=None)
+@given(JSON)
+def test_any_index_is_a_layout_or_refused(index: object) -> None:
+    files = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}',
+             "index.json": json.dumps(index).encode()}  # fmt: skip
+    with contextlib.suppress(InputError, LimitExceededError):
+        scan_image("image", layout_of(tar(*files.items())), ImageRules(TODAY))
