@@ -1,4 +1,6 @@
-"""MLflow's tracking protocol: our server beside MLflow's own, one machine, SQLite, interleaved.
+"""MLflow's tracking protocol: our server beside MLflow's own, one machine, interleaved.
+
+Both on SQLite, or with `--postgresql` both on one PostgreSQL server of their own, a database each.
 
 Ours with TLS, authorization, row MACs and the log, which syncs every commit to the disk; MLflow's
 without any of them: `--mlflow /path/to/bin/mlflow` names its program, of an environment of its own.
@@ -9,8 +11,10 @@ that of all processes of the server.
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import platform
+import shutil
 import sqlite3
 import statistics
 import subprocess
@@ -90,23 +94,47 @@ class Server:
 
 
 @contextlib.contextmanager
-def ours(folder: Path) -> Iterator[Server]:
-    sys.path.insert(0, str(ROOT / "tests"))
+def postgresql() -> Iterator[Callable[[], str]]:
+    """A server that keeps what it commits, as SQLite does; yields what makes a fresh database."""
+    from fixtures_store import PostgreSQL
+
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if not found:
+        raise SystemExit("PostgreSQL is not installed: apt-get install postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="vallum-pg-", dir="/tmp"))
+    server = PostgreSQL(found[-1].parent, folder)
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def ours(folder: Path, url: str) -> Iterator[Server]:
     import running
 
-    fill_ours(folder / "data")
-    with running.running(folder) as up, up.http() as client:
+    arguments: tuple[str, ...] = ()
+    if url:
+        address = folder / "database"
+        address.touch(mode=0o600)
+        address.write_text(url)
+        arguments = ("--database-file", str(address))
+    fill_ours(folder / "data", url)
+    with running.running(folder, arguments=arguments) as up, up.http() as client:
         client.base_url = httpx.URL(up.url)
         client.headers["Authorization"] = f"Bearer {up.token}"
         yield Server("Vallum", up.process.pid, client)
 
 
-def fill_ours(data: Path) -> None:
+def fill_ours(data: Path, url: str) -> None:
     from vallum.base import new_id
     from vallum.schema import EntryKind, Experiment, Run
     from vallum.workspace.bootstrap import Places, create, opened
 
     places = Places.below(data)
+    if url:
+        places = dataclasses.replace(places, database_url=url)
     create(places)
     with opened(places) as kernel:
         house = kernel.house
@@ -139,16 +167,16 @@ def fill_ours(data: Path) -> None:
 
 
 @contextlib.contextmanager
-def theirs(folder: Path, program: str) -> Iterator[Server]:
+def theirs(folder: Path, program: str, url: str) -> Iterator[Server]:
     import running
 
     port = running.free_port()
-    database = folder / "mlflow.db"
+    url = url or f"sqlite:///{folder}/mlflow.db"
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     with (folder / "mlflow.log").open("wb") as log:
         process = subprocess.Popen(
             [program, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-             "--backend-store-uri", f"sqlite:///{database}",
+             "--backend-store-uri", url,
              "--artifacts-destination", str(folder / "files")],
             stdout=log, stderr=log, env=environment,
         )  # fmt: skip
@@ -158,7 +186,7 @@ def theirs(folder: Path, program: str) -> Iterator[Server]:
             ) as client:
                 wait(client)
                 made = client.post("/api/2.0/mlflow/experiments/create", json={"name": EXPERIMENT})
-                fill_theirs(database, made.json()["experiment_id"])
+                fill_theirs(url, made.json()["experiment_id"])
                 yield Server("MLflow", process.pid, client)
         finally:
             process.terminate()
@@ -175,31 +203,42 @@ def wait(client: httpx.Client) -> None:
     raise SystemExit("MLflow's server did not answer")
 
 
-def fill_theirs(database: Path, experiment_id: str) -> None:
-    with contextlib.closing(sqlite3.connect(database, timeout=60)) as connection, connection:
+def connect(url: str) -> tuple[Any, str]:
+    """Open MLflow's database; returns it and how it marks a value."""
+    if url.startswith("sqlite:"):
+        return sqlite3.connect(url.removeprefix("sqlite:///"), timeout=60), "?"
+    import psycopg
+
+    return psycopg.connect(url.replace("+psycopg", "")), "%s"
+
+
+def fill_theirs(url: str, experiment_id: str) -> None:
+    opened, mark = connect(url)
+    experiment = int(experiment_id)
+    with contextlib.closing(opened), opened:
+        cursor = opened.cursor()
         for at in range(RUNS):
             run = f"{at:032x}"
-            connection.execute(
+            cursor.execute(
                 "INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name,"
                 " user_id, status, start_time, source_version, lifecycle_stage, artifact_uri,"
-                " experiment_id) VALUES (?, ?, 'UNKNOWN', '', '', 'owner', 'RUNNING', ?, '',"
-                " 'active', ?, ?)",
-                (run, f"r{at}", at, f"mlflow-artifacts:/{experiment_id}/{run}", experiment_id),
+                f" experiment_id) VALUES ({mark}, {mark}, 'UNKNOWN', '', '', 'owner', 'RUNNING',"
+                f" {mark}, '', 'active', {mark}, {mark})",
+                (run, f"r{at}", at, f"mlflow-artifacts:/{experiment_id}/{run}", experiment),
             )
-            connection.executemany(
-                "INSERT INTO params (key, value, run_uuid) VALUES (?, ?, ?)",
-                [(key, value, run) for key, value in params(at)],
-            )
-            connection.executemany(
-                "INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)",
-                [(key, value, run) for key, value in tags(at)],
-            )
-            for table in ("metrics", "latest_metrics"):
-                connection.executemany(
-                    f"INSERT INTO {table} (key, value, timestamp, run_uuid, step, is_nan)"
-                    " VALUES (?, ?, 1, ?, 0, 0)",
-                    [(key, value, run) for key, value in metrics(at)],
+            for table, pairs in (("params", params(at)), ("tags", tags(at))):
+                cursor.executemany(
+                    f"INSERT INTO {table} (key, value, run_uuid) VALUES ({mark}, {mark}, {mark})",
+                    [(key, value, run) for key, value in pairs],
                 )
+            for table in ("metrics", "latest_metrics"):
+                cursor.executemany(
+                    f"INSERT INTO {table} (key, value, timestamp, run_uuid, step, is_nan)"
+                    f" VALUES ({mark}, {mark}, 1, {mark}, 0, {mark})",
+                    [(key, value, run, False) for key, value in metrics(at)],
+                )
+        if mark != "?":
+            cursor.execute("ANALYZE")
 
 
 def log_batch(server: Server) -> Callable[[], None]:
@@ -247,15 +286,19 @@ WORK: dict[str, tuple[Callable[[Server], Callable[[], None]], int]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mlflow", default="", metavar="PROGRAM", help="MLflow's own program")
+    parser.add_argument("--postgresql", action="store_true", help="both on PostgreSQL")
     arguments = parser.parse_args()
+    sys.path.insert(0, str(ROOT / "tests"))
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        servers = [stack.enter_context(ours(folder))]
+        fresh = stack.enter_context(postgresql()) if arguments.postgresql else lambda: ""
+        servers = [stack.enter_context(ours(folder, fresh()))]
         if arguments.mlflow:
-            servers.append(stack.enter_context(theirs(folder, arguments.mlflow)))
+            servers.append(stack.enter_context(theirs(folder, arguments.mlflow, fresh())))
+        database = "PostgreSQL" if arguments.postgresql else "SQLite"
         print(f"Machine: {platform.machine()}, {os.cpu_count()} cores, Python"
-              f" {platform.python_version()}; {RUNS:,} runs, SQLite, medians of {ROUNDS} rounds,"
-              " interleaved\n")  # fmt: skip
+              f" {platform.python_version()}; {RUNS:,} runs, {database}, medians of"
+              f" {ROUNDS} rounds, interleaved\n")  # fmt: skip
         print("| what | server | ms | CPU ms | ms / Vallum | CPU / Vallum |")
         print("|---|---|---:|---:|---:|---:|")
         for what, (prepare, count) in WORK.items():

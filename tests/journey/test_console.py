@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from running import Up, prepare, running
+from running import Up, prepare, running, small_model
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium")
@@ -105,3 +105,25 @@ def test_every_page_fits_a_telephone(up: Up, page: "playwright.Page") -> None:
             ".filter(one => !one.labels.length).length"
         )
         assert unlabelled == 0, path
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+def test_a_model_card_is_shown_and_does_nothing(up: Up, page: "playwright.Page") -> None:
+    card = (
+        b"# Scores\n\nRead [the paper](https://example.org/paper).\n\n"
+        b"<script>document.title = 'taken'</script>\n\n"
+        b"![x](/style.css) [approve](/models/small/approve)\n\n"
+        b"|a|" + b"wide" * 60 + b"|\n|-|-|\n|1|2|\n"
+    )
+    up.owner.models.register("carded", small_model(), card=card)
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto("/sign-in")
+    type_key(page, "Your API key", up.token)
+    page.goto("/models/carded")
+    shown = page.locator(".card")
+    assert shown.get_by_role("heading", name="Scores").count() == 1
+    assert shown.locator("a").count() == 1
+    assert shown.locator("img, script").count() == 0
+    assert "document.title" in shown.inner_text()
+    assert page.title() != "taken"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360

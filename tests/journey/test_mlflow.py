@@ -387,6 +387,17 @@ def test_models_are_renamed_and_versions_copied(up: Up, owner: Any) -> None:
     owner.delete_model_version_tag("second-name", 1, "a")
     owner.set_registered_model_tag("second-name", "a", "b")
     owner.delete_registered_model_tag("second-name", "a")
+    # A number that is there is neither written again nor written under.
+    place = owner.get_model_version_download_uri("second-name", 1).removeprefix(
+        "mlflow-artifacts:/"
+    )
+    proxy = f"/api/2.0/mlflow-artifacts/artifacts/{place}"
+    for method, path in (("PUT", "model.onnx"), ("PUT", "new.txt"), ("DELETE", "model.onnx")):
+        answer = up.raw(f"{proxy}/{path}", method=method, content=b"x")
+        assert (answer.status_code, answer.json()["code"]) == (409, "mlflow.registered")
+    body = {"name": "second-name", "source": "models:/second-name/1"}
+    again = up.raw("/api/2.0/mlflow/model-versions/create", method="POST", json=body)
+    assert (again.status_code, again.json()["error_code"]) == (409, "RESOURCE_ALREADY_EXISTS")
     owner.set_registered_model_alias("promoted", "best", 1)
     owner.delete_registered_model_alias("promoted", "best")
     owner.delete_model_version("second-name", 1)
