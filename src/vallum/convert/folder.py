@@ -1,5 +1,6 @@
 """MLflow's model folders: what is in one, and the same folder with the ONNX model in it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,12 +15,11 @@ from vallum.formats import load_json, load_yaml
 DESCRIPTION: Final = "MLmodel"
 MODEL: Final = "model.onnx"
 _FILES: Final = {"sklearn": "pickled_model", "xgboost": "data", "lightgbm": "data"}
-_KEPT: Final = frozenset(
-    {"input_example.json", "serving_input_example.json", "python_env.yaml", "README.md"}
-)
+_KEPT: Final = frozenset({"input_example.json", "serving_input_example.json", "README.md"})
 _EXAMPLE = JsonBounds(max_bytes=16 * MIB)
 _WHOLE: Final = frozenset({"long", "integer", "boolean"})
 _TYPES: Final = {"float32": "float", "int64": "long", "string": "string"}
+_VERSION: Final = re.compile(r"[0-9][0-9a-zA-Z.+]{0,40}")
 TAG: Final = "vallum.converted_from"
 
 
@@ -102,7 +102,8 @@ def with_onnx(
 ) -> list[tuple[str, bytes]]:
     """Return the files of the same model in MLflow's onnx flavour.
 
-    What names the old flavour goes: its file, its requirements, code.
+    What names the old flavour goes: its file, its requirements, code. The rest of the description
+    stays as its author wrote it, but for what becomes a line of another file.
 
     Raises:
         GateError: The result is too far from its original.
@@ -110,11 +111,11 @@ def with_onnx(
     import yaml
 
     report, document = converted.report, dict(folder.document)
-    version = document.get("mlflow_version")
-    python = document.get("flavors", {}).get("python_function", {})
-    python = python.get("python_version") if isinstance(python, dict) else None
+    version = _version(document.get("mlflow_version"))
+    python = document["flavors"].get("python_function")
+    python = _version(python.get("python_version")) if isinstance(python, dict) else None
     needed = [
-        *([f"mlflow=={version}"] if isinstance(version, str) else ["mlflow"]),
+        f"mlflow=={version}" if version else "mlflow",
         *(f"{name}=={report.versions[name]}" for name in ("numpy", "onnx", "onnxruntime")
           if name in report.versions),
     ]  # fmt: skip
@@ -122,6 +123,11 @@ def with_onnx(
         "channels": ["conda-forge"],
         "dependencies": [f"python={python}" if python else "python", "pip", {"pip": needed}],
         "name": "mlflow-env",
+    }
+    env: dict[str, object] = {
+        **({"python": python} if python else {}),
+        "build_dependencies": ["pip", "setuptools", "wheel"],
+        "dependencies": ["-r requirements.txt"],
     }
     metadata = document.get("metadata")
     document |= {
@@ -154,8 +160,14 @@ def with_onnx(
         MODEL: converted.require(),
         "requirements.txt": "\n".join(needed).encode() + b"\n",
         "conda.yaml": yaml.safe_dump(conda).encode(),
+        "python_env.yaml": yaml.safe_dump(env).encode(),
     }
     return sorted(kept.items())
+
+
+def _version(said: object) -> str | None:
+    """Return a version, or nothing for what is none: it becomes part of a line."""
+    return said if isinstance(said, str) and _VERSION.fullmatch(said) else None
 
 
 def _signature(said: object, outputs: tuple[str, ...]) -> dict[str, object] | None:
@@ -171,7 +183,9 @@ def _signature(said: object, outputs: tuple[str, ...]) -> dict[str, object] | No
         columns = msgspec.json.decode(inputs) if isinstance(inputs, str) else []
     except msgspec.DecodeError:
         return None
-    types = {one.get("type") for one in columns if isinstance(one, dict)}
+    if not isinstance(columns, list):
+        return None
+    types = {str(one.get("type")) for one in columns if isinstance(one, dict)}
     if types and types <= _WHOLE:
         return None
     told = []

@@ -371,3 +371,14 @@ def test_rows_of_data_are_taken_by_name_and_without_gaps() -> None:
     told = ask(ask="rows")
     assert told.rows["data"].array().tolist() == [[2.0, 1.0]]
     assert "1 of 2 rows of the data are left out" in told.notes[0]
+
+
+def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vallum.convert.original import open_original
+
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    with pytest.raises(InputError, match="`lightgbm`, which the model needs") as refused:
+        open_original(b"tree\n", kind="lightgbm")
+    assert (refused.value.code, refused.value.hint) == (
+        "convert.missing", "pip install 'vallum[convert]'",
+    )  # fmt: skip
