@@ -6,9 +6,9 @@ The folder holds one environment a peer, named as it: `FOLDER/picklescan/bin/pic
 for fickling, modelscan and modelaudit (docs/adr/0088). One that is missing is left out and named.
 Each measurement is a process of its own, so that memory is its own too: `parse` is reading the
 file as the scan does, `digest` the SHA-256 that the report names besides; `limit` adds up every
-byte of the file once (`zlib.adler32` over a mapping). Memory is the highest resident size, pages of the
-mapped file included. A peer is its own program with the start of its interpreter. No file here
-is loaded by anybody; those that `torch` and `pickle` write hold random numbers.
+byte of the file once (`zlib.adler32` over a mapping). Memory is the highest resident size, with
+the pages of the mapped file. A peer is its own program with the start of its interpreter. No file
+here is loaded by anybody; those that `torch` and `pickle` write hold random numbers.
 """
 
 import hashlib
@@ -162,7 +162,7 @@ def main() -> None:
     beside: list[str] = []
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as name:
         for label, write in FILES.items():
-            path = Path(name) / "model.bin"
+            path = Path(name) / ("model.pt" if "torch" in label else "model.pkl")
             write(path)
             found: dict[str, list[dict[str, Any]]] = {
                 what: [] for what in ("parse", "digest", "whole", "limit")

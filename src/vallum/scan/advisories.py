@@ -19,6 +19,7 @@ from vallum.base.atomic import write_atomic
 from vallum.base.bounds import GIB, MIB, ArchiveBounds
 from vallum.base.errors import InputError, LimitExceededError
 from vallum.formats import ZipArchive
+from vallum.scan.severity import vector_severity
 from vallum.scan.versions import KEYS, Key
 
 BOUNDS = ArchiveBounds(
@@ -34,6 +35,7 @@ _FORM = "vallum.advisories/1"
 _TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$")
 _NAME = re.compile(r"[-_.]+")
 # Words of GitHub's advisories to ours.
+_ORDER = {"low": 0, "medium": 1, "high": 2, "critical": 3}
 _SEVERITIES = {
     "LOW": "low", "MODERATE": "medium", "MEDIUM": "medium", "HIGH": "high", "CRITICAL": "critical",
 }  # fmt: skip
@@ -111,8 +113,14 @@ class _Range(msgspec.Struct):
     events: tuple[dict[str, str], ...] = ()
 
 
+class _Scored(msgspec.Struct):
+    type: str = ""
+    score: str = ""
+
+
 class _Affected(msgspec.Struct):
     package: _Package | None = None
+    severity: tuple[_Scored, ...] | None = ()
     ranges: tuple[_Range, ...] | None = ()
     versions: tuple[str, ...] | None = ()
 
@@ -124,6 +132,7 @@ class _Osv(msgspec.Struct):
     aliases: tuple[str, ...] | None = ()
     summary: str | None = ""
     affected: tuple[_Affected, ...] | None = ()
+    severity: tuple[_Scored, ...] | None = ()
     database_specific: dict[str, msgspec.Raw] | None = None
 
 
@@ -230,7 +239,14 @@ def _severity(one: _Osv) -> str:
         return "critical"
     said = (one.database_specific or {}).get("severity")
     word = "" if said is None else bytes(said).decode("utf-8", "replace").strip('"').upper()
-    return _SEVERITIES.get(word, "")
+    if word in _SEVERITIES:
+        return _SEVERITIES[word]
+    # Otherwise the worst of the vectors, which may be of several versions of CVSS.
+    scored = [*(one.severity or ())]
+    for affected in one.affected or ():
+        scored += affected.severity or ()
+    words = {vector_severity(each.score) for each in scored if each.type.startswith("CVSS_V")}
+    return max(words & _ORDER.keys(), key=_ORDER.__getitem__, default="")
 
 
 # -- keeping ------------------------------------------------------------------------------------
@@ -347,12 +363,12 @@ def affecting(
 
 
 def _match(group: Iterable[Advisory]) -> Match:
-    order = ("low", "medium", "high", "critical")
     listed = sorted(group, key=lambda one: one.id)
     ids = [*(one.id for one in listed), *(alias for one in listed for alias in one.aliases)]
+    words = [one.severity for one in listed if one.severity]
     return Match(
         ids=tuple(dict.fromkeys(ids)),
-        severity=max((o.severity for o in listed if o.severity), key=order.index, default="high"),
+        severity=max(words, key=_ORDER.__getitem__, default="high"),
         summary=next((one.summary for one in listed if one.summary), ""),
         fixed=tuple(
             dict.fromkeys(
