@@ -52,6 +52,7 @@ from vallum.attack.simba import simba
 from vallum.attack.space import Space, scaled
 from vallum.attack.square import square
 from vallum.attack.surrogate import Surrogate
+from vallum.attack.thresholds import Splits, cross_thresholds
 from vallum.attack.transfer import momentum_transfer
 from vallum.attack.treepath import Boxes, find_paths
 
@@ -89,6 +90,7 @@ __all__ = [
     "Scored",
     "Separation",
     "Space",
+    "Splits",
     "Status",
     "Surrogate",
     "TorchPredictor",
@@ -98,6 +100,7 @@ __all__ = [
     "calibrated",
     "canary_exposure",
     "copycat",
+    "cross_thresholds",
     "ensemble",
     "fab",
     "fgsm",

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum.attack.predictor import Records, Scores
+from vallum.attack.thresholds import Splits
 from vallum.base import InputError
 from vallum.base.bounds import MIB, JsonBounds
 from vallum.formats import load_json
@@ -124,6 +125,11 @@ class BoostedTrees:
         out: Scores = np.exp(margins)
         out /= out.sum(axis=1, keepdims=True)
         return out
+
+    def splits(self) -> Splits:
+        """Return the thresholds of all trees."""
+        inner = ~self._is_leaf
+        return Splits.of(self._feature[inner], self._split[inner])
 
     def _margins(self, x: Records) -> Scores:
         at = np.broadcast_to(self._roots, (len(x), len(self._roots))).copy()

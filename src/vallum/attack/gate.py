@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import numpy as np
 
-from vallum.attack.isolated import LIMITS, QUESTION_BYTES, IsolatedPredictor, seen_as
-from vallum.attack.opened import Answered, Described, Differentiated
+from vallum.attack.isolated import LIMITS, QUESTION_BYTES, IsolatedPredictor, seen_as, unpacked
+from vallum.attack.opened import Answered, Described, Differentiated, Thresholds
 from vallum.attack.oracle import Classes
 from vallum.attack.predictor import Checked, Predictor, Records, Scores, class_name
 from vallum.attack.segments import (
@@ -33,6 +33,7 @@ from vallum.attack.suite.record import SuiteReport
 from vallum.attack.suite.run import run_suite
 from vallum.attack.suite.subject import class_indices
 from vallum.attack.suite.table import ACCESS, SUITES, Access
+from vallum.attack.thresholds import Splits
 from vallum.base import GateError, InputError, VallumError
 from vallum.sandbox import BubblewrapRunner, Resident
 from vallum.schema import Record
@@ -102,6 +103,7 @@ class Wanted(Record, frozen=True):
 class _Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     others: bytes
     members: bytes = b""
+    thresholds: Thresholds = Thresholds()
 
 
 class _Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,11 +154,14 @@ def run_tests(
             )
     end = time.monotonic() + options.budget_s + _AFTER_S
     limits = msgspec.structs.replace(LIMITS, wall_s=options.budget_s + _AFTER_S)
-    payload = msgspec.msgpack.encode(_Payload(others=others, members=members))
     with IsolatedPredictor.open(
         runner, model, kind=kind, gradients=options.access == "gradients"
     ) as victim:
         victim.until(end)
+        told = Thresholds()
+        if options.access == "gradients":  # an attacker who holds the model knows its thresholds
+            told = victim.ask(Thresholds, {"ask": "thresholds", "x": b"", "shape": [0]})
+        payload = msgspec.msgpack.encode(_Payload(others, members, told))
         arguments = {
             "options": msgspec.to_builtins(options),
             "described": msgspec.to_builtins(victim.described),
@@ -213,7 +218,9 @@ def open_tests(payload: bytes, *, options: object, described: object, kind: str)
     members = None
     if wanted.members_kind:
         members = read_table(given.members, kind=wanted.members_kind)
-    return _Tests(_Work(wanted, told, kind, others, members))
+    return _Tests(
+        _Work(wanted, told, kind, others, members=members, splits=unpacked(given.thresholds))
+    )
 
 
 class _Tests:
@@ -280,7 +287,9 @@ class _Work:
         described: Described,
         kind: str,
         others: "pl.DataFrame",
+        *,
         members: "pl.DataFrame | None",
+        splits: Splits | None,
     ) -> None:
         self.options, self.described = options, described
         for column in options.segments:
@@ -304,6 +313,7 @@ class _Work:
             DataFile("", others, None), inside, known, known=described.features,
             shape=described.shape,
         )  # fmt: skip
+        self.subject = replace(self.subject, splits=splits)
         access: Access = "labels" if options.access == "labels" else "scores"
         if options.access == "gradients" and described.gradients:
             access = "gradients"

@@ -8,8 +8,9 @@ from typing import Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vallum.attack.opened import Answered, Described, Differentiated
+from vallum.attack.opened import Answered, Described, Differentiated, Thresholds
 from vallum.attack.predictor import Loss, LossGradient, Records, Scores
+from vallum.attack.thresholds import Splits
 from vallum.base import GateError
 from vallum.base.bounds import GIB, MIB
 from vallum.sandbox import BubblewrapRunner, Limits, Resident
@@ -102,6 +103,15 @@ class IsolatedPredictor:
         """
         return np.concatenate([self._ask(x[part]) for part in _batches(x)])
 
+    def splits(self) -> Splits | None:
+        """Return the thresholds of its trees; nothing where it has none.
+
+        Raises:
+            GateError: It gives no answer in time, or nonsense.
+        """
+        told = self.ask(Thresholds, {"ask": "thresholds", "x": b"", "shape": [0]})
+        return unpacked(told)
+
     def _ask(self, x: Records) -> Scores:
         answer = self.ask(Answered, {"ask": "predict", "x": _bytes(x), "shape": list(x.shape)})
         return _array(answer)
@@ -167,6 +177,24 @@ def seen_as(answering: Answering, described: Described) -> IsolatedPredictor:
     """Return a predictor of what answers; with `loss_gradient` where the model has gradients."""
     made = _Differentiable if described.gradients else IsolatedPredictor
     return made(answering, described)
+
+
+def unpacked(told: Thresholds) -> Splits | None:
+    """Return thresholds that a sandbox sent; nothing where there are none.
+
+    Raises:
+        GateError: They are not what they should be.
+    """
+    if not told.features:
+        return None
+    try:
+        features = np.frombuffer(told.features, "<i4")
+        values = np.frombuffer(told.values, "<f4")
+    except ValueError as error:
+        raise GateError("the sandbox talks nonsense", code="attack.answer") from error
+    if len(features) != len(values):
+        raise GateError("the sandbox talks nonsense", code="attack.answer")
+    return Splits.of(features, values)
 
 
 def _batches(x: Records) -> Iterator[slice]:

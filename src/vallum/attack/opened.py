@@ -21,6 +21,7 @@ from vallum.attack.predictor import (
     Scores,
     class_name,
 )
+from vallum.attack.thresholds import Splits, onnx_splits, sklearn_splits
 from vallum.base import GateError, InputError, VallumError
 from vallum.schema import Record
 
@@ -45,6 +46,13 @@ class Described(Record, frozen=True):
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     difference: float | None = None
+
+
+class Thresholds(Record, frozen=True):
+    """Where a model of trees changes; nothing of other models."""
+
+    features: bytes = b""
+    values: bytes = b""
 
 
 class Answered(Record, frozen=True):
@@ -87,7 +95,8 @@ def open_model(payload: bytes, *, kind: str, gradients: bool = True) -> Callable
     """
     warnings.simplefilter("ignore")  # they would fill the pipe that tells why a sandbox died
     try:
-        return _Answers(*_load(payload, kind, gradients=gradients))
+        graph = payload if kind == "onnx" else b""
+        return _Answers(*_load(payload, kind, gradients=gradients), graph)
     except VallumError:
         raise
     except Exception as error:  # a file is anybody's
@@ -116,13 +125,15 @@ def _load(payload: bytes, kind: str, *, gradients: bool) -> tuple[Predictor, _Sh
 class _Answers:
     """Answers questions about one model; the scores of the last one are kept for its gradient."""
 
-    def __init__(self, model: Predictor, shape: _Shape) -> None:
-        self._model, self._shape = model, shape
+    def __init__(self, model: Predictor, shape: _Shape, payload: bytes = b"") -> None:
+        self._model, self._shape, self._payload = model, shape, payload
 
     def __call__(
         self, *, ask: str, x: bytes = b"", shape: list[int] | None = None, slopes: bytes = b""
     ) -> object:
-        """Answer `describe`, `predict`, or `forward` (scores whose gradient is asked for next)."""
+        """Answer `describe`, `thresholds`, `predict` or `gradient`."""
+        if ask == "thresholds":
+            return self._thresholds()
         if ask == "describe":
             return Described(
                 gradients=isinstance(self._model, GradientPredictor),
@@ -142,6 +153,19 @@ class _Answers:
             raise GateError(
                 f"the model fails on its own input ({type(error).__name__})", code="attack.model"
             ) from error
+
+    def _thresholds(self) -> Thresholds:
+        found: Splits | None = None
+        if self._payload:
+            found = onnx_splits(self._payload)
+        elif isinstance(self._model, BoostedTrees | SkopsPredictor):
+            found = self._model.splits()
+        if found is None:
+            return Thresholds()
+        return Thresholds(
+            features=found.features.astype("<i4").tobytes(),
+            values=found.values.astype("<f4").tobytes(),
+        )
 
     def _gradient(self, x: Records, slopes: bytes) -> Differentiated:
         """Return the scores and their gradient in the direction of `slopes`, (n, c) float64."""
@@ -210,6 +234,10 @@ class SkopsPredictor:
         self.features = tuple(str(one) for one in getattr(self._model, "feature_names_in_", ()))
         width = getattr(self._model, "n_features_in_", None)
         self.shape: _Shape = () if width is None else (int(width),)
+
+    def splits(self) -> Splits | None:
+        """Return the thresholds of its trees; nothing where it has none."""
+        return sklearn_splits(self._model)
 
     def predict(self, x: Records) -> Scores:
         """Return probabilities, else margins, else labels as 0 and 1; (n, c)."""

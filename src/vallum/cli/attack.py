@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from vallum.attack.suite.diff import Difference
     from vallum.attack.suite.plan import Cost
     from vallum.attack.suite.table import Access
+    from vallum.attack.thresholds import Splits
     from vallum.cli.attack_endpoint import EndpointPredictor
     from vallum.cli.attack_target import ModelFile
 
@@ -153,6 +155,8 @@ def run(
         subject = prepare(
             held, inside, options, known=target.features, shape=target.shape, notes=target.notes
         )
+        if access == "gradients":  # whoever holds the model knows its trees' thresholds
+            subject = replace(subject, splits=target.splits)
         plan = _planned(target, subject, access, suite, budget_s, seed)
         settings = _settings(options, plan)
         if dry_run:
@@ -213,6 +217,7 @@ class _Target:
         self.features: tuple[str, ...] = ()
         self.shape: tuple[int, ...] = ()
         self.notes: tuple[str, ...] = ()
+        self.splits: Splits | None = None
 
     @property
     def predictor(self) -> "Predictor":
@@ -238,6 +243,7 @@ def _opened(path: Path, *, gradients: bool) -> Iterator[_Target]:
         target = _Target(made, about, gradients=made.described.gradients)
         target.classes, target.features = made.described.classes, made.described.features
         target.shape = made.described.shape
+        target.splits = made.splits() if gradients else None
         if (difference := made.described.difference) is not None:
             said = (
                 "gradients are those of the graph in torch; its scores differ from the model's by"

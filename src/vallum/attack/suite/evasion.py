@@ -32,6 +32,7 @@ from vallum.attack.space import Repair, scaled
 from vallum.attack.square import square
 from vallum.attack.suite.bench import Bench, Effort, Measured
 from vallum.attack.suite.subject import Subject
+from vallum.attack.thresholds import cross_thresholds
 from vallum.attack.transfer import momentum_transfer
 
 Floats = NDArray[np.float64]
@@ -212,6 +213,30 @@ def transfer(bench: Bench) -> Measured:
     wrong = bench.model.predict(raw.reshape(-1, *subject.x.shape[1:])).argmax(axis=1) != y
     distance = np.where(wrong, size * subject.epsilon / subject.radius, np.inf)
     return _measured(bench, raw, distance, np.zeros(len(flat), np.bool_), nearest=False)
+
+
+def no_thresholds(subject: Subject, effort: Effort) -> str:  # noqa: ARG001
+    """Say that no thresholds are known; nothing where they are."""
+    return "" if subject.splits is not None else "the model tells no thresholds of trees"
+
+
+def threshold_calls(subject: Subject, effort: Effort) -> int:  # noqa: ARG001
+    """Return about how many batches moves past thresholds are asked in."""
+    return 20
+
+
+def thresholds(bench: Bench) -> Measured:
+    """Move features just past thresholds of the model's trees."""
+    subject = bench.subject
+    if subject.splits is None:
+        raise AssertionError("it fits only where they are known")
+    found = cross_thresholds(
+        bench.model, subject.x[bench.rows], bench.y[bench.rows], subject.splits, subject.space,
+        radius=subject.radius, queries=bench.effort.tries, rng=bench.rng, late=bench.late,
+    )  # fmt: skip
+    distance = np.where(found.flipped, found.distance * subject.epsilon / subject.radius, np.inf)
+    none = np.zeros(len(distance), np.bool_)
+    return _measured(bench, found.points, distance, none, nearest=False)
 
 
 def together(bench: Bench, parts: list[Measured], *, complete: bool) -> Measured:

@@ -186,7 +186,9 @@ class _Run:
             self.found[row.name] = part
         self.used[row.name] = Used(
             attack=row.name,
-            access=row.access + (", training data" if row.training else ""),
+            access=", ".join(
+                filter(None, (row.access, row.beside, "training data" if row.training else ""))
+            ),
             outcome=outcome,
             reason=reason,
             records=0 if part is None else part.records,

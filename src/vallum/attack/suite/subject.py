@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vallum.attack.predictor import MIN_RECORDS, Records, class_name
 from vallum.attack.space import Space
+from vallum.attack.thresholds import Splits
 from vallum.base import InputError
 
 Labels = NDArray[Any]
@@ -31,6 +32,7 @@ class Subject:
         names: Columns of a table.
         train: Records and labels that the model was trained on, if given.
         notes: What was left out or read off the data, for the report.
+        splits: Thresholds of a model of trees, for an attacker who holds it.
     """
 
     x: Records
@@ -40,6 +42,7 @@ class Subject:
     names: tuple[str, ...] = ()
     train: tuple[Records, Labels] | None = None
     notes: tuple[str, ...] = ()
+    splits: Splits | None = None
 
     @property
     def form(self) -> Form:

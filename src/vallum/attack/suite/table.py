@@ -67,6 +67,7 @@ class AttackRow:
         forms: Of data that it is for.
         least: Records that it needs, of each side.
         lacks: Says what else is missing.
+        beside: What it needs of the model beside `access`.
     """
 
     name: str
@@ -82,6 +83,7 @@ class AttackRow:
     forms: tuple[str, ...] = ("table", "array")
     least: int = 0
     lacks: Callable[[Subject, Effort], str] = lambda _, __: ""
+    beside: str = ""
 
     def unfit(self, subject: Subject, access: Access, effort: Effort) -> str:
         """Say why it does not fit; nothing where it does."""
@@ -172,6 +174,12 @@ ATTACKS = (
         name="SimBA", threat="evasion", access="scores", suites=("standard", "full"),
         spare=("table", "array"),
         queries=evasion.score_queries, calls=evasion.score_calls, run=evasion.coordinates,
+    ),
+    AttackRow(
+        name="thresholds", threat="evasion", access="scores", forms=("table",),
+        suites=("quick", "standard", "full"), lacks=evasion.no_thresholds,
+        beside="thresholds",
+        queries=evasion.score_queries, calls=evasion.threshold_calls, run=evasion.thresholds,
     ),
     AttackRow(
         name="transfer", threat="evasion", access="labels", suites=("standard", "full"), least=20,
