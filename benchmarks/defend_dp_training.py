@@ -12,7 +12,7 @@ The throughput is that of the plain step of the same turn over theirs, the media
 Memory is what the process holds at its peak beyond what it held before the model was made, measured
 in a run of its own in which every freed block goes back at once.
 
-What privacy costs and buys on scikit-learn's digits is in `defend_training.py`.
+What privacy costs and buys on scikit-learn's digits is in `defend_training.py`. Arguments name the models to measure.
 """
 
 import json
@@ -229,6 +229,8 @@ def main():
     print("|---|---|---|---|---|---|---|")
     failures = []
     for kind, batch in BATCH.items():
+        if sys.argv[1:] and kind not in sys.argv[1:]:
+            continue
         for precision in ("fp32", "bf16"):
             found, failed = measure(kind, precision, ways)
             for way, (share, seconds, mib) in found.items():
