@@ -12,7 +12,8 @@ The throughput is that of the plain step of the same turn over theirs, the media
 Memory is what the process holds at its peak beyond what it held before the model was made, measured
 in a run of its own in which every freed block goes back at once.
 
-What privacy costs and buys on scikit-learn's digits is in `defend_training.py`. Arguments name the models to measure.
+What privacy costs and buys on scikit-learn's digits is in `defend_training.py`.
+Arguments name the models to measure.
 """
 
 import json
