@@ -12,7 +12,8 @@ The throughput is that of the plain step of the same turn over theirs, the media
 Memory is what the process holds at its peak beyond what it held before the model was made, measured
 in a run of its own in which every freed block goes back at once.
 
-Afterwards: what privacy costs and buys on scikit-learn's digits.
+What privacy costs and buys on scikit-learn's digits is in `defend_training.py`.
+Arguments name the models to measure.
 """
 
 import json
@@ -41,7 +42,8 @@ class Attn(nn.Module):
     def forward(self, x):
         n, t, d = x.shape
         q, k, v = self.qkv(x).view(n, t, 3, self.h, d // self.h).permute(2, 0, 3, 1, 4)
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).contiguous().view(n, t, d))
+        z = F.scaled_dot_product_attention(q, k, v)
+        return self.out(z.transpose(1, 2).contiguous().view(n, t, d))
 
 class Block(nn.Module):
     def __init__(self, d, h):
@@ -227,12 +229,14 @@ def main():
     print("| model | precision | way | samples/s | of plain | MiB | of plain |")
     print("|---|---|---|---|---|---|---|")
     failures = []
-    for kind in BATCH:
+    for kind, batch in BATCH.items():
+        if sys.argv[1:] and kind not in sys.argv[1:]:
+            continue
         for precision in ("fp32", "bf16"):
             found, failed = measure(kind, precision, ways)
             for way, (share, seconds, mib) in found.items():
                 memory = mib / found["plain"][2]
-                print(f"| {kind} | {precision} | {way} | {BATCH[kind] / seconds:.0f} |"
+                print(f"| {kind} | {precision} | {way} | {batch / seconds:.0f} |"
                       f" {share:.2f} | {mib:.0f} | {memory:.2f} |", flush=True)  # fmt: skip
                 if way == "ours" and (share < BARS[kind] or memory > MEMORY_BAR):
                     failures.append(f"{kind} {precision}: {share:.2f}, memory {memory:.2f}")

@@ -3,6 +3,13 @@
 from vallum.defend.effect import Effect, Measured, effect
 from vallum.defend.outputs import HardenedModel, Hardening
 from vallum.defend.poisoning import Detection, Scorer, detect_poisoning
+from vallum.defend.quarantine import (
+    Quarantine,
+    Quarantined,
+    Retrained,
+    quarantine,
+    retrain_and_compare,
+)
 from vallum.defend.robust import RobustTraining, train_robust
 from vallum.defend.smoothing import Certified, SmoothedModel, SqueezedModel, certify
 
@@ -13,6 +20,9 @@ __all__ = [
     "HardenedModel",
     "Hardening",
     "Measured",
+    "Quarantine",
+    "Quarantined",
+    "Retrained",
     "RobustTraining",
     "Scorer",
     "SmoothedModel",
@@ -20,5 +30,7 @@ __all__ = [
     "certify",
     "detect_poisoning",
     "effect",
+    "quarantine",
+    "retrain_and_compare",
     "train_robust",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest_workspace import Place
 
-from vallum.base import InputError, LimitExceededError, NotFoundError
+from vallum.base import InputError, LimitExceededError, NotFoundError, RefusedError
 from vallum.sandbox import BubblewrapRunner
 from vallum.schema import Claim, Finish, Job, JobPrivacy, JobState, PrivacyBudget, api
 from vallum.schema import privacy as wire
@@ -124,6 +124,25 @@ def test_a_job_that_never_ran_gives_back_what_it_reserved(ready: Place) -> None:
     submit(ready, "new")
     ready.do("job.cancel", api.Named(name="old"))
     assert spent(ready)[0] == Decimal("0.6")
+
+
+def test_who_may_not_query_does_not_spend(ready: Place) -> None:
+    """Reading the data is not the right to use up what others may ask of it."""
+    ready.do(
+        "role.create",
+        api.RoleCreate(
+            name="Trainer", actions=("*/read", "jobs/write"),
+            data_actions=("data/versions/content/read",),
+        ),
+    )  # fmt: skip
+    tom = ready.person("tom", "Trainer")
+    arguments = api.JobSubmit(
+        name="fit", entry="train.py", inputs={"train": "data/points:1"},
+        privacy=JobPrivacy(epsilon="0.1", delta="0.00001"),
+    )  # fmt: skip
+    with pytest.raises(RefusedError, match="query"):
+        ready.do("job.submit", arguments, who=tom, content=code())
+    assert spent(ready) == (0, 0)
 
 
 @pytest.mark.parametrize(

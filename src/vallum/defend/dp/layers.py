@@ -145,6 +145,7 @@ class _Linear(torch.autograd.Function):
         x, matrix = ctx.saved_tensors
         ledger, module = ctx.ledger, ctx.module
         ledger.check(len(x))
+        g = g.contiguous()  # once, not in each product
         inner = g @ matrix if ctx.needs_input_grad[0] else None
         a = x.detach().reshape(len(x), -1, x.shape[-1])  # or its whole graph would be kept
         g = g.reshape(len(x), -1, g.shape[-1])

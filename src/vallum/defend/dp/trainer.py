@@ -149,7 +149,7 @@ class Trainer:
                 raise InputError(
                     f"`{name}` is used outside of its layer's own call",
                     code="defend.dp.layer",
-                    hint="call the layer; do not read its weight in `forward`",
+                    hint="call the layer, in training mode; do not read its weight in `forward`",
                 )
 
     def _weighted(self, parts: Sequence[Contribution]) -> list[torch.Tensor]:

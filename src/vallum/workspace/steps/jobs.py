@@ -70,9 +70,10 @@ def _inputs(context: Context, inputs: dict[str, str]) -> dict[str, AssetVersion]
 def _submit_asks(context: Context, args: api.JobSubmit, caller: Caller) -> Sequence[Ask]:
     asks = list(ask("jobs/write", context.workspace()))
     for version in _inputs(context, args.inputs).values():
-        asks.extend(
-            ask(f"{_plural(version.kind)}/versions/content/read", context.version_resource(version))
-        )
+        resource = context.version_resource(version)
+        asks.extend(ask(f"{_plural(version.kind)}/versions/content/read", resource))
+        if args.privacy is not None and version.kind == "data":
+            asks.extend(ask("data/versions/query/action", resource))  # it spends the budget
     for target in args.outputs.values():
         kind, _, name = target.partition("/")
         if kind != "model" or not name:
