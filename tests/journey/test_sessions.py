@@ -1,12 +1,16 @@
 """Every command of the tree, in every form, against one running server: the *.session files."""
 
+import contextlib
+import os
+import pty
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer.core
 import typer.main
-from running import Up, prepare, running, table
+from running import Up, deploy, prepare, running, table
 from sessions import lay_out, parse, play, sit_down
 
 from vallum.base import Secret
@@ -104,3 +108,26 @@ def test_a_client_is_told_how_much_of_an_upload_was_sent(up: Up) -> None:
     with connect(up.url, token=Secret(up.token), ca_file=up.ca, transferred=sent.append) as client:
         client.data.create("counted", content, format="csv")
     assert sum(sent) == len(content)
+
+
+@pytest.mark.usefixtures("desk")
+def test_live_traffic_is_drawn_in_a_terminal_until_it_is_interrupted(up: Up) -> None:
+    deploy(up, "shown")
+    pid, terminal = pty.fork()
+    if pid == 0:  # the child has the terminal
+        os.execv(  # noqa: S606 - our own program
+            sys.executable,
+            [sys.executable, "-m", "vallum.cli", "endpoint", "top", "shown", "--interval", "0.2"],
+        )
+    seen, interrupted = b"", False
+    with contextlib.suppress(OSError):  # the terminal ends with its program
+        while data := os.read(terminal, 65536):
+            seen += data
+            if seen.count(b"shown") >= 3 and not interrupted:
+                interrupted = True
+                os.write(terminal, b"\x03")
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 0, seen
+    assert b"p99" in seen
+    assert seen.count(b"shown") >= 3

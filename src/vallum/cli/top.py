@@ -1,5 +1,6 @@
 """`vallum endpoint top`: live traffic, from two looks at what a gateway has counted."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _HEADER = (
-    "endpoint", "deployment", "requests/s", "p50 ms", "p99 ms", "model p50", "errors/s",
-    "refused/s", "in flight", "alarms", "drifted",
+    "endpoint", "deployment", "req/s", "p50 ms", "p99 ms", "model", "err/s", "ref/s", "active",
+    "alarms", "drift",
 )  # fmt: skip
 _MIN_S, _MAX_S = 0.2, 3600.0
 
@@ -190,7 +191,8 @@ def _live(client: Client, before: Traffic, name: str, interval: float) -> None:
     from rich.live import Live
 
     first = compare(before, before, only=name)
-    with Live(_drawn(first), screen=True, auto_refresh=False) as live:
+    drawing = Live(_drawn(first), screen=True, auto_refresh=False)
+    with contextlib.suppress(KeyboardInterrupt), drawing as live:  # it is how this ends
         while True:
             time.sleep(interval)
             after = client.endpoints.metrics()

@@ -141,7 +141,7 @@ class Hardening:
 
     def _shaped(self, x: NDArray[np.float32], value: NDArray[np.generic]) -> NDArray[np.generic]:
         wide = value.astype(np.float64)
-        if wide.ndim not in {1, _MATRIX} or len(wide) != len(x) or not np.isfinite(wide).all():
+        if wide.ndim not in {1, _MATRIX} or len(wide) != len(x) or not _finite(wide):
             raise GateError("the model answers for other rows", code="score.answer")
         if self._policy.task == "regression":
             return (
@@ -168,11 +168,12 @@ class Hardening:
     def _classes(self, x: NDArray[np.float32], p: Wide) -> Wide:
         """Return what leaves of distributions, (n, k)."""
         policy, by = self._policy, self._numbers
-        rows, first = np.arange(len(p)), p.argmax(axis=1)
+        rows = np.arange(len(p))
         if policy.labels_only:
-            p = np.zeros_like(p)
-            p[rows, first] = 1.0
-            return p
+            label = np.zeros_like(p)
+            label[rows, p.argmax(axis=1)] = 1.0
+            return label
+        first = p.argmax(axis=1) if by.noise > 0 else rows
         if by.temperature != 1:
             logs = np.log(np.maximum(p, _LEAST)) / by.temperature
             p = np.exp(logs - logs.max(axis=1, keepdims=True))
@@ -187,9 +188,10 @@ class Hardening:
         if by.clip is not None:
             p = _bounded(p, *by.clip)
         if 0 < policy.top_k < p.shape[1]:
-            hidden = np.argsort(-p, axis=1, kind="stable")[:, policy.top_k :]
-            p = p.copy()
-            np.put_along_axis(p, hidden, 0.0, axis=1)
+            told = np.argsort(-p, axis=1, kind="stable")[:, : policy.top_k]
+            few = np.zeros_like(p)
+            few[rows[:, None], told] = p[rows[:, None], told]
+            return few
         return p
 
     def _normal(self, x: NDArray[np.float32], width: int) -> Wide:
@@ -216,14 +218,25 @@ def _distribution(p: Wide) -> Wide:
         GateError: They are none.
     """
     total = p.sum(axis=1, keepdims=True)
-    if p.min(initial=0.0) < -_SUM or np.abs(total - 1).max(initial=0.0) > _SUM:
+    least = float(p.min(initial=0.0))
+    if least < -_SUM or not _near_one(total):
         raise GateError(
             "the deployment's output policy is for probabilities, and the model answers none",
             code="score.policy",
         )
-    p = np.clip(p, 0, None)
-    out: Wide = p / p.sum(axis=1, keepdims=True)
+    if least < 0:
+        p = np.maximum(p, 0)
+        total = p.sum(axis=1, keepdims=True)
+    out: Wide = p / total
     return out
+
+
+def _near_one(total: Wide) -> bool:
+    return float(total.min(initial=1.0)) >= 1 - _SUM and float(total.max(initial=1.0)) <= 1 + _SUM
+
+
+def _finite(values: Wide) -> bool:
+    return b"\0" not in np.isfinite(values).tobytes()  # half the time of `.all()` for one row
 
 
 def _bounded(p: Wide, low: float, high: float) -> Wide:
@@ -242,9 +255,11 @@ def _bounded(p: Wide, low: float, high: float) -> Wide:
             code="score.policy",
         )
     most, least = p.max(axis=1, keepdims=True), p.min(axis=1, keepdims=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        down = np.where(most > high, (most - high) / (most - even), 0.0)
-        up = np.where(least < low, (low - least) / (even - least), 0.0)
-    share = np.maximum(down, up)
+    if float(most.max()) <= high and float(least.min()) >= low:
+        return p
+    share = np.zeros_like(most)
+    above, below = most > high, least < low
+    share[above] = (most[above] - high) / (most[above] - even)
+    share[below] = np.maximum(share[below], (low - least[below]) / (even - least[below]))
     out: Wide = np.clip(p + share * (even - p), low, high)
     return out
