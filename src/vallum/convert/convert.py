@@ -6,6 +6,7 @@ original that lies about its own answers convinces nobody but those who would ha
 """
 
 import hashlib
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self, TypeVar
@@ -21,7 +22,6 @@ from vallum.convert.measure import Answered, compare, refusal
 from vallum.convert.numbers import Answers
 from vallum.convert.original import KINDS, Exported
 from vallum.convert.report import ConversionReport, Tolerance
-from vallum.formats import OnnxValue, read_onnx_header
 from vallum.sandbox import BubblewrapRunner, Limits, Resident
 
 T = TypeVar("T")
@@ -39,9 +39,12 @@ LIMITS = Limits(
 )
 """Of each of the two sandboxes; `wall_s` of loading, of writing ONNX and of every answer."""
 
+TOTAL_S = 300.0
+"""Seconds for all of it: a model that is slow to answer holds nobody up for longer."""
+_LEAST_S = 0.05
 _QUESTION_BYTES = 256 * MIB
+_MAX_VALUES = 1_000
 _BATCH_BYTES = 8 * MIB
-_TYPES = {1: "float32", 7: "int64", 8: "string", 11: "float64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +138,18 @@ def convert(
             "the share is 0 to 1, the difference of a score at least 0", code="convert.tolerance"
         )
     sample = Sample() if sample is None else sample
-    with _Open.start(runner, OPEN_ORIGINAL, source.data, {"kind": source.kind}, limits) as original:
+    end_s = time.monotonic() + TOTAL_S
+    arguments = {"kind": source.kind}
+    with _Open.start(
+        runner, OPEN_ORIGINAL, source.data, arguments, limits=limits, end_s=end_s
+    ) as original:
         made = original.ask(Exported, {"ask": "export", "columns": source.columns})
-        header = read_onnx_header(made.onnx)
         given = Given(
             onnx=made.onnx, classes=made.classes, features=made.features, seed=seed,
             exact=made.exact, table=sample.data, kind=sample.kind, columns=sample.columns,
         )  # fmt: skip
         payload = msgspec.msgpack.encode(given)
-        with _Open.start(runner, OPEN_GRAPH, payload, {}, limits) as graph:
+        with _Open.start(runner, OPEN_GRAPH, payload, {}, limits=limits, end_s=end_s) as graph:
             told = graph.ask(RowsMade, {"ask": "rows"})
             differences = tuple(
                 compare(kind, rows.array(), original=original, result=graph, tolerance=tolerance)
@@ -157,16 +163,16 @@ def convert(
             model=_short(made.model),
             original_sha256=hashlib.sha256(source.data).hexdigest(),
             onnx_sha256=onnx_sha256,
-            inputs=tuple(_value(one) for one in header.inputs),
-            outputs=tuple(_value(one) for one in header.outputs),
+            inputs=tuple(_short(one) for one in told.inputs[:_MAX_VALUES]),
+            outputs=tuple(_short(one) for one in told.outputs[:_MAX_VALUES]),
             classes=tuple(_short(one) for one in made.classes),
             features=tuple(_short(one) for one in made.features),
-            opsets=dict(header.opsets),
+            opsets={_short(k): v for k, v in list(told.opsets.items())[:_MAX_VALUES]},
             versions={_short(k): _short(v) for k, v in list(made.versions.items())[:20]},
             differences=differences,
             tolerance=tolerance,
             refusal=refusal(differences, tolerance),
-            notes=told.notes,
+            notes=tuple(_short(one) for one in told.notes[:_MAX_VALUES]),
         ),
     )
 
@@ -176,17 +182,12 @@ def _short(text: str) -> str:
     return "".join(one if one.isprintable() else "?" for one in text[:200])
 
 
-def _value(value: OnnxValue) -> str:
-    """Return an input or output as text, such as `x float32[?, 8]`."""
-    sizes = ", ".join(_short(str(one)) or "?" for one in value.shape or ())
-    return f"{_short(value.name)} {_TYPES.get(value.element_type, 'other')}[{sizes}]"
-
-
 class _Open:
     """A sandbox that is asked; its failures are failures of the conversion."""
 
-    def __init__(self, resident: Resident) -> None:
+    def __init__(self, resident: Resident, end_s: float) -> None:
         self._resident = resident
+        self._end_s = end_s
 
     @classmethod
     def start(
@@ -195,21 +196,27 @@ class _Open:
         function: str,
         payload: bytes,
         arguments: Mapping[str, object],
+        *,
         limits: Limits,
+        end_s: float,
     ) -> Self:
+        left_s = max(_LEAST_S, min(limits.wall_s, end_s - time.monotonic()))
         try:
             return cls(
                 Resident.open(
                     runner, function, payload, allowed={OPEN_ORIGINAL, OPEN_GRAPH},
-                    arguments=arguments, limits=limits,
-                )
+                    arguments=arguments,
+                    limits=msgspec.structs.replace(limits, wall_s=left_s),
+                ),
+                end_s,
             )  # fmt: skip
         except GateError as error:
             raise _failed(error) from error
 
     def ask(self, type_: type[T], question: Mapping[str, object]) -> T:
         try:
-            return self._resident.ask(type_, question, max_bytes=_QUESTION_BYTES)
+            left_s = max(_LEAST_S, self._end_s - time.monotonic())
+            return self._resident.ask(type_, question, max_bytes=_QUESTION_BYTES, wall_s=left_s)
         except GateError as error:
             raise _failed(error) from error
 

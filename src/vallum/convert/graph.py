@@ -13,11 +13,13 @@ from vallum.base import GateError, InputError, VallumError
 from vallum.convert.numbers import Answers, Numbers, places
 from vallum.convert.outputs import COLUMN, LABEL, PREDICTION, SCORES
 from vallum.convert.probes import Probes
+from vallum.formats import OnnxValue, read_onnx_header
 from vallum.schema import Record
 
 MAX_ROWS = 10_000
 RANGE_ROWS = 2_000
 SPLITS = 700
+_TYPES = {1: "float32", 7: "int64", 8: "string", 11: "float64"}
 
 
 class Given(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,9 +48,12 @@ class Given(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RowsMade(Record, frozen=True):
-    """Rows of each kind, and what there is to say about them."""
+    """What the result declares, rows of each kind, and what there is to say about them."""
 
     rows: dict[str, Numbers]
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    opsets: dict[str, int] = {}
     notes: tuple[str, ...] = ()
 
 
@@ -112,6 +117,7 @@ class _Graph:
     def _rows(self) -> RowsMade:
         import onnx
 
+        header = read_onnx_header(self._given.onnx)
         rng = np.random.default_rng(self._given.seed)
         probes = Probes.of(
             onnx.load_from_string(self._given.onnx),
@@ -131,7 +137,11 @@ class _Graph:
         if len(on):
             made["thresholds" if probes.exact else "near"] = on
         return RowsMade(
-            rows={kind: Numbers.of(rows) for kind, rows in made.items()}, notes=tuple(notes)
+            rows={kind: Numbers.of(rows) for kind, rows in made.items()},
+            inputs=tuple(_value(one) for one in header.inputs),
+            outputs=tuple(_value(one) for one in header.outputs),
+            opsets=dict(header.opsets),
+            notes=tuple(notes),
         )
 
     def _table(self, notes: list[str]) -> "np.ndarray[Any, Any]":
@@ -211,6 +221,12 @@ class _Graph:
             scores = _scores(np.stack(columns, axis=1), len(rows))
         labels = places(np.asarray(told[LABEL]), classes)
         return Answers(labels=Numbers.of(labels), scores=scores)
+
+
+def _value(value: OnnxValue) -> str:
+    """Return an input or output as text, such as `x float32[?, 8]`."""
+    sizes = ", ".join(str(one) or "?" for one in value.shape or ())
+    return f"{value.name} {_TYPES.get(value.element_type, 'other')}[{sizes}]"
 
 
 def _scores(told: object, rows: int) -> Numbers:
