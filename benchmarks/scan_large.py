@@ -35,7 +35,7 @@ PEERS = {
     "fickling": ["--check-safety"],
     "modelaudit": ["scan", "--no-cache"],
 }
-PEER_LIMIT_S = 300
+PEER_LIMIT_S = 120
 QUIET = {"NO_ANALYTICS": "1", "PROMPTFOO_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
 
 
