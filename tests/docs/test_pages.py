@@ -25,6 +25,7 @@ FENCE = re.compile(r"^```([\w-]+)?[ \t]*(.*?)\n(.*?)^```$", re.MULTILINE | re.DO
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 NEEDED = {
     "deploy-and-call-an-endpoint": ("curl",),
+    "watch-an-endpoint": ("curl",),
     "train-in-the-sandbox": ("sklearn", "skl2onnx"),
 }
 
@@ -61,6 +62,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 LATE = frozenset({
     "anonymize-a-table", "attack-a-model", "deploy-and-call-an-endpoint", "erase-a-person",
     "ingest-and-protect-a-table", "mask-a-table", "query-with-a-privacy-budget", "read-in-part",
+    "watch-an-endpoint",
 })  # fmt: skip
 
 
