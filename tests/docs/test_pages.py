@@ -28,6 +28,7 @@ NEEDED = {
     "deploy-and-call-an-endpoint": ("curl",),
     "use-client-certificates": ("curl", "openssl"),
     "harden-a-model": ("torch",),
+    "watch-an-endpoint": ("curl",),
     "train-in-the-sandbox": ("sklearn", "skl2onnx"),
     "train-with-differential-privacy": ("torch", "dp_accounting"),
 }

@@ -13,6 +13,7 @@ import pytest
 from running import WIDTH, Up, deploy, request
 
 from vallum.guard import unpack_decisions
+from vallum.schema import OutputPolicy
 
 ROW = [[1.0] * WIDTH]
 
@@ -151,6 +152,28 @@ def test_in_process_deployments_answer_the_same(serving: Up, key: str) -> None:
     isolated = serving.score("risk", request(ROW), key=key).json()["outputs"][0]["data"]
     inside = serving.score("inside", request(ROW), key=other).json()["outputs"][0]["data"]
     assert inside == [round(one, 2) for one in isolated]
+
+
+def test_hardened_answers_are_the_same_wherever_the_model_is_served(serving: Up) -> None:
+    policy = OutputPolicy(noise="0.02", clip=("0.1", "0.9"), temperature="3")
+    row, answers = [0.1] * WIDTH, []
+    for name, more in (("inside", {"in_process": True}), ("apart", {})):
+        key = deploy(serving, f"hard-{name}", output=policy, **more)
+        for _ in range(2):
+            answer = serving.score(f"hard-{name}", request([row]), key=key).json()
+            answers.append(answer["outputs"][0]["data"])
+    assert all(one == answers[0] for one in answers)
+    assert sum(answers[0]) == pytest.approx(1, abs=1e-5)
+    lines = ["a,b,c,d", ",".join(str(one) for one in row)]
+    serving.owner.data.create("row", ("\n".join(lines) + "\n").encode(), format="csv")
+    serving.owner.endpoints.batch("hard-apart", "row", "row-scores")
+    table = serving.owner.data.download("row-scores").decode().splitlines()
+    assert [float(one) for one in table[1].split(",")[:2]] == pytest.approx(answers[0], abs=1e-6)
+    plain = deploy(serving, "soft")
+    told = serving.score("soft", request([row]), key=plain).json()["outputs"][0]["data"]
+    soft = (told[1] / told[0]) ** (1 / 3)
+    without = soft / (1 + soft)  # of the temperature alone
+    assert 1e-5 < abs(answers[0][1] - without) < 0.2
 
 
 def test_metrics_have_bounded_labels(serving: Up, key: str) -> None:
