@@ -2,9 +2,12 @@
 
 import hashlib
 import mmap
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from vallum.base.bounds import ARCHIVE, MIB, MODEL, ArchiveBounds, ModelBounds
 from vallum.base.errors import InputError
@@ -16,6 +19,7 @@ from vallum.scan.report import FileReport, Findings, ScanReport
 from vallum.scan.texts import is_text
 
 _STEP = 8 * MIB
+_PACKAGE = re.compile(r"\.(whl|egg|zip|tar|t?gz|conda)$", re.IGNORECASE)
 _TEXTS = frozenset({"text", "yaml", "json", "jinja"})
 
 
@@ -133,8 +137,10 @@ def _scan(name: str, data: memoryview, limits: _Limits) -> FileReport:
         return FileReport(name, "", "too-large", findings.verdict(), findings.sorted())
     kind = "" if code is None else _by_code_rules(name, data, findings, code)
     if not kind:
-        inspector = Inspector(findings, model=model, archive=limits.archive)
-        kind = inspector.inspect(data, name=name)
+        judge = None if code is None else _members(findings, code)
+        inspector = Inspector(findings, model=model, archive=limits.archive, judge=judge)
+        package = code is not None and _PACKAGE.search(name)
+        kind = inspector.inspect(data, name="" if package else name)
         if code is not None:
             _beside_code(name, data, kind, findings, code)
     release(data)
@@ -159,6 +165,23 @@ def _by_code_rules(name: str, data: memoryview, findings: Findings, code: CodeRu
     if not content:
         return "empty"  # such as `__init__.py`
     return scan_code(name, content, findings, code) if is_text(content) else ""
+
+
+def _members(findings: Findings, code: CodeRules) -> Callable[[str, str, memoryview], bool]:
+    """Return what judges the members of an archive, such as a wheel, by the rules of their kind."""
+
+    def judge(name: str, inner: str, content: memoryview) -> bool:
+        begun = len(findings.items)
+        known = bool(_by_code_rules(name, content, findings, code))
+        if not known and is_document(name) and len(content) <= MAX_TEXT_BYTES and is_text(content):
+            lines = lines_of(bytes(content).decode(errors="replace"))
+            scan_secrets(lines, findings, code.finder)
+            known = True
+        for at, one in enumerate(findings.items[begun:], begun):
+            findings.items[at] = msgspec.structs.replace(one, member=inner)
+        return known
+
+    return judge
 
 
 def _beside_code(

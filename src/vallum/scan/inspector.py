@@ -5,6 +5,7 @@ loader would run because of its name is a finding whatever it holds.
 """
 
 import re
+from collections.abc import Callable
 
 import msgspec
 
@@ -47,7 +48,11 @@ _STORAGE = re.compile(r"^(data|constants)/(\d+)$")
 
 
 class Inspector:
-    """Walks one file and everything in it; keeps what it finds in `findings`."""
+    """Walks one file and everything in it; keeps what it finds in `findings`.
+
+    `judge` is asked first about each member of an archive: its name, its place, its bytes. Where it
+    says True, the member is judged already.
+    """
 
     def __init__(
         self,
@@ -55,7 +60,9 @@ class Inspector:
         *,
         model: ModelBounds = MODEL,
         archive: ArchiveBounds = ARCHIVE,
+        judge: Callable[[str, str, memoryview], bool] | None = None,
     ) -> None:
+        self._judge = judge
         self._findings = findings
         self._model = model
         self._archive = archive
@@ -181,6 +188,8 @@ class Inspector:
         inner = _join(member, entry.name)
         content = self._content(archive, entry, inner)
         if content is None:
+            return
+        if self._judge is not None and self._judge(entry.name, inner, content):
             return
         if len(content) == 0:  # an empty marker file in an archive holds nothing
             if _EXECUTABLE_NAME.search(entry.name) and not entry.name.endswith("__init__.py"):

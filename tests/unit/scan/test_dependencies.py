@@ -146,7 +146,8 @@ dependencies:
     - requests
 """
     assert sorted(findings("environment.yml", text)) == [
-        ("other-index", "high", None), ("other-index", "high", None), ("unhashed", "low", None),
+        ("not-assessed", "low", None), ("other-index", "high", None),
+        ("other-index", "high", None), ("unhashed", "low", None),
         ("unpinned", "medium", None), ("unpinned", "medium", None),
     ]  # fmt: skip
     env = "python: 3.11.4\nbuild_dependencies: [pip==24.0]\ndependencies: [-r requirements.txt]\n"
@@ -241,7 +242,7 @@ package:
 - {{name: a, version: '1', manager: conda, hash: {{sha256: {HASH}}}}}
 - {{name: b, version: '1', manager: pip, hash: {{}}}}
 """,
-        {"unhashed"},
+        {"unhashed", "not-assessed"},
     ),
     (
         "spec-file.txt",
@@ -249,7 +250,7 @@ package:
 https://conda.anaconda.org/conda-forge/noarch/a-1-0.conda#{HASH}
 https://conda.anaconda.org/theirs/noarch/b-1-0.conda
 """,
-        {"other-index", "unhashed"},
+        {"other-index", "unhashed", "not-assessed"},
     ),
     ("uv.lock", "version = 1\n", {"form"}),
     ("poetry.lock", "[[package", {"format.toml.malformed"}),
@@ -482,3 +483,35 @@ def test_declared_licences_are_judged(
     found = findings(name, text, licenses=check_allowed([allowed]))
     assert {one for one, _, _ in found} == expected
     assert not [one for one in findings(name, text) if one[1] != "info"]
+
+
+def test_records_of_conda_are_read_and_said_to_be_unassessed() -> None:
+    record = {"name": "openssl", "version": "3.0.1", "sha256": "0" * 64,
+              "channel": "https://conda.anaconda.org/theirs/linux-64"}  # fmt: skip
+    for value, expected in (
+        (record, {"dependency.not-assessed", "dependency.other-index"}),
+        ({**record, "channel": "https://conda.anaconda.org/conda-forge/noarch"},
+         {"dependency.not-assessed"}),
+        ({"name": "x"}, {"dependency.unread"}),
+        ([], {"dependency.unread"}),
+    ):  # fmt: skip
+        report = scan_bytes(
+            "env/conda-meta/openssl-3.0.1-0.json", json.dumps(value).encode(), code=CodeRules()
+        ).files[0]
+        assert {finding.id for finding in report.findings} == expected
+
+
+def test_a_wheel_is_judged_member_by_member_under_code_rules() -> None:
+    with zipfile.ZipFile(held := io.BytesIO(), "w") as wheel:
+        wheel.writestr("a/__init__.py", "")
+        wheel.writestr("a/run.py", "import joblib\njoblib.load('x')\n")
+        wheel.writestr("a/README.md", "```python\nimport os\n```\n")
+        wheel.writestr("a-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: a\nVersion: 1\n")
+        wheel.writestr("a/weights.pkl", b"cos\nsystem\n(S'id'\ntR.")
+    report = scan_bytes("a-1-py3-none-any.whl", held.getvalue(), code=CodeRules()).files[0]
+    found = {(finding.id, finding.member) for finding in report.findings}
+    assert ("code.unsafe-load", "a/run.py") in found
+    assert ("pickle.dangerous-name", "a/weights.pkl") in found
+    assert not any(place in ("a/README.md", "a/__init__.py") for _, place in found)
+    without = scan_bytes("a-1-py3-none-any.whl", held.getvalue()).files[0]
+    assert "file.executable-name" in [finding.id for finding in without.findings]

@@ -156,6 +156,12 @@ def _judge_source(one: Declared, findings: Findings, trusted: Collection[str]) -
 
 
 def _match(packages: list[Declared], findings: Findings, advisories: Snapshot | None) -> None:
+    foreign = [one for one in packages if not one.python]
+    if foreign:
+        text = (
+            f"{len(foreign)} package(s) of conda are not assessed: OSV has no advisories for conda"
+        )
+        _add(findings, "dependency.not-assessed", text, "low", foreign[0].line)
     known = [one for one in packages if one.version and one.python]
     if not known:
         return

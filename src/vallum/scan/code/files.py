@@ -16,6 +16,7 @@ from vallum.scan.code.licenses import scan_declared, scan_license_text, scan_met
 from vallum.scan.code.locks import (
     parse_conda_list,
     parse_conda_lock,
+    parse_conda_meta,
     parse_lock,
     parse_pipfile_lock,
 )
@@ -36,6 +37,7 @@ _REQUIREMENTS = re.compile(
 _CONDA = re.compile(r"^(conda|environment|env|python_env)([._-][\w.-]*)?\.ya?ml$", re.IGNORECASE)
 _LOCK = re.compile(r"^(uv\.lock|poetry\.lock|pdm\.lock|pylock(\.[\w-]+)?\.toml)$")
 _LICENSE = re.compile(r"^(un)?(licen[cs]e|copying)([._-].*)?$", re.IGNORECASE)
+_CONDA_META = "conda-meta"
 _METADATA = frozenset({"METADATA", "PKG-INFO"})
 _DOCUMENT = re.compile(
     r"\.(md|markdown|rst|txt|toml|cfg|ini|ya?ml|json|jsonl|csv|tsv|lock|in|env|properties|gitignore|"
@@ -64,7 +66,7 @@ class CodeRules:
 
 def kind_of(name: str) -> Kind | None:
     """Return which rules a name asks for; None for those of models."""
-    base = name.replace("\\", "/").rsplit("/", 1)[-1]
+    base = _base(name)
     if _PYTHON.search(base):
         return "python"
     if base.lower().endswith(".ipynb"):
@@ -78,6 +80,13 @@ def kind_of(name: str) -> Kind | None:
     return None
 
 
+def _base(name: str) -> str:
+    """Return the last part of a path, and of conda's records the folder that makes them such."""
+    parts = name.replace("\\", "/").split("/")
+    record = parts[-2:-1] == [_CONDA_META] and parts[-1].endswith(".json")
+    return "/".join(parts[-2:]) if record else parts[-1]
+
+
 def is_document(name: str) -> bool:
     """Tell whether a name is one of text that nothing runs, in which code is only quoted."""
     return bool(_DOCUMENT.search(name.replace("\\", "/").rsplit("/", 1)[-1]))
@@ -88,7 +97,7 @@ def scan_code(name: str, data: bytes, findings: Findings, rules: CodeRules) -> s
 
     Never raises on any bytes: a reader that breaks is a finding.
     """
-    base = name.replace("\\", "/").rsplit("/", 1)[-1]
+    base = _base(name)
     kind = kind_of(base)
     try:
         if kind == "python":
@@ -149,6 +158,8 @@ def _project_license(data: bytes, findings: Findings, rules: CodeRules) -> None:
 
 
 def _parser(base: str) -> Callable[[bytes], Declaration] | None:
+    if base.startswith(f"{_CONDA_META}/"):
+        return lambda data: parse_conda_meta(data.decode())
     if base == "pyproject.toml":
         return parse_pyproject
     if base == "Pipfile":

@@ -198,3 +198,24 @@ def parse_conda_list(text: str) -> Declaration:
         declared.packages.append(Declared(match[2], match[3], number, fixed=fixed, python=False))
     declared.indexes += [(one, None) for one in sorted(channels)]
     return declared
+
+
+def parse_conda_meta(text: str) -> Declaration:
+    """Read a record of an installed conda package (`conda-meta/NAME-VERSION-BUILD.json`).
+
+    Raises:
+        VallumError: It is no JSON within bounds.
+    """
+    declared = Declaration("conda-meta")
+    value = load_json(text.encode(), BOUNDS)
+    record = value if isinstance(value, dict) else {}
+    name, version = record.get("name"), record.get("version")
+    if not isinstance(name, str) or not isinstance(version, str):
+        declared.unread.append(("a record without name and version", None))
+        return declared
+    fixed = isinstance(record.get("sha256"), str)
+    declared.packages.append(Declared(name, version, None, fixed=fixed, python=False))
+    channel = record.get("channel")
+    if isinstance(channel, str) and channel:
+        declared.indexes.append((channel.rpartition("/")[0] or channel, None))
+    return declared
