@@ -47,7 +47,7 @@ _CLASSES: Mapping[str, type[VallumError]] = {
     "GateError": GateError,
 }
 THREADS = dict.fromkeys(  # few: a check is small, and every thread counts as a process
-    ("OMP_NUMTHREADS", "OPENBLAS_NUMTHREADS", "POLARS_MAXTHREADS", "RAYON_NUMTHREADS"), "2"
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"), "2"
 )
 
 
