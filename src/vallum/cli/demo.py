@@ -201,7 +201,8 @@ def _run(story: Story, owner: Client, folder: Path, url: str) -> None:
     figures = _evidence(tested.evidence, "performance")
     story.tell(
         "test",
-        f"{evasion.parameters['attack']} flips {_percent(evasion.measures['success_rate'])} of"
+        f"the {evasion.parameters['suite']} suite flips"
+        f" {_percent(evasion.measures['success_rate'])} of"
         f" {evasion.measures['attacked']} within {evasion.measures['epsilon']} σ"
         f" ({evasion.verdict.value}); membership AUC {float(membership.measures['auc']):.2f}"
         f" [{float(membership.measures['auc_low']):.2f},"
