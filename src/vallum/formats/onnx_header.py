@@ -3,6 +3,7 @@
 A field that the walker does not know is a refusal: then nobody has said that it is harmless.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from vallum.base.bounds import MODEL, ModelBounds
@@ -214,13 +215,12 @@ def _dimension(view: memoryview, base: int) -> int | str:
     return ""
 
 
-def _known(view: memoryview, numbers: frozenset[int], what: str, base: int = 0) -> list[Field]:
-    found = []
+def _known(view: memoryview, numbers: frozenset[int], what: str, base: int = 0) -> Iterator[Field]:
+    """Yield the fields; one at a time, since a graph may hold a million."""
     for item in fields(view, base):
         if item.number not in numbers:
             refuse("format.onnx.field", f"unknown field {item.number} of a {what}")
-        found.append(item)
-    return found
+        yield item
 
 
 def _message(item: Field) -> memoryview:

@@ -95,7 +95,8 @@ _GGML = {
 }  # fmt: skip
 _SCALARS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _STRING, _ARRAY = 8, 9
-_MAX_KEYS, _MAX_ITEMS, _MAX_DIMENSIONS, _MAX_TEXT = 65_536, 10_000_000, 8, 1 << 26
+_MAX_KEYS, _MAX_ITEMS, _MAX_DIMENSIONS, _MAX_TEXT = 65_536, 10_000_000, 8, 1 << 23
+_MAX_KEPT = 8 << 20  # bytes of templates; the largest seen have 20 thousand
 
 
 @dataclass(slots=True)
@@ -105,6 +106,7 @@ class _Gguf:
     items: int = 0
     texts: list[tuple[str, str]] = field(default_factory=list)
     alignment: int = 32
+    kept: int = 0
 
     def number(self, width: int) -> int:
         if self.at + width > len(self.data):
@@ -130,6 +132,9 @@ class _Gguf:
         elif kind == _STRING:
             text = self.text()
             if is_template(text) or "template" in key:
+                self.kept += len(text) + 100
+                if self.kept > _MAX_KEPT:
+                    raise ValueError("too many templates")
                 self.texts.append((key, text))
         elif kind == _ARRAY:
             inner, count = self.number(4), self.number(8)

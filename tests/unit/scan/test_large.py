@@ -119,3 +119,12 @@ def test_a_digest_is_left_out_where_nobody_asks_for_it(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{}")
     assert scan_path(tmp_path / "x.json", digest=False).files[0].sha256 == ""
     assert len(scan_path(tmp_path / "x.json").files[0].sha256) == 64
+
+
+def test_a_gguf_file_cannot_fill_the_memory_with_templates() -> None:
+    text = (5).to_bytes(8, "little") + b"{{a}}"
+    head = b"GGUF" + (3).to_bytes(4, "little") + bytes(8) + (1).to_bytes(8, "little")
+    key = (1).to_bytes(8, "little") + b"a" + (9).to_bytes(4, "little") + (8).to_bytes(4, "little")
+    data = head + key + (90_000).to_bytes(8, "little") + text * 90_000
+    found = scan_bytes("m.gguf", data).files[0].findings
+    assert "too many templates" in found[-1].message or "too many templates" in found[0].message
