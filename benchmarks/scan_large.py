@@ -128,7 +128,7 @@ def peer(folder: Path, name: str, path: Path) -> dict[str, Any] | None:
     begun = time.perf_counter()
     child = subprocess.Popen(
         [program, *PEERS[name], path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env={**os.environ, **QUIET},
+        env={**os.environ, **QUIET}, cwd=path.parent,  # fickling writes beside itself
     )  # fmt: skip
     late = False
     try:
