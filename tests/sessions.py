@@ -172,8 +172,8 @@ def lay_out(folder: Path) -> None:
     lay_out_images(folder)
     small_store(folder)
     release = SigningKey.p256_from_seed(Secret(bytes(40)))
-    (folder / "release.pem").write_bytes(release.to_pem())
-    (folder / "release.pub").write_bytes(release.verify_key.to_pem())
+    (folder / "signer.pem").write_bytes(release.to_pem())
+    (folder / "signer.pub").write_bytes(release.verify_key.to_pem())
     secret = folder / "lake.secret"
     secret.touch(mode=0o600)
     secret.write_text("the lake's secret\n")

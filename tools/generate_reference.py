@@ -357,7 +357,8 @@ def bounds_page() -> str:
         tree = ast.parse(path.read_text())
         remarks = _remarks(path)
         for node in tree.body:
-            if not isinstance(node, ast.ClassDef) or not node.name.endswith(("Bounds", "Limits")):
+            named = isinstance(node, ast.ClassDef) and node.name.endswith(("Bounds", "Limits"))
+            if not isinstance(node, ast.ClassDef) or not named or node.name.startswith("_"):
                 continue
             name = ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
             record = getattr(importlib.import_module(name), node.name)  # noqa: TID251 - a tool

@@ -37,10 +37,12 @@ ENVIRONMENT = {
     "VALLUM_ADVISORIES": "folder of the advisories that `scan --code` matches against",
     "VALLUM_CA": "file with the server's certificate authority; `--ca`",
     "VALLUM_DEBUG": "`1` shows the trace of an internal error",
+    "VALLUM_KEY_PASSWORD": "password of the private key of `signature sign`",
     "VALLUM_PURPOSE": "what data is read for, where it asks for one; `--purpose`",
     "VALLUM_STATE_DIR": "folder of what clients saw of each log; `off` keeps nothing",
     "VALLUM_TOKEN": "an API key; prefer a file, which other processes cannot read",
     "VALLUM_TOKEN_FILE": "file with an API key, readable by you alone; `--token-file`",
+    "VALLUM_TOKEN_PIN": "PIN of the PKCS#11 token of `signature sign`; `--pin-file`",
     "VALLUM_URL": "address of the server; `--url`; loopback on port 8443 if neither is given",
 }
 

@@ -37,10 +37,10 @@ def sign(
             help="Private key in PEM: P-256 or Ed25519; its password in VALLUM_KEY_PASSWORD."
         ),
     ] = None,
-    token_key: Annotated[
+    pkcs11: Annotated[
         str, typer.Option(help="Key in a PKCS#11 token: pkcs11:token=NAME;object=LABEL.")
     ] = "",
-    token_module: Annotated[
+    pkcs11_module: Annotated[
         Path | None, typer.Option(help="The token's library, such as libsofthsm2.so.")
     ] = None,
     pin_file: Annotated[
@@ -61,7 +61,7 @@ def sign(
     from vallum.crypto.model_signing import sign_manifest
 
     check_output(output)
-    signer = _signer(key, token_key, token_module, pin_file)
+    signer = _signer(key, pkcs11, pkcs11_module, pin_file)
     chain = () if certificates is None else read_certificates(read_file(certificates))
     with progress("hashing"):
         files = folder_digests(folder, without=output)
@@ -145,13 +145,13 @@ def verify(
          f"{len(files)} files, exactly those that {who} signed")  # fmt: skip
 
 
-def _signer(key: Path | None, token_key: str, module: Path | None, pin: Path | None) -> "Signer":
+def _signer(key: Path | None, pkcs11: str, module: Path | None, pin: Path | None) -> "Signer":
     from vallum.crypto import SigningKey
     from vallum.crypto.token import TokenKey
 
-    if (key is None) == (not token_key) or bool(token_key) != (module is not None):
+    if (key is None) == (not pkcs11) or bool(pkcs11) != (module is not None):
         raise InputError(
-            "a key is needed: --key, or --token-key with --token-module", code="cli.usage"
+            "a key is needed: --key, or --pkcs11 with --pkcs11-module", code="cli.usage"
         )
     if module is None or key is not None:
         password = os.environ.get(_PASSWORD, "")
@@ -163,4 +163,4 @@ def _signer(key: Path | None, token_key: str, module: Path | None, pin: Path | N
         raise InputError(
             "the token's PIN is missing", code="cli.usage", hint=f"--pin-file, or set {_PIN}"
         )
-    return TokenKey(module, token_key, Secret(held))
+    return TokenKey(module, pkcs11, Secret(held))

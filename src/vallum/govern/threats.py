@@ -112,7 +112,7 @@ _ROWS = (
         title="A model does something else than what was approved",
         prevented_by=("scan", "signature", "immutable versions"),
         detected_by=("integrity",),
-        measured_by=("integrity", "scan", "signature"),
+        measured_by=("conversion", "integrity", "scan", "signature"),
         atlas=("AML.T0010.003", "AML.T0011.000", "AML.T0018"),
         nist="model poisoning attack",
     ),

@@ -133,7 +133,7 @@ def test_the_shell_completes_nouns_and_verbs() -> None:
         return done.stdout.split()
 
     assert completed("vallum mod", 1) == ["model"]
-    assert completed("vallum model re", 2) == ["register"]
+    assert completed("vallum model reg", 2) == ["register"]
 
 
 def test_the_version_is_an_option_too() -> None:

@@ -61,5 +61,5 @@ def test_an_advisory_with_vectors_alone_has_a_severity(
         "id": "X-1", "modified": "2026-01-01T00:00:00Z",
         "affected": [{"package": {"ecosystem": "PyPI", "name": "a"}, "versions": ["1"]}], **said,
     }  # fmt: skip
-    snapshot = read_osv(json.dumps(advisory).encode())
+    (snapshot,) = read_osv(json.dumps(advisory).encode())
     assert [match.severity for match in affecting(snapshot, "a", "1")] == [expected]
