@@ -63,7 +63,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 # The others take seconds each, and what they do is done by fast tests, too: they are `slow`.
-EARLY = frozenset({"README", "give-somebody-access", "manage-keys", "use-the-console"})
+EARLY = frozenset({"README"})
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ def client(up: Up) -> Client:
 
 
 @pytest.mark.guarantee("G7")
+@pytest.mark.slow
 def test_a_client_refuses_a_server_whose_operator_rolled_everything_back(tmp_path: Path) -> None:
     folder, copy = tmp_path / "place", tmp_path / "copy"
     folder.mkdir()

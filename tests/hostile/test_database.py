@@ -46,6 +46,7 @@ def test_a_database_that_goes_closes_the_door_until_it_is_back(
     assert "vallum_" not in (tmp_path / "data.keys/workspace.json").read_text()
 
 
+@pytest.mark.slow
 def test_the_database_of_a_workspace_is_remembered_and_not_swapped(
     tmp_path: Path, postgresql: PostgreSQL
 ) -> None:

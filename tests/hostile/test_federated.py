@@ -58,6 +58,7 @@ def token(issuer: str, audience: str = AUDIENCE) -> str:
     return str(answer.json()["access_token"])
 
 
+@pytest.mark.slow
 def test_a_providers_token_acts_as_whom_it_is_federated_with(serving: Up, issuer: str) -> None:
     deploy(serving, "federated")
     owner, row = serving.owner, request([[1.0] * WIDTH])

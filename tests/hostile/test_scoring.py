@@ -269,6 +269,7 @@ def test_refused_requests_are_in_a_bundle_whose_root_can_be_recomputed(serving: 
     assert serving.owner.workspace.verify().findings == ()
 
 
+@pytest.mark.slow
 def test_refusals_of_unknown_callers_are_counted_in_the_log(serving: Up) -> None:
     def counted() -> int:
         rows = [

@@ -12,6 +12,7 @@ from vallum.schema import DeploymentState
 
 
 @pytest.mark.guarantee("G6")
+@pytest.mark.slow
 def test_a_changed_byte_of_the_stored_model_stops_the_running_deployment(tmp_path: Path) -> None:
     with running(tmp_path) as up:
         prepare(up)

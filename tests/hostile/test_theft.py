@@ -142,6 +142,7 @@ def test_who_keeps_trying_to_mislead_a_model_is_stopped(serving: Up) -> None:
     assert scores(serving, "hunted", key, honest(1, 5)).status_code == 403
 
 
+@pytest.mark.slow
 def test_who_asks_about_a_planted_record_leaves_evidence(serving: Up) -> None:
     rows = np.round(np.array(honest(5, 77)), 4)
     lines = ["f0,f1,f2,f3,y", *(",".join(map(str, [*one, 0])) for one in rows.tolist())]

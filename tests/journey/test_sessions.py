@@ -19,6 +19,7 @@ from vallum.sdk import connect
 
 HERE = Path(__file__).parent
 SESSIONS = sorted(HERE.glob("*.session"))
+LONG = frozenset({"data", "endpoint", "model", "offline", "views"})  # over ten seconds each
 # Commands that no session can hold, and who runs them.
 ELSEWHERE = {
     "up": "tests/running.py starts it for every session",
@@ -42,7 +43,13 @@ def desk(up: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.guarantee("G9")
-@pytest.mark.parametrize("session", SESSIONS, ids=lambda one: one.stem)
+@pytest.mark.parametrize(
+    "session",
+    [
+        pytest.param(one, marks=[pytest.mark.slow] if one.stem in LONG else [], id=one.stem)
+        for one in SESSIONS
+    ],
+)
 @pytest.mark.usefixtures("desk")
 def test_the_session_goes_as_written(session: Path, up: Up) -> None:
     def state() -> object:

@@ -59,6 +59,7 @@ def digits() -> Any:
     return x[1400:], y[1400:], net, out.getvalue()
 
 
+@pytest.mark.slow
 def test_a_torch_cnn_is_attacked_along_its_gradients(digits: Any, runner: BubblewrapRunner) -> None:
     torch = pytest.importorskip("torch")
     x, y, net, exported = digits

@@ -53,6 +53,7 @@ def test_the_same_command_writes_the_same_report_but_for_times(folder: Path) -> 
     assert other["threats"] != json.loads(texts[0])["threats"]
 
 
+@pytest.mark.slow
 def test_data_that_says_nothing_is_refused_with_its_cause(folder: Path) -> None:
     first = (folder / "data.csv").read_text().splitlines()[1].split(",")
     for change, said in (

@@ -115,7 +115,7 @@ def torch_program(x: Any, _: Any) -> tuple[str, bytes, Any]:
         pytest.param(histogram, marks=pytest.mark.slow),
         regression,
         xgboost_file,
-        lightgbm_text,
+        pytest.param(lightgbm_text, marks=pytest.mark.slow),
     ],
 )
 def test_a_model_answers_as_onnx_what_it_answered(

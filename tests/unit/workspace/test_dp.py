@@ -275,6 +275,7 @@ def test_concurrent_queries_never_overspend(ready: Place) -> None:
     assert next(iter(held(ready).values())).spent_epsilon == "0.99"
 
 
+@pytest.mark.slow
 def test_a_table_that_dies_or_makes_room_is_opened_anew(
     ready: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ def forget(
     return made
 
 
+@pytest.mark.slow
 def test_a_person_is_erased_everywhere_and_nobody_else(place: Place) -> None:
     first = ingest(place, "people", people())
     ingest(place, "people", people())
