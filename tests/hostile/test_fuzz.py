@@ -33,7 +33,7 @@ ROLES = (
     "Vallum Data Owner",
     "nothing",
 )
-SOON = ("Owner", "Reader", "Machine Learning Engineer", "nothing")  # the others: slow tests
+SOON = ("Machine Learning Engineer", "nothing")  # the others: slow tests
 OWN = {"key.create", "session.create"}  # of oneself, which anybody may
 CHECKS = [
     checks.not_a_server_error,
