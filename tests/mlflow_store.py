@@ -116,7 +116,7 @@ def small_store(folder: Path) -> None:
     with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as made, made:
         made.executescript(SCHEMA.read_text())
         made.execute(
-            "INSERT INTO experiments VALUES (1, 'churn', 'mlflow-artifacts:/1', 'active', ?, ?,"
+            "INSERT INTO experiments VALUES (1, 'loyalty', 'mlflow-artifacts:/1', 'active', ?, ?,"
             " 'default')", (at, at),
         )  # fmt: skip
         made.execute(
@@ -128,11 +128,11 @@ def small_store(folder: Path) -> None:
                          (1 / (step + 1), at + step, run, step))  # fmt: skip
         made.execute("INSERT INTO params VALUES ('depth', '3', ?)", (run,))
         made.execute(
-            "INSERT INTO registered_models VALUES ('churn', ?, ?, 'who leaves', 'default')",
+            "INSERT INTO registered_models VALUES ('loyalty', ?, ?, 'who leaves', 'default')",
             (at, at),
         )
         made.execute(
-            "INSERT INTO model_versions VALUES ('churn', 1, ?, ?, '', 'mia', 'None', ?, ?, 'READY',"
-            " '', '', NULL, 'default')", (at, at, f"{place}/model", run),
+            "INSERT INTO model_versions VALUES ('loyalty', 1, ?, ?, '', 'mia', 'None', ?, ?,"
+            " 'READY', '', '', NULL, 'default')", (at, at, f"{place}/model", run),
         )  # fmt: skip
     _write(folder / f"mlflow-files/1/{run}/artifacts/model", {"model.onnx": small_model(0.04)})

@@ -67,7 +67,7 @@ def tally(done: Any, kind: str) -> tuple[int, int, int]:
     return one["found"], one["made"], one["kept"]
 
 
-def test_a_dry_run_tells_and_changes_nothing(
+def a_dry_run_tells_and_changes_nothing(
     up: Up, store: tuple[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     uri, folder = store
@@ -86,7 +86,7 @@ def test_a_dry_run_tells_and_changes_nothing(
     assert {one["after"] for one in owner} == {"MANAGE"}
 
 
-def test_everything_comes_over_once(
+def everything_comes_over_once(
     up: Up, ours: Any, store: tuple[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     uri, folder = store
@@ -140,7 +140,7 @@ def test_everything_comes_over_once(
     assert up.owner.workspace.verify().findings == ()
 
 
-def test_what_was_interrupted_goes_on(
+def what_was_interrupted_goes_on(
     ours: Any, store: tuple[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A run of which half came over, as if the process had been killed in between."""
@@ -164,10 +164,10 @@ def test_what_was_interrupted_goes_on(
     (folder / "kept.db").replace(folder / "mlflow.db")
 
 
-def test_postgresql_is_read_as_sqlite_is(
-    tmp_path: Path, postgresql: PostgreSQL, capsys: pytest.CaptureFixture[str]
+def postgresql_is_read_as_sqlite_is(
+    tmp_path: Path, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    uri = make_store(tmp_path, postgresql(), prefix="pg-")
+    uri = make_store(tmp_path, address, prefix="pg-")
     code, done = told(capsys, "--from", uri, "--artifacts", str(tmp_path / "files"))
     assert (code, done["source"]) == (1, "postgresql")
     assert tally(done, "runs") == (3, 3, 0)
@@ -206,6 +206,21 @@ def mlflow_server(program: str, folder: Path, uri: str) -> Iterator[str]:
                 process.wait()
 
 
+def test_stores_of_mlflow_come_over_once(
+    up: Up,
+    ours: Any,
+    store: tuple[str, Path],
+    tmp_path: Path,
+    postgresql: PostgreSQL,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In this order: what is here already decides what comes over."""
+    a_dry_run_tells_and_changes_nothing(up, store, capsys)
+    everything_comes_over_once(up, ours, store, capsys)
+    what_was_interrupted_goes_on(ours, store, capsys)
+    postgresql_is_read_as_sqlite_is(tmp_path, postgresql(), capsys)
+
+
 def test_a_running_mlflow_server_tells_what_its_database_does(
     up: Up,
     ours: Any,
@@ -218,6 +233,7 @@ def test_a_running_mlflow_server_tells_what_its_database_does(
     if not program:
         pytest.skip("VALLUM_TEST_MLFLOW names no `mlflow` with its server (pip install mlflow)")
     uri, folder = store
+    told(capsys, "--from", uri, "--artifacts", str(folder / "files"))  # if it is not here yet
     loans = ours.get_experiment_by_name("loans")
     (run,) = ours.search_runs([loans.experiment_id], "attributes.run_name = 'first'")
     ours.set_tag(run.info.run_id, "vallum.import.done", "")
