@@ -33,6 +33,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return make_store(folder), folder
 
 
+@pytest.fixture
+def other(tmp_path: Path, postgresql: PostgreSQL) -> tuple[str, Path]:
+    """A store in PostgreSQL."""
+    return make_store(tmp_path, postgresql(), prefix="pg-"), tmp_path
+
+
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     with running(Path(tmp_path_factory.mktemp("import"))) as started:
@@ -165,10 +171,10 @@ def what_was_interrupted_goes_on(
 
 
 def postgresql_is_read_as_sqlite_is(
-    tmp_path: Path, address: str, capsys: pytest.CaptureFixture[str]
+    other: tuple[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    uri = make_store(tmp_path, address, prefix="pg-")
-    code, done = told(capsys, "--from", uri, "--artifacts", str(tmp_path / "files"))
+    uri, folder = other
+    code, done = told(capsys, "--from", uri, "--artifacts", str(folder / "files"))
     assert (code, done["source"]) == (1, "postgresql")
     assert tally(done, "runs") == (3, 3, 0)
     assert tally(done, "points") == (1503, 1503, 0)
@@ -210,15 +216,14 @@ def test_stores_of_mlflow_come_over_once(
     up: Up,
     ours: Any,
     store: tuple[str, Path],
-    tmp_path: Path,
-    postgresql: PostgreSQL,
+    other: tuple[str, Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """In this order: what is here already decides what comes over."""
     a_dry_run_tells_and_changes_nothing(up, store, capsys)
     everything_comes_over_once(up, ours, store, capsys)
     what_was_interrupted_goes_on(ours, store, capsys)
-    postgresql_is_read_as_sqlite_is(tmp_path, postgresql(), capsys)
+    postgresql_is_read_as_sqlite_is(other, capsys)
 
 
 def test_a_running_mlflow_server_tells_what_its_database_does(
