@@ -172,6 +172,7 @@ def lay_out(folder: Path) -> None:
     lay_out_images(folder)
     small_store(folder)
     release = SigningKey.p256_from_seed(Secret(bytes(40)))
+    (folder / "signer.pem").touch(mode=0o600)
     (folder / "signer.pem").write_bytes(release.to_pem())
     (folder / "signer.pub").write_bytes(release.verify_key.to_pem())
     secret = folder / "lake.secret"

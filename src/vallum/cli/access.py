@@ -16,7 +16,9 @@ role = typer.Typer(name="role", help="Who may do what: roles, assignments, denie
 connection = typer.Typer(name="connection", help="Connections, whose secrets are write-only.",
                          no_args_is_help=True)  # fmt: skip
 Name = Annotated[str, typer.Argument(help="Name.")]
-Scope = Annotated[str, typer.Option(help="data/NAME, model/NAME, endpoint/NAME; else all.")]
+Scope = Annotated[
+    str, typer.Option(help="data/NAME, model/NAME, environment/NAME, endpoint/NAME; else all.")
+]
 Actions = Annotated[list[str] | None, typer.Option("--action", help="Control action.")]
 DataActions = Annotated[list[str] | None, typer.Option("--data-action", help="Data action.")]
 

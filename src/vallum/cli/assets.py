@@ -18,7 +18,7 @@ from vallum.govern import bom_difference
 from vallum.schema import Asset, api
 
 TESTED = frozenset({"evasion", "extraction", "fairness", "inversion", "membership", "performance"})
-model = typer.Typer(name="model", help="Models: register, test, sign, verify, delete.",
+model = typer.Typer(name="model", help="Models: register, convert, test, sign, alias, delete.",
                     no_args_is_help=True)  # fmt: skip
 
 

@@ -34,7 +34,7 @@ EXIT_CODES = {
     130: "interrupted",
 }
 ENVIRONMENT = {
-    "VALLUM_ADVISORIES": "folder of the advisories that `scan --code` matches against",
+    "VALLUM_ADVISORIES": "folder of the advisories that `scan --code` and `--image` match against",
     "VALLUM_CA": "file with the server's certificate authority; `--ca`",
     "VALLUM_DEBUG": "`1` shows the trace of an internal error",
     "VALLUM_KEY_PASSWORD": "password of the private key of `signature sign`",
@@ -205,6 +205,23 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror}", code="cli.file") from error
+
+
+def read_private(path: Path) -> bytes:
+    """Return the bytes of a file that nobody else can read.
+
+    Raises:
+        InputError: It cannot be read, or its mode lets others read it.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            data = file.read()
+    except OSError as error:
+        raise InputError(f"`{path}` cannot be read: {error.strerror}", code="cli.file") from error
+    if mode & 0o077:
+        raise InputError(f"others may read `{path}`", code="cli.file", hint=f"chmod 600 {path}")
+    return data
 
 
 def report(error: VallumError) -> int:

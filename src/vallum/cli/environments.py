@@ -8,7 +8,7 @@ import typer
 
 from vallum.base import InputError, write_atomic
 from vallum.cli.assets import size_of
-from vallum.cli.border import SESSION, check_content, content_out, read_file, show, table
+from vallum.cli.border import SESSION, check_content, content_out, read_private, show, table
 from vallum.cli.options import DryRun, Name, Output, Version, version_text
 from vallum.cli.progress import progress
 from vallum.schema import api
@@ -37,10 +37,7 @@ def environment_sign(
             f"`{layout}` is no folder", code="image.layout",
             hint="skopeo copy oci-archive:IMAGE.tar oci:FOLDER",
         )  # fmt: skip
-    pem = read_file(key)
-    if key.stat().st_mode & _OTHERS:
-        raise InputError(f"others may read `{key}`", code="cli.file", hint=f"chmod 600 {key}")
-    signing = SigningKey.from_pem(pem)
+    signing = SigningKey.from_pem(read_private(key))
     payload = payload_of(digest, reference)
     made = add_signature(open_layout(layout), digest, payload, signing.sign(payload))
     if not dry_run:

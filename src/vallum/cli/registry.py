@@ -13,12 +13,12 @@ from pathlib import Path
 import msgspec
 
 from vallum.base import InputError, UnavailableError
+from vallum.cli.border import read_private
 from vallum.sandbox import spawn
 
 _REFERENCE = re.compile(
     r"docker://([a-z0-9.:-]+(?:/[a-z0-9._-]+)+)(?::[\w.-]{1,128})?@(sha256:[0-9a-f]{64})"
 )
-_OTHERS = 0o077
 _BLOB = re.compile(r"[0-9a-f]{64}")
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"
@@ -50,10 +50,8 @@ def fetch_image(
             f"`{reference[:120]}` is no image with a digest", code="image.reference",
             hint="docker://HOST/NAME@sha256:…; a tag can be moved",
         )  # fmt: skip
-    if auth_file is not None and auth_file.stat().st_mode & _OTHERS:
-        raise InputError(
-            f"others may read `{auth_file}`", code="cli.file", hint=f"chmod 600 {auth_file}"
-        )
+    if auth_file is not None:
+        read_private(auth_file)  # or the reason why skopeo is not to
     name, digest = match[1], match[2]
     options = [] if auth_file is None else ["--src-authfile", str(auth_file.resolve())]
     options += ["--src-tls-verify=false"] if plain_http else []

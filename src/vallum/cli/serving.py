@@ -27,8 +27,11 @@ from vallum.cli.progress import progress
 from vallum.schema import JobLimits, JobPrivacy, JobState, OutputPolicy, QueryWatch, api
 from vallum.sdk import read_key_file
 
-endpoint = typer.Typer(name="endpoint", help="Endpoints: create, deploy, invoke, keys, delete.",
-                       no_args_is_help=True)  # fmt: skip
+endpoint = typer.Typer(
+    name="endpoint",
+    help="Endpoints: create, deploy, share traffic, invoke, keys, top.",
+    no_args_is_help=True,
+)
 job = typer.Typer(name="job", help="Jobs in the sandbox: submit, show, logs, cancel.",
                   no_args_is_help=True)  # fmt: skip
 Name = Annotated[str, typer.Argument(help="Name.")]
@@ -386,11 +389,15 @@ def job_submit(
     epsilon: Annotated[
         str, typer.Option(help="Train privately: charge this to the data's budget beforehand.")
     ] = "",
-    delta: Annotated[str, typer.Option(help="Charged beside --epsilon.")] = "0.000001",
+    delta: Annotated[
+        str, typer.Option(help="Charged beside --epsilon; 0.000001 if not given.")
+    ] = "",
     wait: Annotated[bool, typer.Option(help="Wait until it ends.")] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Queue a job. Example: vallum job submit fit code/ --entry train.py --input d=data/p:1."""
+    if delta and not epsilon:
+        raise InputError("--delta is charged beside --epsilon", code="cli.usage")
     with (
         progress("submitting and waiting" if wait else "submitting") as advance,
         SESSION.client(advance) as client,
@@ -398,7 +405,7 @@ def job_submit(
         made = client.jobs.submit(
             name, code, entry=entry, inputs=_pairs(input_), outputs=_pairs(output),
             parameters=_pairs(parameter), limits=JobLimits(wall_s=wall_s),
-            privacy=JobPrivacy(epsilon=epsilon, delta=delta) if epsilon else None,
+            privacy=JobPrivacy(epsilon=epsilon, delta=delta or "0.000001") if epsilon else None,
             dry_run=dry_run,
         )  # fmt: skip
         while wait and not dry_run and made.state in {JobState.QUEUED, JobState.RUNNING}:

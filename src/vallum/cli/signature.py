@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vallum.base import InputError, Secret, SystemClock
-from vallum.cli.border import check_output, read_file, say, show, write_out
+from vallum.cli.border import check_output, read_file, read_private, say, show, write_out
 from vallum.cli.options import DryRun
 from vallum.cli.progress import progress
 
@@ -156,8 +156,8 @@ def _signer(key: Path | None, pkcs11: str, module: Path | None, pin: Path | None
     if module is None or key is not None:
         password = os.environ.get(_PASSWORD, "")
         secret = Secret(password.encode()) if password else None
-        return SigningKey.from_pem(read_file(key or Path()), password=secret)
-    held = read_file(pin)[:_MAX_SECRET] if pin is not None else os.environ.get(_PIN, "").encode()
+        return SigningKey.from_pem(read_private(key or Path()), password=secret)
+    held = read_private(pin)[:_MAX_SECRET] if pin is not None else os.environ.get(_PIN, "").encode()
     held = held.strip()
     if not held:
         raise InputError(

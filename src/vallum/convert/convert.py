@@ -100,7 +100,7 @@ class Converted:
             raise GateError(
                 self.report.refusal,
                 code="convert.difference",
-                hint="serve the original in the sandbox, or allow more: --max-share, --max-score",
+                hint="see which rows differ, or allow more: --max-share, --max-score",
             )
         return self.onnx
 

@@ -58,14 +58,6 @@ class VerifyKey:
             )
         )
 
-    @classmethod
-    def from_raw(cls, data: bytes) -> Self:
-        """Read the 32 bytes of an Ed25519 public key."""
-        try:
-            return cls(ed25519.Ed25519PublicKey.from_public_bytes(data))
-        except ValueError as error:
-            raise InputError("not an Ed25519 key", code="crypto.key-form") from error
-
     def verify(self, signature: bytes, data: bytes) -> None:
         """Check a signature.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vallum.defend.conflict import Codes, Rows, margins
-from vallum.defend.features import Floats
+from vallum.defend.features import Floats, softmax
 
 TOLERATED = 0.015
 """Share of random labels that data from the world has anyway; more than that is suspicious."""
@@ -57,7 +57,7 @@ def weigh(scores: Floats, y: Codes, rows: Rows, *, least: float = 0.0) -> Confli
     near, codes = scores[rows], y[rows]
     best = np.empty((len(_SLOPES), len(_SHARES)))
     for place, slope in enumerate(_SLOPES):
-        own = _softmax(slope * near)[np.arange(len(codes)), codes]
+        own = softmax(slope * near)[np.arange(len(codes)), codes]
         mixed = (1 - _SHARES)[:, None] * own[None] + _SHARES[:, None] / classes
         best[place] = np.log(np.maximum(mixed, 1e-300)).sum(axis=1)
     if least > 0:
@@ -75,7 +75,7 @@ def weigh(scores: Floats, y: Codes, rows: Rows, *, least: float = 0.0) -> Confli
         evidence = max(evidence, parted)
     if not TOLERATED < _SHARES[share] < _READABLE:
         evidence = 0.0
-    found = _softmax(_SLOPES[slope] * scores)
+    found = softmax(_SLOPES[slope] * scores)
     own = found[np.arange(len(y)), y]
     rate = max(float(_SHARES[share]), 0.01)
     wrong = rate / classes / ((1 - rate) * own + rate / classes)
@@ -109,12 +109,6 @@ def _divergence(p: float, q: float) -> float:
     """Return the relative entropy of a coin of p to one of q."""
     first = p * float(np.log(p / q))
     return first if p >= 1 else first + (1 - p) * float(np.log((1 - p) / (1 - q)))
-
-
-def _softmax(scores: Floats) -> Floats:
-    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
-    divided: Floats = raised / raised.sum(axis=1, keepdims=True)
-    return divided
 
 
 def _tail(found: Floats, own: Floats) -> Floats:

@@ -71,3 +71,10 @@ def distances(a: Floats, b: Floats) -> Floats:
     """Return squared Euclidean distances (n, m)."""
     squares: Floats = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None] - 2.0 * (a @ b.T)
     return np.maximum(squares, 0.0)
+
+
+def softmax(scores: Floats) -> Floats:
+    """Return scores, (n, classes), as rows of probabilities."""
+    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+    divided: Floats = raised / raised.sum(axis=1, keepdims=True)
+    return divided

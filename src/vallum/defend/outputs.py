@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import GateError, InputError
-from vallum.defend.features import Floats
+from vallum.defend.features import Floats, softmax
 from vallum.defend.poisoning import Scorer
 
 Answers = Literal["probabilities", "logits"]
@@ -111,7 +111,7 @@ class HardenedModel:
         scores = scores / how.temperature
         if how.noise > 0:
             scores = scores + how.noise * self._noise(x, scores.shape[1])
-        found = _softmax(_ahead(scores, winner))
+        found = softmax(_ahead(scores, winner))
         rows = np.arange(len(found))
         classes = found.shape[1]
         if how.label_only:
@@ -156,9 +156,3 @@ def _tie(found: Floats, winner: NDArray[np.intp], decimals: int) -> Floats:
     others[rows, winner] = -np.inf
     level: Floats = np.where(others.max(axis=1) >= found[rows, winner], 10.0**-decimals, 0.0)
     return level
-
-
-def _softmax(scores: Floats) -> Floats:
-    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
-    divided: Floats = raised / raised.sum(axis=1, keepdims=True)
-    return divided

@@ -1,6 +1,6 @@
 """Who may do what, and what evidence a step needs: pure functions over records."""
 
-from vallum.policy.actions import Action, find_action, full_name, is_data_action
+from vallum.policy.actions import Action, find_action, full_name
 from vallum.policy.authority import Authority
 from vallum.policy.change import AccessChange, AccessDifference, apply_change, whatif
 from vallum.policy.conditions import Condition, effective_label, parse_condition
@@ -55,7 +55,6 @@ __all__ = [
     "full_name",
     "granted",
     "import_role",
-    "is_data_action",
     "parse_condition",
     "parse_requirements",
     "part_of",

@@ -9,8 +9,6 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Self
 
-from vallum.policy.data_actions import DATA_ACTIONS
-
 
 class Action(StrEnum):
     """Everything that can be decided. The second string says what the action lets one do."""
@@ -241,11 +239,6 @@ def full_name(action: str) -> str:
     if action in _OWN_ACTIONS:
         return _OURS + action
     return _PROVIDERS.get(action.partition("/")[0], _ML) + action
-
-
-def is_data_action(action: str) -> bool:
-    """Tell whether `action`, written as in the catalogue, is on the data plane."""
-    return action in DATA_ACTIONS
 
 
 _BY_ANY_NAME: Mapping[str, Action] = MappingProxyType(

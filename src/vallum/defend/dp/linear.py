@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vallum.base import InputError
 from vallum.crypto.keystream import random_bytes
 from vallum.defend.dp.spend import Spend, epsilon_of, noise_multiplier_of
+from vallum.defend.features import softmax
 
 Floats = NDArray[np.float64]
 MAX_FEATURES = 5_000
@@ -94,7 +95,7 @@ class LogisticRegression:
         kept = np.zeros_like(weights)
         rate = min(2.0 / (0.5 + self.regularization), 4.0)
         for step in range(self.steps):
-            errors = _softmax(v @ weights)
+            errors = softmax(v @ weights)
             errors[np.arange(n), codes] -= 1
             slope = _noisy(v.T @ errors, deviation) / n + self.regularization * weights
             weights = weights - rate * slope
@@ -115,7 +116,7 @@ class LogisticRegression:
 
     def predict_proba(self, x: NDArray[Any]) -> Floats:
         """Return probabilities (n, classes)."""
-        return _softmax(self.decision_function(x))
+        return softmax(self.decision_function(x))
 
     def predict(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return the likeliest class of each row."""
@@ -256,9 +257,3 @@ def _rows(x: NDArray[Any], bound: float) -> Floats:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     clipped: Floats = rows * np.minimum(1.0, bound * (1 - 1e-9) / np.maximum(lengths, 1e-300))
     return clipped
-
-
-def _softmax(scores: Floats) -> Floats:
-    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
-    divided: Floats = raised / raised.sum(axis=1, keepdims=True)
-    return divided

@@ -25,17 +25,9 @@ MANIFESTS = frozenset(
         "application/vnd.docker.distribution.manifest.v2+json",
     }
 )
-CONFIGS = frozenset(
-    {
-        "application/vnd.oci.image.config.v1+json",
-        "application/vnd.docker.container.image.v1+json",
-    }
-)
-OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
-BASE_NAME = "org.opencontainers.image.base.name"
 REF_NAME = "org.opencontainers.image.ref.name"
 ATTESTATION = "vnd.docker.reference.type"
 DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")

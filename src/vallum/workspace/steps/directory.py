@@ -150,7 +150,7 @@ def refuse_lesser(act: Act) -> None:
         raise ConflictError(
             "a narrowed key cannot make further keys",
             code="key.narrowed",
-            hint="use a key without --actions and --scope",
+            hint="use a key without --action and --scope",
         )
     if act.caller.session is Session.TOKEN:
         raise ConflictError(
