@@ -188,6 +188,13 @@ def test_a_client_certificate_says_who_calls(serving: Up, tmp_path: Path) -> Non
         assert robot.post(path, content=body).status_code == 404  # known, without rights
         serving.owner.roles.assign("Vallum Endpoint Invoker", "robot", scope="endpoint/colours")
         assert robot.post(path, content=body).status_code == 200
+        assert robot.get("/metrics").status_code == 200
+        # What one certificate may see, no other caller does.
+        for pair in (other, None):
+            with mutual(serving, pair) as nobody:
+                assert nobody.get("/metrics").status_code == 401
+        odd = {"authorization": "Basic abc"}
+        assert robot.post(path, content=body, headers=odd).status_code == 401
         # A token that is sent decides, and no certificate makes a wrong one good.
         wrong = {"authorization": "Bearer vlm_wrong"}
         assert robot.post(path, content=body, headers=wrong).status_code == 401

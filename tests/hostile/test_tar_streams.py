@@ -67,6 +67,12 @@ def forged(**fields: object) -> bytes:
     return info.tobuf(tarfile.PAX_FORMAT) + bytes(1024)
 
 
+# GNU's long name says `evil`, PAX says `safe`: Go takes one, Python the other.
+TWO_NAMES = written(tarfile.GNU_FORMAT, (tarfile.TarInfo("evil" * 40), b""))[:1024] + written(
+    tarfile.PAX_FORMAT, (tarfile.TarInfo("safe" * 40), b"")
+)
+
+
 def test_an_archive_may_end_after_its_last_byte_of_content() -> None:
     whole = written(tarfile.GNU_FORMAT, (tarfile.TarInfo("x"), b"content"))
     for end in (512 + 7, 1024, 1536, 2048):
@@ -87,6 +93,7 @@ def test_an_archive_may_end_after_its_last_byte_of_content() -> None:
         (forged(pax_headers={"GNU.sparse.major": "1"}), "archive.sparse"),
         (forged(pax_headers={"path": "a\0b"}), "archive.name"),
         (forged(name="a" * 5000), "archive.name-too-long"),
+        (TWO_NAMES, "archive.name"),
         (forged() + b"\0" * 512 + b"x" * 512, "archive.hidden-data"),
         (tarfile.TarInfo("x").tobuf()[:-1] + b"x" + bytes(1024), "archive.tar.checksum"),
         (tarfile.TarInfo.create_pax_global_header({"path": "y"}) + forged(), "archive.tar.global"),

@@ -48,7 +48,10 @@ class DoorTls:
         for pem in authorities:
             if pem not in self._trusted:
                 self._trusted.add(pem)
-                self._context.load_verify_locations(cadata=pem)
+                try:
+                    self._context.load_verify_locations(cadata=pem)
+                except ssl.SSLError:
+                    _LOG.error("an authority of clients cannot be loaded")
         if self._trusted:
             self._context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # also below another one
             self._context.verify_mode = ssl.CERT_OPTIONAL

@@ -7,6 +7,7 @@ authorities: no certificate without alternative names, no weak key, no authority
 """
 
 import hashlib
+import ssl
 from datetime import datetime
 from typing import Final
 
@@ -51,8 +52,15 @@ def read_authority(pem: str) -> tuple[str, str]:
         ) from e
     if not constraints.ca:
         raise InputError("the certificate is no authority's", code="identity.authority", hint=hint)
+    alone = certificate.public_bytes(Encoding.PEM).decode()
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=alone)
+    except ssl.SSLError as error:
+        raise InputError(
+            "OpenSSL does not take the certificate", code="identity.authority", hint=hint
+        ) from error
     der = certificate.public_bytes(Encoding.DER)
-    return hashlib.sha256(der).hexdigest(), certificate.public_bytes(Encoding.PEM).decode()
+    return hashlib.sha256(der).hexdigest(), alone
 
 
 def client_names(certificate: bytes) -> tuple[str, ...]:

@@ -92,6 +92,8 @@ class TarArchive:
                 elif not PAX_HARMLESS.issuperset(_pax(content)):
                     refuse("archive.tar.global", "a global header renames or resizes members")
             else:
+                if long_name is not None and "path" in pax:
+                    refuse("archive.name", "a member has two names")
                 raw = pax["path"].encode() if "path" in pax else long_name or header_name(header)
                 self._admit(kind, raw, body, size)
                 long_name, pax = None, {}

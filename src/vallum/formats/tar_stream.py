@@ -194,6 +194,10 @@ def _entry(header: bytes, flag: bytes, size: int, extra: _Extra, max_path_bytes:
     if kind is None:
         refuse("archive.tar.type", f"a member of the unknown type {flag!r}")
     fields = extra.fields
+    if (extra.name is not None and "path" in fields) or (
+        extra.link is not None and "linkpath" in fields
+    ):
+        refuse("archive.name", "a member has two names, and readers differ in which they take")
     path = fields.get("path") or extra.name or header_name(header)
     target = fields.get("linkpath") or extra.link or header[157:257].split(b"\0")[0]
     for text in (path, target):

@@ -31,7 +31,16 @@ from vallum.gateway.looking import Looks
 from vallum.gateway.metrics import Metrics, Tally
 from vallum.gateway.mirror import Mirror
 from vallum.gateway.model import InProcessModel, Model
-from vallum.gateway.routes import Known, Route, Running, choose, dialect_of, pick, shaped
+from vallum.gateway.routes import (
+    Known,
+    Route,
+    Running,
+    choose,
+    dialect_of,
+    pick,
+    shaped,
+    standing_of,
+)
 from vallum.gateway.tracing import TRACE_HEADER, Tracer
 from vallum.gateway.wire import PICKED, TEST_HEADER, Answer, Request, problem_of, status_of
 from vallum.guard import (
@@ -184,6 +193,7 @@ class Gateway:
             endpoint.name: Route(
                 endpoint,
                 [self._models[one.id] for one in endpoint.deployments if one.id in self._models],
+                standing_of(self._routes.get(endpoint.name)),
             )
             for endpoint in lease.endpoints
         }
@@ -479,5 +489,7 @@ class Gateway:
             raise LimitExceededError(f"the body exceeds {MAX_BODY_BYTES} bytes", code="score.body")
         token = headers.get(b"authorization", b"")
         if token[:7].lower() != _BEARER or len(token) - 7 > MAX_TOKEN_BYTES:
+            if token:  # whoever sends one is not known by their certificate instead
+                request.certificate = b""
             return b""
         return token[7:]

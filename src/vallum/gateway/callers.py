@@ -12,7 +12,8 @@ from vallum.schema.serving import AuthorizeAsk, Authorized
 from vallum.workspace.desk import AsyncDesk
 
 MAX_TOKENS = 65_536
-_MARK = b"certificate\0"  # no token has a zero byte
+KEPT_S = 60.0
+CERTIFICATE_MARK = b"certificate\0"  # no token has a zero byte
 
 
 class Callers:
@@ -58,7 +59,9 @@ class Callers:
             raise UnauthenticatedError("a key is needed", hint="Authorization: Bearer …")
         request.accounted = True
         key = (
-            hashlib.blake2b(token or _MARK + request.certificate, key=self._key).digest(),
+            hashlib.blake2b(
+                token or CERTIFICATE_MARK + request.certificate, key=self._key
+            ).digest(),
             name,
             picks,
         )
@@ -83,7 +86,11 @@ class Callers:
         known = Known(
             credential_id=got.credential_id,
             generation=got.generation,
-            until_s=parse_timestamp(expires).timestamp() if expires else float("inf"),
+            # Rights that end by the clock move no generation: they are asked about again.
+            until_s=min(
+                time.time() + KEPT_S,
+                parse_timestamp(expires).timestamp() if expires else float("inf"),
+            ),
             pseudonym=hashlib.blake2b(
                 got.credential_id.encode(), key=self._key, digest_size=22
             ).digest(),

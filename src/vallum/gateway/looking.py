@@ -7,8 +7,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from vallum.base import InputError, NotFoundError, RefusedError, UnavailableError
-from vallum.gateway.callers import Callers
+from vallum.base import (
+    InputError,
+    NotFoundError,
+    RefusedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from vallum.gateway.callers import CERTIFICATE_MARK, Callers
 from vallum.gateway.metrics import Metrics
 from vallum.gateway.routes import Route
 from vallum.gateway.wire import Answer, Request
@@ -48,6 +54,8 @@ class Looks:
             name = path[11:-5] if ping else path[11:-6]
             route = routes.get(name)
             await self._callers.authorize(token, route, name, request)
+            if route is not None and request.client not in route.networks:
+                raise RefusedError("not from this network", code="score.network")
             ready = route is not None and bool(route.running)
             if ping and not ready:  # MLflow's clients look at the status alone
                 raise UnavailableError(
@@ -71,7 +79,10 @@ class Looks:
             UnauthenticatedError: There is no token, or it is no good.
             RefusedError: There is none.
         """
-        key = hashlib.blake2b(token, key=self._key, digest_size=16).digest()
+        if not token and not request.certificate:
+            raise UnauthenticatedError("a key is needed", hint="Authorization: Bearer …")
+        shown = (token or CERTIFICATE_MARK + request.certificate) + b"\0" + request.client.encode()
+        key = hashlib.blake2b(shown, key=self._key).digest()
         held = self._known.get(key)
         now_s = time.monotonic()
         if held is not None and held[0] == self._callers.generation and held[1] > now_s:
@@ -82,6 +93,8 @@ class Looks:
         for name, route in list(routes.items()):
             try:
                 who = await self._callers.authorize(token, route, name, request)
+                if request.client not in route.networks:
+                    continue
             except (NotFoundError, RefusedError):
                 continue
             until_s = min(until_s, now_s + who.until_s - time.time())

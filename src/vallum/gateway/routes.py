@@ -31,6 +31,7 @@ class Route:
 
     endpoint: ServedEndpoint
     running: list[Running] = field(default_factory=list)
+    standing: frozenset[str] = frozenset()  # deployments that took traffic until now, by id
     turn: itertools.count = field(default_factory=itertools.count)  # type: ignore[type-arg]  # of ints
     copy_turn: itertools.count = field(default_factory=itertools.count)  # type: ignore[type-arg]  # of ints
     taking: list[Running] = field(init=False)  # traffic
@@ -41,10 +42,15 @@ class Route:
         """Sort the deployments by what they get."""
         self.taking = [one for one in self.running if one.served.share]
         if not self.taking and any(one.share for one in self.endpoint.deployments):
-            # What takes the traffic is still starting: what runs answers until then.
-            self.taking = [one for one in self.running if not one.served.mirrored]
+            # What takes the traffic is still starting: what took it answers until then.
+            self.taking = [one for one in self.running if one.served.id in self.standing]
         self.copied = next((one for one in self.running if one.served.mirrored), None)
         self.networks = Networks(self.endpoint.networks)
+
+
+def standing_of(route: Route | None) -> frozenset[str]:
+    """Return what takes an endpoint's traffic now."""
+    return frozenset() if route is None else frozenset(one.served.id for one in route.taking)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -123,7 +124,10 @@ class Hardening:
         if len(key) != NOISE_KEY_BYTES:
             raise InputError("the key of the noise has another length", code="deploy.output")
         self._policy = policy
-        self._key = key
+        # Another policy has another noise: what two of them tell must not cancel it out.
+        self._key = hashlib.blake2b(
+            msgspec.json.encode(policy), key=key, digest_size=NOISE_KEY_BYTES
+        ).digest()
 
     def __repr__(self) -> str:
         return f"Hardening({self._policy!r}, key=<secret>)"
@@ -135,9 +139,20 @@ class Hardening:
             GateError: The policy does not fit an output.
         """
         return [
-            (name, self._shaped(x, value) if value.dtype.kind == "f" else value)
+            (name, self._shaped(x, value) if value.dtype.kind == "f" else self._labels(value))
             for name, value in outputs
         ]
+
+    def _labels(self, value: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Return labels as they are.
+
+        Raises:
+            GateError: These are scores as whole numbers, which the policy does not fit.
+        """
+        wide = value.ndim == _MATRIX and value.shape[1] > 1
+        if value.dtype.kind in "iu" and (wide or self._policy.task == "regression"):
+            raise GateError("the model's scores are whole numbers", code="score.policy")
+        return value
 
     def _shaped(self, x: NDArray[np.float32], value: NDArray[np.generic]) -> NDArray[np.generic]:
         wide = value.astype(np.float64)

@@ -112,6 +112,9 @@ def test_noise_is_the_same_for_the_same_input_under_the_same_key_alone() -> None
     assert not np.allclose(other, once, atol=1e-4)
     assert not np.allclose(told(p, np.nextafter(X, np.float32(9)), noise=0.05), once, atol=1e-4)
     assert "kkk" not in repr(Hardening(policy, KEY))
+    y = np.full((4, 1), 7.0, np.float32)
+    low, high = (told(y, task="regression", noise=noise) for noise in (0.5, 1.0))
+    assert np.abs(2 * low - high - y).min() > 1e-3  # two policies do not cancel each other's noise
 
 
 def test_labels_beside_probabilities_are_told_as_they_are() -> None:
@@ -134,6 +137,8 @@ def test_labels_beside_probabilities_are_told_as_they_are() -> None:
         (np.array([[np.nan, 0.5]], np.float32), {"noise": 0.1}),
         (np.array([[0.5, 0.5]] * 2, np.float32), {"noise": 0.1}),  # another number of rows
         (np.zeros((1, 2, 2), np.float32), {"noise": 0.1}),
+        (np.array([[200, 55]], np.uint8), {"labels_only": True}),
+        (np.array([[7]], np.int64), {"task": "regression", "noise": 0.1}),
     ],
 )
 def test_an_answer_that_a_policy_does_not_fit_does_not_leave(value: Any, policy: Any) -> None:

@@ -484,7 +484,8 @@ def test_every_image_of_an_index_is_judged_and_statements_are_not() -> None:
         json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [
             {**good, "platform": {"os": "linux", "architecture": "amd64"}},
             {**bad, "platform": {"os": "linux", "architecture": "arm64"}},
-            {**statement, "annotations": {"vnd.docker.reference.type": "attestation-manifest"}},
+            {**statement, "annotations": {"vnd.docker.reference.type": "attestation-manifest"},
+             "platform": {"os": "unknown", "architecture": "unknown"}},
         ]}).encode(), blobs,
     )  # fmt: skip
     layout = layout_of(tar(*files_of(blobs, top).items()))
@@ -493,6 +494,24 @@ def test_every_image_of_an_index_is_judged_and_statements_are_not() -> None:
     assert said(report)[0] == ("image.root", "high", "linux/arm64: config")
     assert len([one for one in report.file.findings if one.id == "image.root"]) == 1
     assert [one.platform for one in report.images] == ["linux/amd64", "linux/arm64"]
+
+
+def test_an_image_that_calls_itself_a_statement_is_judged() -> None:
+    blobs: dict[str, bytes] = {}
+    good = clean().write(blobs)
+    bad = clean(run={}).write(blobs)
+    top = descriptor(
+        INDEX,
+        json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [
+            {**good, "platform": {"os": "linux", "architecture": "arm64"}},
+            {**bad, "platform": {"os": "linux", "architecture": "amd64"},
+             "annotations": {"vnd.docker.reference.type": "attestation-manifest"}},
+        ]}).encode(), blobs,
+    )  # fmt: skip
+    layout = layout_of(tar(*files_of(blobs, top).items()))
+    rules = strict(Written(trusted_bases=(TRUST,), require=()), verifiers=())
+    report = scan_image("image", layout, rules, digest=str(top["digest"]))
+    assert "image.root" in {one.id for one in report.file.findings}
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_a_store_is_read_as_it_is(tmp_path: Path) -> None:
     small_store(tmp_path)
     with opened(tmp_path / "mlflow.db", tmp_path / "mlflow-files") as source:
         (one,) = source.experiments()
-        assert (one.name, source.count(one.id)) == ("churn", (1, 3))
+        assert (one.name, source.count(one.id)) == ("loyalty", (1, 3))
         (run,) = source.runs(one.id)
         assert (run.user, run.params, run.ended_ms - run.started_ms) == (
             "mia",

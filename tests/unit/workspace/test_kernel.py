@@ -109,6 +109,13 @@ def test_a_narrowed_key_can_do_less_and_makes_no_further_keys(place: Place) -> N
         place.do("endpoint.create", api.EndpointCreate(name="e"), who=narrow)
     with pytest.raises(ConflictError, match="narrowed"):
         place.do("key.create", api.KeyCreate(name="wider"), who=narrow)
+    keys = place.do("key.list", api.Page(), who=narrow).value.keys  # type: ignore[union-attr]
+    whole = place.do("key.create", api.KeyCreate(name="whole", principal="ana")).value
+    assert isinstance(whole, api.Shown)
+    for step in ("key.rotate", "key.revoke"):  # another of one's own would be more than this one
+        with pytest.raises(ConflictError, match="narrowed"):
+            place.do(step, api.Named(name=whole.id), who=narrow)
+    assert place.do("key.revoke", api.Named(name=keys[0].id), who=narrow)  # itself it may end
 
 
 def test_no_way_up_for_who_may_give_roles(place: Place) -> None:

@@ -157,7 +157,7 @@ class _Scan:
         index = as_index(read_document(data, self._bounds))
         count = 0
         for one in index.manifests or ():
-            if (one.annotations or {}).get(ATTESTATION):
+            if (one.annotations or {}).get(ATTESTATION) and _nowhere(one):
                 continue  # about an image of this index, and started by nobody
             count += 1
             if count > self._bounds.max_images:
@@ -332,3 +332,9 @@ def _is_kept(path: str) -> bool:
 def _content(tree: Tree, path: str) -> bytes:
     found = tree.find(path)
     return b"" if found is None or found.entry.content is None else found.entry.content
+
+
+def _nowhere(one: Descriptor) -> bool:
+    """Tell whether no runtime chooses a manifest, since it names no platform that there is."""
+    platform = one.platform
+    return platform is not None and (platform.os, platform.architecture) == ("unknown", "unknown")

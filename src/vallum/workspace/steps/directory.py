@@ -146,17 +146,26 @@ def refuse_lesser(act: Act) -> None:
     Raises:
         ConflictError: It is narrowed, or ends soon.
     """
-    if act.caller.key_actions or act.caller.key_scope:
-        raise ConflictError(
-            "a narrowed key cannot make further keys",
-            code="key.narrowed",
-            hint="use a key without --action and --scope",
-        )
+    refuse_narrowed(act)
     if act.caller.session is Session.TOKEN:
         raise ConflictError(
             "a token cannot make keys that outlive it",
             code="key.token",
             hint="use an API key, or have the issuer give you another token when this one ends",
+        )
+
+
+def refuse_narrowed(act: Act) -> None:
+    """Refuse a caller whose key is narrowed, to make keys, or to change others than itself.
+
+    Raises:
+        ConflictError: It is.
+    """
+    if act.caller.key_actions or act.caller.key_scope:
+        raise ConflictError(
+            "a narrowed key cannot make, replace or revoke other keys",
+            code="key.narrowed",
+            hint="use a key without --action and --scope",
         )
 
 
@@ -294,6 +303,8 @@ def _act_list_keys(act: Act, args: api.Page) -> api.Listing:
 
 def _act_revoke(act: Act, args: api.Named) -> api.Done:
     credential = act.context.credential(args.name)
+    if credential.id != act.caller.credential_id:
+        refuse_narrowed(act)
     revoke(act, credential)
     return api.Done(id=credential.id, text=f"revoked {credential.name}")
 
@@ -318,7 +329,11 @@ def _act_rotate(act: Act, args: api.Named) -> api.Shown:
             code="key.federated",
             hint="its issuer turns its keys over; `vallum key revoke` ends it",
         )
-    if act.caller.session is Session.TOKEN:
+    if old.made_with:
+        raise ConflictError(
+            "a session or token is not replaced", code="key.session", hint="get another"
+        )
+    if old.id != act.caller.credential_id or act.caller.session is Session.TOKEN:
         refuse_lesser(act)
     owner = act.context.principal(old.principal_id)
     if owner.id != act.caller.id:

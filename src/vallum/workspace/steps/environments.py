@@ -19,6 +19,7 @@ from vallum.schema import (
 )
 from vallum.workspace.context import Context, ask
 from vallum.workspace.gates.images import judge
+from vallum.workspace.gates.texts import require_clean
 from vallum.workspace.step import Act, Asks, Download, Effect, Length, Step, Work
 from vallum.workspace.steps.rules import current_images
 from vallum.workspace.versions import (
@@ -68,6 +69,7 @@ def _prepare_add(work: Work, args: environments.EnvironmentAdd) -> _Added:
             "an image is named by its digest: a tag can be moved", code="image.not-pinned",
             hint="--digest sha256:…",
         )  # fmt: skip
+    require_clean(tags=args.tags, description=args.description)
     image = work.require_content().read()
     asked = work.read(current_images)
     judged = judge(work.house.runner, image, args.digest, asked, now=work.now)

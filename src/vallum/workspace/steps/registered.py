@@ -334,7 +334,8 @@ def _act_register(
     tags = {**_tags(args.tags), **_converted(snapshot.made.conversion)}
     version = publish_model(
         act, name=args.name, made=snapshot.made, label="" if copied is None else copied.label,
-        lineage=() if copied is None else (copied.id,),
+        # Not through what it was copied from alone: that may be deleted, and the data erased.
+        lineage=() if copied is None else (copied.id, *_still_here(act, copied.lineage)),
         description=_description(args.description),
     )  # fmt: skip
     kept = RegisteredFrom(
@@ -349,6 +350,10 @@ def _act_register(
     )
     act.put("registered-from", kept, on=act.first_resource, parent_id=version.asset_id)
     return mlflow_models.VersionReply(model_version=version_shown(act, version, kept))
+
+
+def _still_here(act: Act, lineage: Sequence[str]) -> tuple[str, ...]:
+    return tuple(one for one in lineage if act.context.resource_of(one) is not None)
 
 
 def _converted(conversion: Conversion | None) -> dict[str, str]:

@@ -80,6 +80,12 @@ def _mirror(
             )
         mirror = {name: share for name, share in asked.items() if share}
     for name in mirror:
+        if served[name].in_process:
+            raise ConflictError(
+                f"`{name}` runs inside the gateway: its copies would hold up every caller",
+                code="deploy.mirror",
+                hint="deploy it without --in-process",
+            )
         if traffic.get(name, 0):
             raise ConflictError(
                 f"`{name}` cannot have both traffic and copies of it",
