@@ -23,6 +23,7 @@ from vallum.policy import RequestFacts, visible
 from vallum.schema import (
     PRIVACY_REPORT,
     Ask,
+    Asset,
     AssetVersion,
     Caller,
     Claim,
@@ -81,7 +82,12 @@ def _submit_asks(context: Context, args: api.JobSubmit, caller: Caller) -> Seque
                 f"`{target[:80]}` is not an output", code="job.output", hint="write model/NAME"
             )
         check_name(name, what="model name")
-        asks.extend(ask("models/write", context.workspace()))
+        asset = context.find("model", name, Asset)
+        asks.extend(
+            ask("models/write", context.workspace())
+            if asset is None
+            else ask("models/versions/write", context.asset_resource(asset))
+        )
     return tuple({(one.action, one.resource.id): one for one in asks}.values())
 
 
