@@ -245,6 +245,7 @@ class Tracer:
     def end(self, trace: Trace, status: int, code: str) -> None:
         """Queue a trace; of a caller who was not authorized, nothing is kept."""
         if not trace.endpoint:
+            self._tokens = min(MAX_PER_S, self._tokens + 1)  # nor is another's place taken
             return
         if len(self._waiting) >= MAX_WAITING:
             self._waiting.popleft()

@@ -144,6 +144,19 @@ def test_a_share_of_the_requests_begins_a_trace_and_callers_decide_theirs() -> N
     asyncio.run(run())
 
 
+def test_who_is_not_authorized_takes_nobodys_place() -> None:
+    async def run() -> None:
+        tracer = Tracer("http://127.0.0.1:1", ratio=0.0)
+        for _ in range(500):
+            trace = tracer.begin(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+            assert trace is not None
+            tracer.end(trace, 401, "identity.unauthenticated")
+        assert tracer.dropped == 0
+        await tracer.close()
+
+    asyncio.run(run())
+
+
 def test_a_flood_of_traces_is_bounded_and_counted() -> None:
     async def run() -> None:
         tracer = Tracer("http://127.0.0.1:1", ratio=0.0)
