@@ -25,7 +25,7 @@ from vallum.base.errors import (
 )
 from vallum.base.ids import Digest, ResourceId, digest, is_id, new_id
 from vallum.base.names import check_name, name_key
-from vallum.base.networks import Networks, check_networks
+from vallum.base.networks import Networks, check_networks, network_of
 from vallum.base.permit import Permit
 from vallum.base.run import Run, run_here
 from vallum.base.secret import Secret
@@ -57,6 +57,7 @@ __all__ = [
     "digest",
     "is_id",
     "name_key",
+    "network_of",
     "new_id",
     "parse_timestamp",
     "run_here",

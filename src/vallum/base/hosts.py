@@ -2,6 +2,9 @@
 
 import ipaddress
 
+UNIX_SCHEME = "http+unix://"
+"""Of an address whose host is the path of a Unix socket, percent-encoded."""
+
 
 def is_loopback(host: str | None) -> bool:
     """Tell whether `host` can only be this machine; a name that is not `localhost` is not."""

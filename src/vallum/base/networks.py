@@ -6,10 +6,16 @@ address: otherwise a list of IPv4 networks would let nobody in, or one of IPv6 e
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 
 from vallum.base.errors import InputError
 
 MAX_NETWORKS = 64
+UNIX_PEER = "unix"
+"""What a client is called that came through a Unix socket: it has no address."""
+
+IPV4_COUNTED = 24
+IPV6_COUNTED = 56  # what one site gets: RFC 6177
 _KEPT = 4096
 
 
@@ -35,6 +41,22 @@ def check_networks(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+@lru_cache(maxsize=_KEPT)
+def network_of(address: str) -> str:
+    """Return the network that a caller is counted under: the /24 of IPv4, the /56 of IPv6.
+
+    What is no address, such as `UNIX_PEER`, is a network of its own.
+    """
+    try:
+        one = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(one, ipaddress.IPv6Address):
+        one = one.ipv4_mapped or one
+    length = IPV4_COUNTED if one.version == 4 else IPV6_COUNTED  # noqa: PLR2004 - IP's
+    return str(ipaddress.ip_network((one, length), strict=False))
+
+
 class Networks:
     """Tells who comes from one of some networks; without any, everybody does."""
 
@@ -55,6 +77,8 @@ class Networks:
         return known
 
     def _look(self, text: str) -> bool:
+        if text == UNIX_PEER:  # of this machine, as loopback is
+            return "127.0.0.1" in self or "::1" in self
         try:
             address = ipaddress.ip_address(text)
         except ValueError:

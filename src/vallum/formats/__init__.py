@@ -5,15 +5,17 @@ from vallum.formats.document import load_json, load_yaml
 from vallum.formats.exported_program import is_exported, without_pickles
 from vallum.formats.member import Member
 from vallum.formats.npz import read_npy, read_npz
-from vallum.formats.onnx_header import OnnxHeader, OnnxValue, read_onnx_header
+from vallum.formats.onnx_header import OnnxHeader, OnnxOutside, OnnxValue, read_onnx_header
 from vallum.formats.parquet_footer import ParquetFooter, read_footer
+from vallum.formats.pieces import Piece, Span, table_pieces
 from vallum.formats.protobuf import Field, fields
+from vallum.formats.ranged import Ranged, View
 from vallum.formats.safetensors_header import (
     SafetensorsHeader,
     TensorInfo,
     read_safetensors_header,
 )
-from vallum.formats.table import identify_table, read_table, write_csv_safe
+from vallum.formats.table import identify_table, read_table, write_csv_safe, write_table
 from vallum.formats.tar_archive import TarArchive
 from vallum.formats.tar_stream import TarEntry, read_tar
 from vallum.formats.zip_archive import ZipArchive
@@ -22,12 +24,17 @@ __all__ = [
     "Field",
     "Member",
     "OnnxHeader",
+    "OnnxOutside",
     "OnnxValue",
     "ParquetFooter",
+    "Piece",
+    "Ranged",
     "SafetensorsHeader",
+    "Span",
     "TarArchive",
     "TarEntry",
     "TensorInfo",
+    "View",
     "ZipArchive",
     "crc32_of",
     "fields",
@@ -43,6 +50,8 @@ __all__ = [
     "read_table",
     "read_tar",
     "release",
+    "table_pieces",
     "without_pickles",
     "write_csv_safe",
+    "write_table",
 ]

@@ -8,6 +8,8 @@ import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
+from vallum.formats.ranged import View
+
 _POLYNOMIAL = 0xEDB88320  # of CRC-32, reflected
 _PART = 8 << 20  # large enough that combining costs nothing, small enough to stay in few pages
 _TOP = 1 << 31
@@ -32,12 +34,12 @@ def crc32_of(data: memoryview) -> int:
     return total
 
 
-def release(data: memoryview) -> None:
+def release(data: View) -> None:
     """Let go of the pages of a mapped file; reading them again brings them back.
 
     Bytes that are not mapped stay as they are.
     """
-    if isinstance(data.obj, mmap.mmap):
+    if isinstance(data, memoryview) and isinstance(data.obj, mmap.mmap):
         data.obj.madvise(mmap.MADV_DONTNEED)
 
 

@@ -13,11 +13,12 @@ _QUOTE, _BACKSLASH = ord('"'), ord("\\")
 _MAX_DIGITS = 4_300  # Python's own limit on int("…"), kept so that a longer one is our refusal
 
 
-def load_json(data: bytes, bounds: JsonBounds = JSON) -> Any:  # noqa: ANN401 - JSON is untyped
+def load_json(data: bytes, bounds: JsonBounds = JSON, *, finite: bool = True) -> Any:  # noqa: ANN401 - JSON is untyped
     """Parse one JSON document.
 
     Refuses duplicate keys, NaN and infinities, a byte-order mark, invalid UTF-8 and whatever goes
-    beyond `bounds`: two parsers must not be able to read two meanings from the same bytes.
+    beyond `bounds`: two parsers must not be able to read two meanings from the same bytes. Without
+    `finite`, NaN and infinities pass: Python's own writer leaves them in the logs of a training.
 
     Raises:
         InputError: Code `format.json.*`.
@@ -32,7 +33,7 @@ def load_json(data: bytes, bounds: JsonBounds = JSON) -> Any:  # noqa: ANN401 - 
         return json.loads(
             text,
             object_pairs_hook=_unique,
-            parse_constant=_no_constant,
+            parse_constant=_no_constant if finite else float,
             parse_int=_integer,
         )
     except (ValueError, RecursionError) as error:
@@ -100,11 +101,19 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def load_yaml(data: bytes, bounds: JsonBounds = JSON) -> Any:  # noqa: ANN401 - YAML is untyped
+# `!!int` and its like name what an untagged value may be as well: a loader makes nothing else.
+_NO_TAGS: frozenset[str | None] = frozenset({None, "!"})
+_PLAIN_TAGS = _NO_TAGS | {
+    f"tag:yaml.org,2002:{n}" for n in ("str", "int", "float", "bool", "null", "seq", "map")
+}
+
+
+def load_yaml(data: bytes, bounds: JsonBounds = JSON, *, plain_tags: bool = False) -> Any:  # noqa: ANN401 - YAML is untyped
     """Parse one YAML document of plain mappings, sequences and scalars.
 
     Refuses anchors and aliases (a billion laughs), tags (types chosen by the document), duplicate
-    keys, keys that are not strings, several documents and whatever goes beyond `bounds`.
+    keys, keys that are not strings, several documents and whatever goes beyond `bounds`. With
+    `plain_tags`, the tags of YAML's own plain types pass.
 
     Raises:
         InputError: Code `format.yaml.*`.
@@ -115,13 +124,13 @@ def load_yaml(data: bytes, bounds: JsonBounds = JSON) -> Any:  # noqa: ANN401 - 
     within(len(data), bounds.max_bytes, "format.yaml.too-large", "bytes of the YAML document")
     try:
         text = data.decode("utf-8")
-        _check_events(text, bounds)
+        _check_events(text, bounds, _PLAIN_TAGS if plain_tags else _NO_TAGS)
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506, TID251 - a safe loader of ours
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         refuse("format.yaml.malformed", "the document is not valid YAML", cause=error)
 
 
-def _check_events(text: str, bounds: JsonBounds) -> None:
+def _check_events(text: str, bounds: JsonBounds, tags: frozenset[str | None]) -> None:
     depth = nodes = documents = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
@@ -133,7 +142,7 @@ def _check_events(text: str, bounds: JsonBounds) -> None:
         if isinstance(event, yaml.NodeEvent):
             nodes += 1
             within(nodes, bounds.max_nodes, "format.yaml.too-many-nodes", "nodes of the document")
-            if getattr(event, "tag", None) not in (None, "!"):
+            if getattr(event, "tag", None) not in tags:
                 refuse("format.yaml.tag", "tags are not allowed")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1

@@ -3,6 +3,7 @@
 A field that the walker does not know is a refusal: then nobody has said that it is harmless.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -32,6 +33,21 @@ class OnnxValue:
     shape: tuple[int | str, ...] | None
 
 
+@dataclass(frozen=True, slots=True)
+class OnnxOutside:
+    """A tensor whose bytes lie in another file.
+
+    Attributes:
+        place: As written; empty if the file names none.
+        offset: In bytes from the file's begin.
+        length: In bytes; None means the rest of the file.
+    """
+
+    place: str
+    offset: int = 0
+    length: int | None = None
+
+
 @dataclass(slots=True)
 class OnnxHeader:
     """What the file declares, subgraphs and functions included."""
@@ -43,7 +59,7 @@ class OnnxHeader:
     initializers: list[str] = field(default_factory=list)
     operators: dict[tuple[str, str], int] = field(default_factory=dict)  # (domain, type): count
     functions: list[tuple[str, str]] = field(default_factory=list)
-    external_data: list[str] = field(default_factory=list)
+    external_data: list[OnnxOutside] = field(default_factory=list)
     nodes: int = 0
 
 
@@ -161,7 +177,7 @@ class _Walk:
         self._tensors += 1
         within(self._tensors, self._bounds.max_tensors, "format.onnx.too-many-tensors", "tensors")
         name, external, dimensions = "", False, 0
-        places: list[str] = []
+        outside: list[dict[str, str]] = []
         for part in _known(_message(item), _TENSOR, "tensor", item.offset):
             if part.number == 1:
                 dimensions += (
@@ -173,11 +189,11 @@ class _Walk:
                 name = _text(part)
             elif part.number == 13:  # noqa: PLR2004
                 external = True
-                places.append(_entry(part).get("location", ""))
+                outside.append(_entry(part))
             elif part.number == 14:  # noqa: PLR2004
                 external = external or part.value == _EXTERNAL
         if external:
-            self._header.external_data.append(next((p for p in places if p), ""))
+            self._header.external_data.append(_outside(outside, item.offset))
         return name
 
     def _value(self, item: Field) -> OnnxValue:
@@ -234,6 +250,24 @@ def _text(item: Field) -> str:
         return bytes(_message(item)).decode("utf-8")
     except UnicodeDecodeError as error:
         refuse("format.onnx.text", f"no UTF-8 at offset {item.offset}", cause=error)
+
+
+_NUMBER = re.compile(r"^[0-9]{0,18}$")
+
+
+def _outside(entries: list[dict[str, str]], offset: int) -> OnnxOutside:
+    merged: dict[str, str] = {}
+    for entry in entries:
+        if merged.keys() & entry.keys():
+            refuse("format.onnx.external", f"a place is given twice at offset {offset}")
+        merged |= entry
+    numbers = {key: merged.get(key, "") for key in ("offset", "length")}
+    if not all(_NUMBER.match(text) for text in numbers.values()):
+        refuse("format.onnx.external", f"a place is no number at offset {offset}")
+    length = numbers["length"]
+    return OnnxOutside(
+        merged.get("location", ""), int(numbers["offset"] or 0), int(length) if length else None
+    )
 
 
 def _entry(item: Field) -> dict[str, str]:

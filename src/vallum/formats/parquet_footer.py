@@ -17,6 +17,23 @@ _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(3,
 
 
 @dataclass(frozen=True, slots=True)
+class RowGroup:
+    """Where the bytes of some rows lie.
+
+    Attributes:
+        rows: How many.
+        start: Offset of the first byte of their column chunks.
+        end: Offset after the last one.
+        uncompressed_bytes: When expanded.
+    """
+
+    rows: int
+    start: int
+    end: int
+    uncompressed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ParquetFooter:
     """What the footer declares."""
 
@@ -24,6 +41,62 @@ class ParquetFooter:
     columns: int
     row_groups: int
     uncompressed_bytes: int
+
+
+def footer_bytes(tail: bytes) -> int:
+    """Return the length of a footer and what follows it, by the last 8 bytes of the file.
+
+    Raises:
+        InputError: Code `format.parquet.magic`.
+        LimitExceededError: It is too long.
+    """
+    if tail[-len(_MAGIC) :] != _MAGIC:
+        refuse("format.parquet.magic", "the file does not end as Parquet")
+    length = int.from_bytes(tail[-_TAIL:-4], "little")
+    within(length, MODEL.max_header_bytes, "format.parquet.footer-too-large", "footer bytes")
+    return length + _TAIL
+
+
+def read_groups(footer: bytes, bounds: TableBounds) -> list[RowGroup]:
+    """Read where the row groups of a table lie, by its footer and the 8 bytes after it.
+
+    Args:
+        footer: The last `footer_bytes` of the file.
+        bounds: Rows and columns are those of the table, bytes those of each row group.
+
+    Raises:
+        InputError: Code `format.parquet.*`.
+        LimitExceededError: Too many rows or columns, or a row group too large when expanded.
+    """
+    fields = _Compact(footer[:-_TAIL]).struct()
+    _, groups, rows = _counts(fields, bounds)
+    found = [_group(one) for one in groups]
+    if sum(one.rows for one in found) != rows:
+        refuse("format.parquet.rows", "the footer declares another number of rows than its groups")
+    for one in found:
+        within(
+            max(one.uncompressed_bytes, one.end - one.start), bounds.max_bytes,
+            "format.parquet.group-too-large", "bytes of an expanded row group",
+        )  # fmt: skip
+    return found
+
+
+def _group(group: object) -> RowGroup:
+    size = _group_bytes(group)
+    assert isinstance(group, dict)  # noqa: S101 - `_group_bytes` has looked
+    rows = group.get(3)
+    starts, ends = [], []
+    for chunk in group[1]:
+        meta = chunk[3]
+        length = meta.get(7)
+        places = [one for one in (meta.get(9), meta.get(11)) if isinstance(one, int) and one > 0]
+        if not isinstance(length, int) or length < 0 or not places:
+            refuse("format.parquet.footer", "a column chunk has no place")
+        starts.append(min(places))
+        ends.append(min(places) + length)
+    if not isinstance(rows, int) or rows < 0 or not starts:
+        refuse("format.parquet.footer", "a row group declares no rows")
+    return RowGroup(rows, min(starts), max(ends), size)
 
 
 def read_footer(data: bytes | memoryview, bounds: TableBounds) -> ParquetFooter:
@@ -44,7 +117,14 @@ def read_footer(data: bytes | memoryview, bounds: TableBounds) -> ParquetFooter:
         refuse("format.parquet.footer", "the footer is longer than the file")
     within(length, MODEL.max_header_bytes, "format.parquet.footer-too-large", "footer bytes")
     reader = _Compact(bytes(data[-_TAIL - length : -_TAIL]))
-    footer = reader.struct()
+    columns, groups, rows = _counts(reader.struct(), bounds)
+    size = sum(_group_bytes(group) for group in groups)
+    within(size, bounds.max_bytes, "format.parquet.too-large", "bytes of the expanded table")
+    return ParquetFooter(rows, columns, len(groups), size)
+
+
+def _counts(footer: dict[int, object], bounds: TableBounds) -> tuple[int, list[object], int]:
+    """Return the number of columns, the row groups and the number of rows."""
     schema, rows, groups = footer.get(2), footer.get(3), footer.get(4)
     if not isinstance(schema, list) or not isinstance(rows, int) or not isinstance(groups, list):
         refuse("format.parquet.footer", "the footer lacks its schema, rows or row groups")
@@ -53,9 +133,7 @@ def read_footer(data: bytes | memoryview, bounds: TableBounds) -> ParquetFooter:
         refuse("format.parquet.footer", "the number of rows is negative")
     within(rows, bounds.max_rows, "format.parquet.too-many-rows", "rows of the table")
     within(columns, bounds.max_columns, "format.parquet.too-many-columns", "columns of the table")
-    size = sum(_group_bytes(group) for group in groups)
-    within(size, bounds.max_bytes, "format.parquet.too-large", "bytes of the expanded table")
-    return ParquetFooter(rows, columns, len(groups), size)
+    return columns, groups, rows
 
 
 def _group_bytes(group: object) -> int:

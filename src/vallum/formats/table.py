@@ -1,6 +1,7 @@
 """Tables: CSV, JSON lines and Parquet into one polars frame, after cheap bounded checks."""
 
 import io
+from enum import Flag, auto
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +31,7 @@ _DECIMAL = "^-?(?:{})(?:[eE][+-]?[12]?[0-9]{{1,2}})?$".format(
     )
 )
 # A Rust panic reaches Python as a BaseException that `except Exception` would let through.
-_POLARS_ERRORS: tuple[type[BaseException], ...] = (
+POLARS_ERRORS: tuple[type[BaseException], ...] = (
     pl.exceptions.PolarsError,
     pl.exceptions.PanicException,
     OSError,
@@ -94,6 +95,17 @@ def _bytes_of(source: bytes | Path, bounds: TableBounds) -> bytes:
 
 
 def _read_csv(data: bytes, bounds: TableBounds) -> pl.DataFrame:
+    frame = csv_texts(data, bounds)
+    return frame.select(cast_as(frame[name], kind_of(frame[name])) for name in frame.columns)
+
+
+def csv_texts(data: bytes, bounds: TableBounds) -> pl.DataFrame:
+    """Read a CSV table with every cell as text.
+
+    Raises:
+        InputError: Code `format.csv.*`.
+        LimitExceededError: A bound of `bounds`.
+    """
     data = data.removeprefix(b"\xef\xbb\xbf")
     header = check_csv(data, bounds)
     _check_names(header, "csv")
@@ -108,25 +120,50 @@ def _read_csv(data: bytes, bounds: TableBounds) -> pl.DataFrame:
             truncate_ragged_lines=False,
             raise_if_empty=True,
         )
-    except _POLARS_ERRORS as error:
+    except POLARS_ERRORS as error:
         refuse("format.csv.malformed", "the CSV table cannot be parsed", cause=error)
     if frame.width != len(header):
         refuse("format.csv.ragged", "the rows do not have as many cells as the header")
     frame = frame.slice(1)
     frame.columns = header
     within(frame.height, bounds.max_rows, "format.csv.too-many-rows", "rows of the table")
-    return frame.select(_typed(frame[name]) for name in header)
+    return frame
 
 
-def _typed(column: pl.Series) -> pl.Series:
+class Kind(Flag):
+    """What all texts of a column may be read as; of several parts of one, what all may be."""
+
+    TEXT = 0
+    WHOLE = auto()
+    DECIMAL = auto()
+    TRUTH = auto()
+    EMPTY = WHOLE | DECIMAL | TRUTH  # there is no text
+
+
+def kind_of(column: pl.Series) -> Kind:
+    """Return what a column of texts may be read as."""
     values = column.drop_nulls()
     if values.is_empty():
-        return column
+        return Kind.EMPTY
+    found = Kind.TEXT
     if values.str.contains(_WHOLE).all():
-        return column.cast(pl.Int64)
+        found |= Kind.WHOLE
     if values.str.contains(_DECIMAL).all():
+        found |= Kind.DECIMAL
+    if not found and values.is_in(["true", "false"]).all():
+        found |= Kind.TRUTH
+    return found
+
+
+def cast_as(column: pl.Series, kind: Kind) -> pl.Series:
+    """Return a column of texts as what it may be read as; one without any stays one of texts."""
+    if kind is Kind.EMPTY:
+        return column
+    if Kind.WHOLE in kind:
+        return column.cast(pl.Int64)
+    if Kind.DECIMAL in kind:
         return column.cast(pl.Float64)
-    if values.is_in(["true", "false"]).all():
+    if Kind.TRUTH in kind:
         return column == "true"
     return column
 
@@ -165,7 +202,7 @@ def _read_jsonl(data: bytes, bounds: TableBounds) -> pl.DataFrame:
         refuse("format.jsonl.empty", "the file holds no row")
     try:
         return pl.DataFrame(columns, strict=True, infer_schema_length=None)
-    except _POLARS_ERRORS as error:
+    except POLARS_ERRORS as error:
         refuse("format.jsonl.types", "a column mixes types", cause=error)
 
 
@@ -173,15 +210,24 @@ def _read_parquet(data: bytes, bounds: TableBounds) -> pl.DataFrame:
     footer = read_footer(data, bounds)
     try:
         frame = pl.read_parquet(io.BytesIO(data), use_statistics=False)
-    except _POLARS_ERRORS as error:
+    except POLARS_ERRORS as error:
         refuse("format.parquet.malformed", "the Parquet table cannot be parsed", cause=error)
     if frame.height != footer.rows:
         refuse("format.parquet.rows", "the footer declares another number of rows than is there")
+    check_schema(frame)
+    return frame
+
+
+def check_schema(frame: pl.DataFrame) -> None:
+    """Refuse columns of a Parquet table that are nested or not named apart.
+
+    Raises:
+        InputError: Code `format.parquet.*`.
+    """
     _check_names(frame.columns, "parquet")
     for name, type_ in frame.schema.items():
         if type_.is_nested() or type_ == pl.Object:
             refuse("format.parquet.nested", f"the column `{name[:80]}` is nested")
-    return frame
 
 
 def _check_names(names: list[str], kind: str) -> None:
@@ -191,8 +237,22 @@ def _check_names(names: list[str], kind: str) -> None:
         refuse(f"format.{kind}.unnamed-column", "a column has no name")
 
 
-def write_csv_safe(frame: pl.DataFrame) -> bytes:
+def write_table(frame: pl.DataFrame, kind: str) -> bytes:
+    """Write a table in the format that it was read from: no cell is changed."""
+    buffer = io.BytesIO()
+    if kind == "parquet":
+        frame.write_parquet(buffer)
+    elif kind == "csv":
+        frame.write_csv(buffer)
+    else:
+        frame.write_ndjson(buffer)
+    return buffer.getvalue()
+
+
+def write_csv_safe(frame: pl.DataFrame, *, header: bool = True) -> bytes:
     """Write CSV in which no text cell or header is run as a formula by a spreadsheet.
+
+    Without `header`, the rows alone: to append to what has one.
 
     A text that begins with one of `= + - @`, their full-width forms, tab or a line break gets an
     apostrophe before it; numbers are untouched. Every text is quoted, so null and the empty text
@@ -209,7 +269,7 @@ def write_csv_safe(frame: pl.DataFrame) -> bytes:
     texts = [n for n, t in frame.schema.items() if t in (pl.String, pl.Categorical, pl.Enum)]
     safe = frame.with_columns(_neutral(pl.col(name).cast(pl.String)) for name in texts)
     safe.columns = ["'" + name if name.startswith(_FORMULA) else name for name in frame.columns]
-    return safe.write_csv(quote_style="non_numeric").encode()
+    return safe.write_csv(quote_style="non_numeric", include_header=header).encode()
 
 
 def _neutral(cell: pl.Expr) -> pl.Expr:

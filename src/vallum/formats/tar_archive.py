@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from vallum.base.bounds import ARCHIVE, ArchiveBounds
 from vallum.formats.member import Member, Names, check_sizes
+from vallum.formats.ranged import Ranged, View
 from vallum.formats.refusal import refuse, within
 from vallum.formats.tar_header import (
     BLOCK,
@@ -34,8 +35,8 @@ class TarArchive:
     Source: POSIX.1-2017 pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format".
     """
 
-    def __init__(self, data: bytes | memoryview, bounds: ArchiveBounds = ARCHIVE) -> None:
-        self._data = memoryview(data)
+    def __init__(self, data: bytes | View, bounds: ArchiveBounds = ARCHIVE) -> None:
+        self._data: View = data if isinstance(data, Ranged) else memoryview(data)
         within(len(self._data), bounds.max_bytes, "archive.too-large", "bytes of the archive")
         self._names = Names(bounds)
         self.members: list[Member] = []
@@ -52,8 +53,9 @@ class TarArchive:
             yield bytes(self._data[start : min(start + _CHUNK, member.offset + member.size)])
 
     def stored(self, member: Member) -> memoryview:
-        """Return a member's bytes where they lie."""
-        return self._data[member.offset : member.offset + member.size]
+        """Return a member's bytes where they lie, or read where they lie elsewhere."""
+        found = self._data[member.offset : member.offset + member.size]
+        return memoryview(bytes(found)) if isinstance(found, Ranged) else found
 
     def read(self, member: Member, limit: int) -> bytes:
         """Return a whole member of at most `limit` bytes.
@@ -80,7 +82,7 @@ class TarArchive:
             if size > len(self._data) - body:
                 refuse("archive.tar.truncated", f"a member at offset {at} is cut short")
             after = body + -(-size // BLOCK) * BLOCK
-            if any(self._data[body + size : after]):
+            if any(bytes(self._data[body + size : after])):
                 refuse("archive.hidden-data", f"padding at offset {body + size} is not zero")
             if kind in (PAX, PAX_GLOBAL, LONG_NAME):
                 within(size, MAX_META, "archive.tar.header-too-large", "bytes of an extra header")
@@ -100,8 +102,13 @@ class TarArchive:
             at = after
         if long_name is not None or pax:
             refuse("archive.tar.header", "an extra header without a member")
-        if len(self._data) - at < 2 * BLOCK or any(self._data[at:]):
+        if len(self._data) - at < 2 * BLOCK or not self._is_zero(at):
             refuse("archive.hidden-data", f"bytes follow the end of the archive at offset {at}")
+
+    def _is_zero(self, at: int) -> bool:
+        """Tell whether nothing but zeros stands from an offset to the end."""
+        starts = range(at, len(self._data), _CHUNK)
+        return not any(bytes(self._data[one : one + _CHUNK]).strip(b"\0") for one in starts)
 
     def _admit(self, kind: bytes, raw: bytes, body: int, size: int) -> None:
         shown = raw[:80].decode("utf-8", "replace")

@@ -17,6 +17,7 @@ from vallum.schema.asset import (
     Alias,
     Asset,
     AssetVersion,
+    BatchProgress,
     Connection,
     Credential,
     Deployment,
@@ -28,6 +29,7 @@ from vallum.schema.asset import (
     Job,
     JobLimits,
     JobState,
+    Lent,
     ModelCard,
     ModelInterface,
     ModelValue,
@@ -36,9 +38,11 @@ from vallum.schema.asset import (
     Workspace,
     WrappedDataKey,
 )
+from vallum.schema.capture import CaptureBook, CapturePiece
+from vallum.schema.code import ScoringCode
 from vallum.schema.entry import Change, Entry, EntryKind
 from vallum.schema.evidence import Evidence, Finding, Label, Verdict
-from vallum.schema.image import ImageFacts, Package
+from vallum.schema.image import ImageFacts, ImageInventory, Package
 from vallum.schema.privacy import (
     JobPrivacy,
     JobReserve,
@@ -47,7 +51,16 @@ from vallum.schema.privacy import (
     PrivateData,
 )
 from vallum.schema.record import Measure, Record
-from vallum.schema.release import OutputPolicy, QueryWatch
+from vallum.schema.release import (
+    CapturePolicy,
+    InformationBudget,
+    OutputPolicy,
+    QueryWatch,
+    Quota,
+    Rate,
+    Scale,
+    Texts,
+)
 from vallum.schema.tracking import (
     Artifact,
     DatasetUsed,
@@ -60,6 +73,8 @@ from vallum.schema.tracking import (
     RegisteredFrom,
     Run,
     RunStatus,
+    Trace,
+    TraceHeld,
 )
 from vallum.schema.traffic import DeploymentTraffic, Traffic
 from vallum.schema.views import DataView
@@ -72,7 +87,11 @@ __all__ = [
     "Ask",
     "Asset",
     "AssetVersion",
+    "BatchProgress",
     "Caller",
+    "CaptureBook",
+    "CapturePiece",
+    "CapturePolicy",
     "Change",
     "Claim",
     "Claimed",
@@ -96,12 +115,15 @@ __all__ = [
     "Finish",
     "FormerModel",
     "ImageFacts",
+    "ImageInventory",
+    "InformationBudget",
     "Job",
     "JobLimits",
     "JobPrivacy",
     "JobReserve",
     "JobState",
     "Label",
+    "Lent",
     "LoggedModel",
     "Measure",
     "MetricBundle",
@@ -120,6 +142,8 @@ __all__ = [
     "PrivacyCharge",
     "PrivateData",
     "QueryWatch",
+    "Quota",
+    "Rate",
     "Reason",
     "Record",
     "RegisteredFrom",
@@ -128,7 +152,12 @@ __all__ = [
     "RoleAssignment",
     "Run",
     "RunStatus",
+    "Scale",
+    "ScoringCode",
     "Session",
+    "Texts",
+    "Trace",
+    "TraceHeld",
     "Traffic",
     "Verdict",
     "Waiver",

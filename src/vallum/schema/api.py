@@ -7,13 +7,13 @@ from typing import Annotated
 
 import msgspec
 
+from vallum.schema import release
 from vallum.schema.access import DenyAssignment, Principal, Reason, Role, RoleAssignment
 from vallum.schema.asset import Asset, AssetVersion, Deployment, Endpoint, Job, JobLimits
 from vallum.schema.entry import Entry
 from vallum.schema.evidence import Evidence
 from vallum.schema.privacy import JobPrivacy
 from vallum.schema.record import Record
-from vallum.schema.release import OutputPolicy, QueryWatch
 
 
 class Problem(Record, frozen=True):
@@ -99,6 +99,7 @@ class ModelRegister(Record, frozen=True):
     convert: bool = False  # register what it is as ONNX, made in a sandbox, instead
     data: str = ""  # `name:version` of data that the conversion is measured on as well
     features: tuple[str, ...] = ()  # its columns in the model's order; empty: by name, or numeric
+    bundle_bytes: int = 0  # of a model signature over exactly this, next in the body
 
 
 class ModelSign(Record, frozen=True):
@@ -132,16 +133,7 @@ class ModelTest(Record, frozen=True):
     segments: tuple[str, ...] = ()  # columns whose values `fairness` compares
 
 
-class EndpointCreate(Record, frozen=True):
-    """Create an endpoint without deployments."""
-
-    name: str
-    stage: str = "development"
-    rate_per_s: int = 1000
-    burst: int = 2000
-    max_rows: int = 10_000
-    description: str = ""
-    networks: tuple[str, ...] = ()  # CIDR, of callers; empty: all
+EndpointCreate = release.EndpointCreate
 
 
 class EndpointDeploy(Record, frozen=True):
@@ -154,8 +146,11 @@ class EndpointDeploy(Record, frozen=True):
     traffic: int = 100
     in_process: bool = False
     decimals: int | None = None
-    watch: QueryWatch | None = None
-    output: OutputPolicy | None = None
+    watch: release.QueryWatch | None = None
+    output: release.OutputPolicy | None = None
+    capture: release.CapturePolicy | None = None
+    code: str = ""  # id of scoring code; empty: the model answers
+    scale: release.Scale | None = None
 
 
 class EndpointKeys(Record, frozen=True):
@@ -342,8 +337,10 @@ class VersionShown(Record, frozen=True):
 
     version: AssetVersion
     evidence: tuple[Evidence, ...] = ()
-    signatures: tuple[str, ...] = ()  # signer ids
+    signatures: tuple[release.SignatureShown, ...] = ()
     aliases: tuple[AliasShown, ...] = ()  # all of the model's
+    texts: release.Texts = release.Texts()  # beside this version
+    model_texts: release.Texts = release.Texts()  # beside the model, for who may read its record
 
 
 class EndpointShown(Record, frozen=True):

@@ -2,9 +2,19 @@
 
 from enum import StrEnum
 
+import msgspec
+
 from vallum.schema.privacy import JobPrivacy, JobReserve
 from vallum.schema.record import Record
-from vallum.schema.release import OutputPolicy, QueryWatch
+from vallum.schema.release import (
+    CapturePolicy,
+    InformationBudget,
+    OutputPolicy,
+    QueryWatch,
+    Quota,
+    Rate,
+    Scale,
+)
 
 
 class Workspace(Record, frozen=True):
@@ -78,6 +88,7 @@ class AssetVersion(Record, frozen=True):
     makers: tuple[str, ...] = ()  # every human in the lineage: none of them approves it
     tags: dict[str, str] = {}
     interface: ModelInterface | None = None  # of the one ONNX file of a model
+    scored_by: str = ""  # model version id, of data that are its scores
 
 
 class WrappedDataKey(Record, frozen=True):
@@ -88,7 +99,7 @@ class WrappedDataKey(Record, frozen=True):
 
 
 class Alias(Record, frozen=True):
-    """A name that moves from version to version of a model (an authority row)."""
+    """A name that moves from version to version of a model or data asset (an authority row)."""
 
     id: str
     asset_id: str
@@ -162,6 +173,26 @@ class Endpoint(Record, frozen=True):
     description: str = ""
     mirror: dict[str, int] = {}  # at most one deployment, without traffic, to 1 to 50 per cent
     networks: tuple[str, ...] = ()  # CIDR, of callers; empty: all
+    information: InformationBudget | None = None
+    rates: tuple[Rate, ...] = ()
+    quotas: tuple[Quota, ...] = ()
+
+
+class Lent(Record, frozen=True):
+    """What gateways were lent of an endpoint's budget or quota in the window that began last.
+
+    What a killed gateway left unused is spent all the same.
+
+    Attributes:
+        subject: Whose: a principal's id or, of a quota, `network:192.0.2.0/24` and the like.
+        amount: Bits or requests.
+    """
+
+    id: str
+    endpoint_id: str
+    subject: str = msgspec.field(name="principal_id")  # as it was stored before there were quotas
+    began_at: str
+    amount: int = msgspec.field(name="bits")
 
 
 class DeploymentState(StrEnum):
@@ -188,6 +219,11 @@ class Deployment(Record, frozen=True):
     reason: str = ""  # why it failed or was stopped
     watch: QueryWatch | None = None
     output: OutputPolicy | None = None
+    capture: CapturePolicy | None = None
+    code_id: str = ""  # scoring code of its own; empty: the model answers
+    code_digest: str = ""
+    code_entry: str = ""
+    scale: Scale | None = None
 
 
 class JobState(StrEnum):
@@ -239,6 +275,40 @@ class Job(Record, frozen=True):
     privacy: JobPrivacy | None = None
     reserve: JobReserve | None = None
     spend: str = ""  # the report of a private job, JSON text: said by its code
+
+
+class BatchProgress(Record, frozen=True):
+    """How far a batch is scored, to go on after a crash; its key is kept like a version's.
+
+    Attributes:
+        id: Of the pieces, which belong to no version.
+        principal_id: Who scores; nobody else goes on.
+        endpoint_id: Whose deployment.
+        into: The data asset that takes the scores.
+        deployment_id: Which one.
+        model_digest: What it runs.
+        source_id: The data version that is scored.
+        source_digest: Its digest.
+        settings: Digest of all that decides what a row gets.
+        mark: What is scored: a `guard.batch.Mark` as JSON.
+        pieces: CSV text up to there, in order.
+        turn: Raised with each change: of two who go on, one finds out.
+        saved_at: When.
+    """
+
+    id: str
+    principal_id: str
+    endpoint_id: str
+    into: str
+    deployment_id: str
+    model_digest: str
+    source_id: str
+    source_digest: str
+    settings: str
+    mark: str
+    pieces: tuple[Part, ...]
+    turn: int
+    saved_at: str
 
 
 class Connection(Record, frozen=True):

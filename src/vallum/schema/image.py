@@ -1,5 +1,6 @@
 """What is known of a container image."""
 
+from vallum.schema.asset import Part
 from vallum.schema.record import Record
 
 
@@ -35,3 +36,10 @@ class ImageFacts(Record, frozen=True):
     created: str = ""  # as the configuration says
     signers: tuple[str, ...] = ()  # ids of the keys that signed it
     packages: tuple[Package, ...] = ()
+
+
+class ImageInventory(Record, frozen=True):
+    """Where the facts about a registered image lie: JSON, a list of `ImageFacts`, encrypted."""
+
+    id: str  # of the environment version
+    part: Part

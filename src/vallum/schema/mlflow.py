@@ -191,6 +191,14 @@ class RunLogParam(Record, frozen=True):
     run_uuid: str = ""
 
 
+class RunLogModel(Record, frozen=True):
+    """Note what model was logged to a run, as clients before 3 do."""
+
+    model_json: str
+    run_id: str = ""
+    run_uuid: str = ""
+
+
 class RunLogBatch(Record, frozen=True):
     """Log metrics, parameters and tags together: all or nothing."""
 

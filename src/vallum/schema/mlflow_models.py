@@ -112,11 +112,27 @@ class ModelLogParams(Record, frozen=True):
     params: tuple[Pair, ...] = ()
 
 
+class DatasetAsked(Record, frozen=True):
+    """A data set that metrics are on; an empty digest means any of that name."""
+
+    dataset_name: str
+    dataset_digest: str = ""
+
+
 class ModelOrder(Record, frozen=True):
     """By what a search orders."""
 
     field_name: str
     ascending: bool = True
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+    @property
+    def dataset(self) -> DatasetAsked | None:
+        """Return the data set whose metric counts; None: the newest of all."""
+        if not self.dataset_name:
+            return None
+        return DatasetAsked(dataset_name=self.dataset_name, dataset_digest=self.dataset_digest)
 
 
 class ModelSearch(Record, frozen=True):
@@ -124,7 +140,7 @@ class ModelSearch(Record, frozen=True):
 
     experiment_ids: tuple[str, ...] = ()
     filter: str = ""
-    datasets: tuple[dict[str, str], ...] = ()
+    datasets: tuple[DatasetAsked, ...] = ()
     max_results: int = 50
     order_by: tuple[ModelOrder, ...] = ()
     page_token: str = ""

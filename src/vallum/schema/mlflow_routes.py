@@ -3,7 +3,7 @@
 Paths are MLflow's (`mlflow/protos/service.proto`), below each prefix of `PREFIXES`.
 """
 
-from vallum.schema import mlflow, mlflow_models
+from vallum.schema import mlflow, mlflow_models, mlflow_traces
 from vallum.schema.routes import Route
 
 PREFIXES = ("/api/2.0/mlflow", "/ajax-api/2.0/mlflow", "/api/3.0/mlflow", "/ajax-api/3.0/mlflow")
@@ -52,6 +52,8 @@ MLFLOW_ROUTES: tuple[Route, ...] = (
           "Remove a tag of a run"),
     Route("POST", "/runs/log-batch", "run.log-batch", mlflow.RunLogBatch, mlflow.Nothing,
           "Log metrics, parameters and tags together"),
+    Route("POST", "/runs/log-model", "run.log-model", mlflow.RunLogModel, mlflow.Nothing,
+          "Note what model was logged, as clients before 3 do"),
     Route("GET", "/metrics/get-history", "run.metric-history", mlflow.MetricHistory,
           mlflow.MetricsFound, "List the points of a metric"),
     Route("POST", "/runs/log-inputs", "run.log-inputs", mlflow_models.RunLogInputs,
@@ -80,6 +82,30 @@ MLFLOW_ROUTES: tuple[Route, ...] = (
     Route("GET", "/logged-models/{model_id}/artifacts/directories", "artifact.list-model",
           mlflow_models.ArtifactsOfModel, mlflow_models.FilesFound,
           "List a folder of a logged model"),
+    # traces
+    Route("POST", "/traces", "trace.start", mlflow_traces.TraceStart, mlflow_traces.TraceReply,
+          "Log a trace"),
+    Route("POST", "/traces/search", "trace.search", mlflow_traces.TraceSearch,
+          mlflow_traces.TracesFound, "Search traces"),
+    Route("POST", "/traces/link-to-run", "trace.link", mlflow_traces.TracesLink,
+          mlflow.Nothing, "Say that traces belong to a run"),
+    Route("POST", "/traces/delete-traces", "trace.delete", mlflow_traces.TracesDelete,
+          mlflow_traces.TracesDeleted, "Delete traces and their spans"),
+    Route("GET", "/traces/{trace_id}", "trace.get", mlflow_traces.TraceNamed,
+          mlflow_traces.TraceReply, "Show a trace"),
+    Route("PATCH", "/traces/{trace_id}/tags", "trace.set-tag", mlflow_traces.TraceSetTag,
+          mlflow.Nothing, "Set a tag of a trace"),
+    Route("DELETE", "/traces/{trace_id}/tags", "trace.delete-tag",
+          mlflow_traces.TraceDeleteTag, mlflow.Nothing, "Remove a tag of a trace"),
+    Route("POST", "/traces/{trace_id}/assessments", "trace.assess",
+          mlflow_traces.AssessmentCreate, mlflow_traces.AssessmentReply, "Assess a trace"),
+    Route("GET", "/traces/{trace_id}/assessments/{assessment_id}", "trace.assessment",
+          mlflow_traces.AssessmentNamed, mlflow_traces.AssessmentReply, "Show an assessment"),
+    Route("PATCH", "/traces/{trace_id}/assessments/{assessment_id}", "trace.reassess",
+          mlflow_traces.AssessmentUpdate, mlflow_traces.AssessmentReply,
+          "Change an assessment"),
+    Route("DELETE", "/traces/{trace_id}/assessments/{assessment_id}", "trace.unassess",
+          mlflow_traces.AssessmentNamed, mlflow.Nothing, "Delete an assessment"),
     # registry
     Route("POST", "/registered-models/create", "registered-model.create",
           mlflow_models.RegisteredCreate, mlflow_models.RegisteredReply,

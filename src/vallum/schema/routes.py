@@ -7,7 +7,17 @@ that the reply is. Every change also takes `?dry_run=true`.
 
 from dataclasses import dataclass
 
-from vallum.schema import api, environments, privacy, release, rules, views
+from vallum.schema import (
+    api,
+    capture,
+    code,
+    environments,
+    poisoning,
+    privacy,
+    release,
+    rules,
+    views,
+)
 from vallum.schema.record import Record
 
 PREFIX = "/api/v1"
@@ -28,6 +38,7 @@ class Route:
     reply: type[Record]
     summary: str
     upload: bool = False
+    large: bool = False  # the upload is an image
     download: bool = False
     media_type: str = "application/octet-stream"  # of what is downloaded
 
@@ -55,6 +66,16 @@ ROUTES: tuple[Route, ...] = (
           "Raise or lower the label of a data version"),
     Route("POST", "/erasures", "data.forget", views.DataForget, views.ErasureCertificate,
           "Erase a person from all data"),
+    Route("POST", "/data/{name}/poisoning", "data.check", poisoning.DataCheck,
+          poisoning.DataChecked, "Look for poisoned rows in a data version"),
+    Route("POST", "/data/{name}/quarantine", "data.quarantine", poisoning.DataQuarantine,
+          poisoning.DataQuarantined, "Make a version without the suspicious rows"),
+    Route("GET", "/data/{name}/quarantine", "data.quarantined", api.Named,
+          poisoning.DataQuarantineShown, "Show which rows a version lacks, and why"),
+    Route("GET", "/data/{name}/affected", "data.affected", api.Named, poisoning.DataAffected,
+          "Show what a data version reached, by lineage"),
+    Route("POST", "/data/{name}/alias", "data.revert", poisoning.DataRevert,
+          poisoning.DataReverted, "Point an alias at the newest clean version"),
     Route("POST", "/data/{name}/drift", "data.drift", api.DataDrift, api.VersionShown,
           "Compare a data version with the one a model was trained on"),
     Route("DELETE", "/data/{name}", "data.delete", api.Named, api.Done,
@@ -101,16 +122,24 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/models/{name}/report", "model.report", api.Named, api.Done,
           "Download the report of a model version's last test", download=True,
           media_type="application/json"),
+    Route("GET", "/models/{name}/notebook", "model.notebook", release.ModelNotebook,
+          release.NotebookShown, "Show a notebook among the files of a model version, as text"),
+    Route("POST", "/models/{name}/texts", "model.update", release.ModelUpdate, release.ModelTexts,
+          "Change the description and tags of a model, or of one version"),
     Route("DELETE", "/models/{name}", "model.delete", api.Named, api.Done,
           "Delete a model, or one version, by destroying its keys"),
     # environments
     Route("GET", "/environments", "environment.list", api.Page, api.Listing, "List environments"),
     Route("PUT", "/environments/{name}/versions", "environment.add", environments.EnvironmentAdd,
-          api.VersionShown, "Add a container image as an environment version", upload=True),
+          api.VersionShown, "Add a container image as an environment version", upload=True,
+          large=True),
     Route("GET", "/environments/{name}", "environment.show", api.Named, api.VersionShown,
           "Show an environment version and the verdict about it"),
     Route("GET", "/environments/{name}/content", "environment.download", api.Named, api.Done,
           "Download an environment version as a tar of an OCI layout", download=True),
+    Route("GET", "/environments/{name}/bom", "environment.bom", environments.EnvironmentBom,
+          api.Done, "Download the bill of materials of an environment version, CycloneDX 1.6",
+          download=True, media_type="application/vnd.cyclonedx+json; version=1.6"),
     Route("DELETE", "/environments/{name}", "environment.delete", api.Named, api.Done,
           "Delete an environment, or one version, by destroying its keys"),
     # endpoints
@@ -129,6 +158,15 @@ ROUTES: tuple[Route, ...] = (
           api.Shown, "Get a token that scores at an endpoint and ends soon"),
     Route("POST", "/endpoints/{endpoint}/batch", "endpoint.batch", release.EndpointBatch,
           release.BatchScored, "Score a data version into a data asset"),
+    Route("PUT", "/endpoints/{endpoint}/code", "endpoint.add-code", code.CodeAdd, code.CodeShown,
+          "Have scoring code scanned, signed and frozen", upload=True),
+    Route("GET", "/endpoints/{endpoint}/captures", "endpoint.capture", capture.CaptureNamed,
+          capture.CapturesShown, "List what was kept of requests and answers"),
+    Route("GET", "/endpoints/{endpoint}/captures/content", "endpoint.capture-read",
+          capture.CaptureNamed, api.Done, "Download what was kept of requests and answers",
+          download=True),
+    Route("DELETE", "/endpoints/{endpoint}/captures", "endpoint.capture-erase",
+          capture.CaptureNamed, api.Done, "Destroy what was kept of requests and answers"),
     Route("POST", "/endpoints/{endpoint}/keys", "endpoint.keys", api.EndpointKeys, api.Shown,
           "Make a new scoring key"),
     Route("DELETE", "/endpoints/{name}", "endpoint.delete", api.Named, api.Done,
@@ -196,6 +234,12 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/waivers", "waiver.create", rules.WaiverCreate, api.Done,
           "Waive a gate for a version, as a second person"),
     Route("DELETE", "/waivers/{name}", "waiver.revoke", api.Named, api.Done, "Revoke a waiver"),
+    Route("GET", "/release-keys", "release-key.list", api.Page, release.ReleaseKeys,
+          "List the keys whose signatures on models count"),
+    Route("POST", "/release-keys", "release-key.add", release.ReleaseKeyAdd, api.Done,
+          "Let a principal sign models with a key of their own"),
+    Route("POST", "/release-keys/{name}/retire", "release-key.retire", release.ReleaseKeyRetire,
+          api.Done, "Let a key sign no more"),
     Route("POST", "/break-glass", "break-glass.create", api.Page, rules.BreakGlassShown,
           "Make the sealed break-glass principal"),
     Route("GET", "/break-glass", "break-glass.show", api.Page, rules.BreakGlassShown,

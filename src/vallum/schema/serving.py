@@ -1,7 +1,14 @@
 """What passes between the control process and its gateways."""
 
 from vallum.schema.record import Record
-from vallum.schema.release import OutputPolicy
+from vallum.schema.release import (
+    CapturePolicy,
+    InformationBudget,
+    OutputPolicy,
+    Quota,
+    Rate,
+    Scale,
+)
 
 
 class ServedDeployment(Record, frozen=True):
@@ -17,6 +24,9 @@ class ServedDeployment(Record, frozen=True):
     on_extraction: str = ""  # response to suspects; empty where callers are not watched
     on_evasion: str = ""  # the same of records made to be misclassified
     output: OutputPolicy | None = None
+    capture: CapturePolicy | None = None  # as far as the policy file allows it now
+    code_digest: str = ""  # of scoring code; empty: the model answers
+    scale: Scale = Scale()
 
 
 class ServedEndpoint(Record, frozen=True):
@@ -28,6 +38,9 @@ class ServedEndpoint(Record, frozen=True):
     burst: int
     max_rows: int
     networks: tuple[str, ...] = ()  # CIDR, of callers; empty: all
+    information: InformationBudget | None = None
+    rates: tuple[Rate, ...] = ()
+    quotas: tuple[Quota, ...] = ()
     deployments: tuple[ServedDeployment, ...] = ()
 
 
@@ -38,6 +51,7 @@ class Lease(Record, frozen=True):
     lease_s: float
     endpoints: tuple[ServedEndpoint, ...] = ()
     authorities: tuple[str, ...] = ()  # PEM, of clients' certificates
+    gateways: int = 1  # that live, this one included: each lets in its share of a rate
 
 
 class LeaseAsk(Record, frozen=True):
@@ -69,6 +83,37 @@ class Authorized(Record, frozen=True):
     generation: int
     expires_at: str = ""
     charged: str = ""  # whose rate it counts against; empty: the credential's own
+
+
+class LoanAsk(Record, frozen=True):
+    """Ask for bits to tell a principal, or for requests of a quota, before they are used.
+
+    Attributes:
+        subject: Whose: a principal's id or, of a quota, what it counts by.
+        amount: Bits or requests.
+        per: Which quota of the endpoint; empty: its budget of information.
+    """
+
+    endpoint_id: str
+    subject: str
+    amount: int
+    per: str = ""
+
+
+class LoanGiven(Record, frozen=True):
+    """What may be used.
+
+    Attributes:
+        amount: As much as was asked for, or more to come by with; none if so much is not left.
+        spent: In this window by all gateways, this included.
+        resets_at: When the window ends.
+        resets_s: Seconds until then.
+    """
+
+    amount: int
+    spent: int
+    resets_at: str
+    resets_s: float
 
 
 class BundleOpen(Record, frozen=True):
@@ -141,8 +186,19 @@ class ModelAsk(Record, frozen=True):
     deployment_id: str
 
 
+class ServedFile(Record, frozen=True):
+    """A file of a model or of scoring code, its digest verified as it was read."""
+
+    path: str
+    data: bytes
+    sha256: str
+
+    def __repr__(self) -> str:
+        return f"ServedFile(path={self.path!r}, bytes={len(self.data)})"
+
+
 class ModelBytes(Record, frozen=True):
-    """An ONNX model, its digest verified as it was read.
+    """An ONNX model, its digest verified as it was read; or scoring code with its model's files.
 
     Attributes:
         data: The model.
@@ -156,6 +212,9 @@ class ModelBytes(Record, frozen=True):
     sha256: str
     profile: bytes = b""
     noise_key: bytes = b""
+    code: tuple[ServedFile, ...] = ()
+    files: tuple[ServedFile, ...] = ()  # of the model, where there is code
+    entry: str = ""
 
     def __repr__(self) -> str:
         return f"ModelBytes(sha256={self.sha256!r}, bytes={len(self.data)})"

@@ -141,6 +141,32 @@ class Artifact(Record, frozen=True):
     verdict: str = ""
 
 
+class Trace(Record, frozen=True):
+    """What a program did for one request, as it told. Its spans are a file of it."""
+
+    id: str  # the client's
+    experiment_id: str
+    user_id: str  # principal of the credential that logged it
+    user: str  # its name then
+    made_ms: int  # by the server's clock
+    started_ms: int  # as the client says
+    duration_ms: int = -1  # below 0: not told
+    state: str = "STATE_UNSPECIFIED"
+    sealed: str = ""  # base64 of `TraceHeld`, encrypted: it quotes what was asked and answered
+
+
+class TraceHeld(Record, frozen=True):
+    """What of a trace is kept encrypted."""
+
+    metadata: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    request_preview: str = ""
+    response_preview: str = ""
+    client_request_id: str = ""
+    runs: tuple[str, ...] = ()  # that it was linked to
+    assessments: tuple[dict[str, object], ...] = ()
+
+
 class RegisteredFrom(Record, frozen=True):
     """What MLflow keeps beside a model version: where it is from, and what may change."""
 

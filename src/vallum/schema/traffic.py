@@ -15,6 +15,7 @@ class DeploymentTraffic(Record, frozen=True):
         rows: Answered for.
         active: Requests under way.
         sightings: Alarms about callers.
+        instances: Processes that answer.
         drifted: Inputs that drifted; None where nobody looks, or nothing came yet.
     """
 
@@ -29,6 +30,7 @@ class DeploymentTraffic(Record, frozen=True):
     active: int
     sightings: int
     drifted: int | None = None
+    instances: int = 0
 
 
 class Traffic(Record, frozen=True):
