@@ -12,6 +12,20 @@ _STEP = 1 << 20
 _MAX_FILES = 1_000_000
 
 
+def model_digests(model: Path, *, without: Path | None = None) -> dict[str, str]:
+    """Return path to SHA-256 in hexadecimal, of every file of a folder, or of one file.
+
+    A single file has the path `.`, as the reference tool has it: its name is not signed.
+
+    Raises:
+        InputError: There is no such file or folder, or no file in it.
+        IntegrityError: It is or holds what no signature covers, or it changes while it is read.
+    """
+    if model.is_file() and not model.is_symlink():
+        return {".": _digest(model, model.stat().st_size)}
+    return folder_digests(model, without=without)
+
+
 def folder_digests(folder: Path, *, without: Path | None = None) -> dict[str, str]:
     """Return path within the folder (with `/`) to SHA-256 in hexadecimal, of every file.
 
@@ -28,7 +42,7 @@ def folder_digests(folder: Path, *, without: Path | None = None) -> dict[str, st
         IntegrityError: It holds what no signature covers, or a file changes while it is read.
     """
     if folder.is_symlink() or not folder.is_dir():
-        raise InputError(f"`{folder}` is no folder", code="signature.no-folder")
+        raise InputError(f"`{folder}` is no file and no folder", code="signature.no-folder")
     found = sorted(_files(folder, without), key=lambda pair: -pair[1])
     if not found:
         raise InputError(f"there is no file in `{folder}`", code="signature.empty")

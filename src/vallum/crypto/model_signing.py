@@ -121,18 +121,7 @@ def sign_manifest(
     Raises:
         InputError: There is no file.
     """
-    if not files:
-        raise InputError("there is nothing to sign", code="signature.empty")
-    resources = tuple(
-        _Resource(name=path, algorithm="sha256", digest=files[path]) for path in sorted(files)
-    )
-    statement = _Statement(
-        type=STATEMENT_TYPE,
-        subject=(_Subject(name=name, digest={"sha256": _root(resources)}),),
-        predicateType=PREDICATE_TYPE,
-        predicate=_Predicate(_Serialization(method="files", hash_type="sha256"), resources),
-    )
-    payload = msgspec.json.encode(statement)
+    payload = manifest_statement(name, files)
     signature = key.sign(pre_authentication(PAYLOAD_TYPE, payload))
     bundle = _Bundle(
         media_type=BUNDLE_TYPE,
@@ -144,6 +133,26 @@ def sign_manifest(
         ),
     )
     return msgspec.json.encode(bundle)
+
+
+def manifest_statement(name: str, files: Mapping[str, str]) -> bytes:
+    """Return what is signed of a model: an in-toto statement that lists every file.
+
+    Raises:
+        InputError: There is no file.
+    """
+    if not files:
+        raise InputError("there is nothing to sign", code="signature.empty")
+    resources = tuple(
+        _Resource(name=path, algorithm="sha256", digest=files[path]) for path in sorted(files)
+    )
+    statement = _Statement(
+        type=STATEMENT_TYPE,
+        subject=(_Subject(name=name, digest={"sha256": _root(resources)}),),
+        predicateType=PREDICATE_TYPE,
+        predicate=_Predicate(_Serialization(method="files", hash_type="sha256"), resources),
+    )
+    return msgspec.json.encode(statement)
 
 
 def verify_manifest(

@@ -18,6 +18,7 @@ class Purpose(StrEnum):
     RELEASE = "release"
     ROW_MAC = "row-mac"
     SET_ROOT = "set-root"
+    TRACE = "trace"
     WRAP = "wrap"
 
 

@@ -222,7 +222,7 @@ def pre_authentication(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def sign_envelope(payload_type: str, payload: bytes, keys: Sequence[SigningKey]) -> bytes:
+def sign_envelope(payload_type: str, payload: bytes, keys: Sequence[Signer]) -> bytes:
     """Return a DSSE envelope as JSON."""
     signed = pre_authentication(payload_type, payload)
     return msgspec.json.encode(

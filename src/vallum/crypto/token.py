@@ -4,6 +4,7 @@ Source: OASIS PKCS#11 v3.1; RFC 5480 and RFC 8410 for the public halves.
 """
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 _PART = re.compile(r"^(token|object|id)=([^;]{1,512})$")
 _OCTETS, _P256_POINT, _ED25519_POINT = 0x04, 65, 32
 _HALF = 32
+# Logging in is a matter of the process, not of the session: a second login while one stands fails,
+# and closing the first would log the second out.
+_ALONE = threading.Lock()
 
 
 class TokenKey:
@@ -84,10 +88,11 @@ class TokenKey:
                 hint="pip install 'vallum[pkcs11]'",
             ) from error
         try:
-            library = pkcs11.lib(str(self._module))
-            token = library.get_token(token_label=self._uri["token"])
-            with token.open(user_pin=self._pin.reveal().decode()) as session:
-                yield session
+            with _ALONE:
+                library = pkcs11.lib(str(self._module))
+                token = library.get_token(token_label=self._uri["token"])
+                with token.open(user_pin=self._pin.reveal().decode()) as session:
+                    yield session
         except pkcs11.exceptions.PinIncorrect as error:
             raise UnavailableError(
                 "the token does not open with this PIN",

@@ -69,9 +69,14 @@ class Action(StrEnum):
         "data/versions/masked/read",
         "Read data through the masked view of its asset.",
     )
+    DATA_VERSIONS_PROMOTE_ACTION = "data/versions/promote/action", "Move an alias of a data asset."
     DATA_VERSIONS_PROTECT_ACTION = (
         "data/versions/protect/action",
         "Make a protected version: mask, generalise, anonymise.",
+    )
+    DATA_VERSIONS_QUARANTINE_READ = (
+        "data/versions/quarantine/read",
+        "Read why rows were taken out of a data version, and who contributed them.",
     )
     DATA_VERSIONS_QUERY_ACTION = (
         "data/versions/query/action",
@@ -117,6 +122,12 @@ class Action(StrEnum):
         "Read runs: their parameters, metrics and tags.",
     )
     EXPERIMENTS_RUNS_WRITE = "experiments/runs/write", "Start a run and log to it."
+    EXPERIMENTS_TRACES_DELETE = "experiments/traces/delete", "Delete traces."
+    EXPERIMENTS_TRACES_READ = (
+        "experiments/traces/read",
+        "Read traces: what a program was asked, what it answered, and how.",
+    )
+    EXPERIMENTS_TRACES_WRITE = "experiments/traces/write", "Log traces, tag and assess them."
     EXPERIMENTS_WRITE = "experiments/write", "Create or change an experiment."
     GROUPS_DELETE = "groups/delete", "Delete a group."
     GROUPS_READ = "groups/read", "List groups and their members."
@@ -150,6 +161,22 @@ class Action(StrEnum):
     MODELS_VERSIONS_WRITE = "models/versions/write", "Register a model version."
     MODELS_WRITE = "models/write", "Create or change a model."
     ONLINE_ENDPOINTS_DELETE = "onlineEndpoints/delete", "Delete an endpoint."
+    ONLINE_ENDPOINTS_DEPLOYMENTS_CAPTURE_ACTION = (
+        "onlineEndpoints/deployments/capture/action",
+        "Have a sample of a deployment's requests and answers kept.",
+    )
+    ONLINE_ENDPOINTS_DEPLOYMENTS_CAPTURE_DELETE = (
+        "onlineEndpoints/deployments/capture/delete",
+        "Destroy what was kept of requests and answers.",
+    )
+    ONLINE_ENDPOINTS_DEPLOYMENTS_CAPTURE_READ = (
+        "onlineEndpoints/deployments/capture/read",
+        "Read what was kept of requests and answers.",
+    )
+    ONLINE_ENDPOINTS_DEPLOYMENTS_CODE_ACTION = (
+        "onlineEndpoints/deployments/code/action",
+        "Have a deployment run scoring code of one's own in the sandbox.",
+    )
     ONLINE_ENDPOINTS_DEPLOYMENTS_DELETE = (
         "onlineEndpoints/deployments/delete",
         "Stop and delete a deployment.",
@@ -185,6 +212,8 @@ class Action(StrEnum):
     REGISTRIES_ASSETS_READ = "registries/assets/read", "Read assets of a shared registry."
     REGISTRIES_ASSETS_WRITE = "registries/assets/write", "Add assets to a shared registry."
     REGISTRIES_READ = "registries/read", "Read the record of a shared registry."
+    RELEASE_KEYS_READ = "releaseKeys/read", "List the keys whose signatures on models count."
+    RELEASE_KEYS_WRITE = "releaseKeys/write", "Let a key sign models, or no more."
     ROLE_ASSIGNMENTS_DELETE = "roleAssignments/delete", "Remove a role assignment."
     ROLE_ASSIGNMENTS_READ = "roleAssignments/read", "List role assignments."
     ROLE_ASSIGNMENTS_WRITE = "roleAssignments/write", "Give others control rights."
@@ -221,6 +250,7 @@ _PROVIDERS = {
     "identities": _OURS,
     "keys": _OURS,
     "policy": _OURS,
+    "releaseKeys": _OURS,
     "waivers": _OURS,
 }
 # Azure's types, but no action of Azure's: kept out of reach of its `workspaces/*/action`.

@@ -12,7 +12,7 @@ from vallum.base import parse_timestamp
 from vallum.policy.conditions import effective_label
 from vallum.policy.facts import Approval, EvidenceView, RequestFacts
 from vallum.policy.requirements import STOPS, Requirement, Requirements, age_s, decimal, required
-from vallum.schema import Caller, Evidence, Label, Reason, Resource, Verdict
+from vallum.schema import Caller, Evidence, Label, PrincipalKind, Reason, Resource, Verdict
 
 MAX_VERSION: Final = 64  # characters
 
@@ -126,8 +126,14 @@ def _missing_verdict(
         and makers
         and _counts(rule, one, makers, facts.now)
     ]
-    if any(all(_newer(one, fail) for fail in failed) for one in passed):
-        return ""
+    standing = [one for one in passed if all(_newer(one, fail) for fail in failed)]
+    if standing:
+        given = len(_signers(standing) - makers)
+        if given >= rule.signers:
+            return ""
+        return (
+            f"`{subject.id}` is signed by {given} of {rule.signers} persons who had no part in it"
+        )
     if failed:
         return (
             f"gate `{rule.gate}` failed for `{subject.id}` (`{failed[0].id}`); only a newer "
@@ -138,6 +144,16 @@ def _missing_verdict(
     if about:
         return f"the evidence of gate `{rule.gate}` for `{subject.id}` is too old or does not count"
     return f"there is no evidence of gate `{rule.gate}` for `{subject.id}`"
+
+
+def _signers(found: Iterable[Evidence]) -> frozenset[str]:
+    """Return the persons who signed, by what the gate says that looked at the signatures."""
+    return frozenset(
+        one.parameters["signer"]
+        for one in found
+        if one.parameters.get("signer_kind") == PrincipalKind.USER.value
+        and one.parameters.get("signer")
+    )
 
 
 def _breaks(rule: Requirement, one: Evidence) -> bool:

@@ -6,6 +6,7 @@ steps:                       # asked before a step runs
     - {when: {stage: production}, gate: evasion, verdict: pass, max_age: 30d,
        limits: {success_rate: {at_most: "0.30"}}}
     - {when: {stage: production}, approvals: 1}
+    - {when: {stage: production}, gate: signature, signers: 1}   # its author's does not count
 results:                     # asked of what a step made, before anybody sees it
   register:
     - {gate: scan}
@@ -61,7 +62,21 @@ class Requirement(Record, frozen=True):
     min_version: str = ""  # of the gate
     data: tuple[_Name, ...] = ()  # digests of the test data that count; empty: any
     issuers: tuple[_Name, ...] = ()  # principals whose evidence counts; empty: any but the makers
+    signers: Annotated[int, msgspec.Meta(ge=0, le=9)] = 0  # persons, none a maker, who signed it
     approvals: Annotated[int, msgspec.Meta(ge=0, le=9)] = 0  # by other persons than the makers
+
+
+class CaptureRule(Record, frozen=True):
+    """Whether requests and answers of endpoints may be kept, and for how long at most."""
+
+    allow: bool = False
+    max_days: Annotated[int, msgspec.Meta(ge=1, le=365)] = 30
+
+
+class ScoringCodeRule(Record, frozen=True):
+    """Whether deployments may run scoring code of their own, in the sandbox."""
+
+    allow: bool = False
 
 
 class Requirements(Record, frozen=True):
@@ -72,6 +87,8 @@ class Requirements(Record, frozen=True):
     results: dict[_Name, tuple[Requirement, ...]] = {}
     break_glass_persons: Annotated[int, msgspec.Meta(ge=1, le=2)] = 1
     images: dict[str, Any] = {}  # what `environment add` asks of an image, as `vallum scan --rules`
+    capture: CaptureRule = CaptureRule()
+    scoring_code: ScoringCodeRule = ScoringCodeRule()
 
 
 AS_DEPLOY: Final = frozenset({"alias", "mirror", "restart", "rollback", "scale", "traffic"})
@@ -140,6 +157,10 @@ def parse_requirements(document: object) -> Requirements:
             raise InputError("a rule names neither `gate` nor `approvals`", code="policy.file")
         if not rule.gate and (rule.limits or rule.budget or rule.max_age or rule.issuers):
             raise InputError("a rule has conditions on evidence but no `gate`", code="policy.file")
+        if rule.signers and rule.gate != "signature":
+            raise InputError(
+                "a rule has `signers`, which belong to `gate: signature`", code="policy.file"
+            )
         for name, limit in rule.limits.items():
             if limit.at_most is None and limit.at_least is None:
                 raise InputError(
@@ -196,7 +217,35 @@ def compare_requirements(old: Requirements, new: Requirements) -> tuple[Requirem
             RequirementChange("environment.add", "easier", f"images are no longer held to {gone}"),
             RequirementChange("environment.add", "harder", f"images are now held to {came}"),
         ]
+    found += _switched(old, new)
     return tuple(found)
+
+
+def _switched(old: Requirements, new: Requirements) -> list[RequirementChange]:
+    """Return what became allowed or forbidden of what is off by default."""
+    found: list[RequirementChange] = []
+    before = old.capture.max_days if old.capture.allow else 0
+    after = new.capture.max_days if new.capture.allow else 0
+    if before != after:
+        found.append(
+            RequirementChange(
+                "endpoint.deploy",
+                "easier" if after > before else "harder",
+                f"requests may be captured and kept for {after} days"
+                if after
+                else "requests may not be captured",
+            )
+        )
+    if old.scoring_code.allow != new.scoring_code.allow:
+        may = new.scoring_code.allow
+        found.append(
+            RequirementChange(
+                "endpoint.deploy",
+                "easier" if may else "harder",
+                f"deployments may {'' if may else 'not '}run scoring code of their own",
+            )
+        )
+    return found
 
 
 def _text(rule: Requirement) -> str:

@@ -42,6 +42,7 @@ AUTHORITY_KINDS = frozenset(
         "policy",
         "principal",
         "private-data",
+        "release-key",
         "role",
         "role-assignment",
         "waiver",
