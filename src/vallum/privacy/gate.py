@@ -1,6 +1,5 @@
 """The privacy room as gates call it in the sandbox: bytes in, one bounded record out."""
 
-import io
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -8,7 +7,7 @@ import polars as pl
 
 from vallum.base import InputError
 from vallum.crypto.prf import pseudonym
-from vallum.formats import load_json, read_table, write_csv_safe
+from vallum.formats import load_json, read_table, write_csv_safe, write_table
 from vallum.privacy.anonymize import (
     METHODS,
     Hierarchy,
@@ -178,15 +177,8 @@ def forget_people(payload: bytes, *, kind: str, identifiers: Sequence[str]) -> E
     """
     frame = read_table(payload, kind=kind)
     left = without(frame, parse_identifiers(identifiers), types_of(frame))
-    buffer = io.BytesIO()
-    if kind == "parquet":
-        left.write_parquet(buffer)
-    elif kind == "csv":
-        left.write_csv(buffer)
-    else:
-        left.write_ndjson(buffer)
     return Extract(
-        table=buffer.getvalue() if left.height < frame.height else b"",
+        table=write_table(left, kind) if left.height < frame.height else b"",
         rows=left.height,
         columns=tuple(left.columns),
         removed=frame.height - left.height,

@@ -120,6 +120,7 @@ class BubblewrapRunner:
         *,
         inputs: Sequence[Input] = (),
         code: Mapping[str, bytes] = MappingProxyType({}),
+        files: Mapping[str, int] = MappingProxyType({}),
         limits: Limits,
         fds: Sequence[int] = (),
         env: Mapping[str, str] = MappingProxyType({}),
@@ -128,7 +129,7 @@ class BubblewrapRunner:
     ) -> "subprocess.Popen[bytes]":
         """Start `argv` in a fresh sandbox that inherits `fds`; return its outermost process."""
         with contextlib.ExitStack() as stack:
-            view = build_view(stack, inputs, code, limits)
+            view = build_view(stack, inputs, code, limits, files)
             view.set_environment(env)
             command = [self._program, *view.finish(self._filter, argv)]
             uid = unused_uid() if os.geteuid() == 0 else None

@@ -15,11 +15,13 @@ import msgspec
 
 from vallum.base import GateError, InputError, LimitExceededError, UnavailableError, VallumError
 from vallum.base.bounds import GIB, KIB, MIB
+from vallum.formats import Ranged
 from vallum.sandbox.bubblewrap import BubblewrapRunner
 from vallum.sandbox.inside import STARTED
 from vallum.sandbox.job import Limits
 from vallum.sandbox.memory import memory_file
 from vallum.sandbox.outcome import last_line, mend
+from vallum.sandbox.ranges import ServedRanges
 from vallum.sandbox.start import inside
 from vallum.sandbox.watch import Ending, Stream, kill, watch
 
@@ -82,7 +84,8 @@ class Check:
 
         Args:
             runner: The runner whose sandbox it is.
-            function: What to call: `function(payload: bytes, **arguments) -> report`.
+            function: What to call: `function(payload: bytes, **arguments) -> report`, with a
+                `Ranged` after the payload where there is one beside it.
             allowed: The table of all functions that may be called this way.
             limits: The bounds; `output_bytes` bounds the report.
 
@@ -98,10 +101,16 @@ class Check:
         payload: bytes | memoryview,
         report_type: type[R],
         arguments: Mapping[str, object] | None = None,
+        *,
+        beside: Ranged | None = None,
     ) -> R:
         """Hand over the payload and return the decoded report. Once.
 
+        With `beside` the function gets bytes that stay here, after the payload: it asks for the
+        ranges that it needs.
+
         Raises:
+            VallumError: what reading `beside` raised.
             InputError: the payload's own fault, as the function said, or too many arguments.
             LimitExceededError: likewise, a bound on the payload.
             GateError: likewise; or `sandbox.late`, `sandbox.killed`, `sandbox.report-large` or
@@ -114,21 +123,29 @@ class Check:
         if len(message) > _ARGUMENT_BYTES:
             raise InputError("the arguments of a check are too long", code="sandbox.arguments")
         channel, self._channel = self._channel, None
+        served = None if beside is None else ServedRanges(beside)
         payload_fd = memory_file(payload)
+        fds = [payload_fd] if served is None else [payload_fd, served.theirs]
         try:
             with contextlib.suppress(OSError):  # it has died; watching it tells how
-                socket.send_fds(channel, [message], [payload_fd])
+                socket.send_fds(channel, [message], fds)
                 channel.shutdown(socket.SHUT_WR)
         finally:
             os.close(payload_fd)
+            if served is not None:
+                served.start()
         said = Stream(_pipe(self._process), _STDERR_BYTES, "stderr")
         report = Stream(channel.detach(), self._limits.output_bytes, "report")
-        ending = watch(
-            self._process,
-            [report, said],
-            wall_s=self._limits.wall_s,
-            memory_bytes=self._limits.memory_bytes,
-        )
+        try:
+            ending = watch(
+                self._process,
+                [report, said],
+                wall_s=self._limits.wall_s,
+                memory_bytes=self._limits.memory_bytes,
+            )
+        finally:
+            if served is not None:
+                served.close()
         ending, _ = self._runner.finish(self._process, ending)
         return _decode(ending, bytes(report.data), said.data, report_type, self._limits)
 
@@ -164,10 +181,11 @@ def run_check(
     allowed: Collection[str],
     arguments: Mapping[str, object] | None = None,
     limits: Limits = CHECK_LIMITS,
+    beside: Ranged | None = None,
 ) -> R:
     """Call one of our pure functions over `payload` in a fresh sandbox; see `Check`."""
     with Check.start(runner, function, allowed=allowed, limits=limits) as check:
-        return check.serve(payload, report_type, arguments)
+        return check.serve(payload, report_type, arguments, beside=beside)
 
 
 def launch(

@@ -128,9 +128,14 @@ def check(spec: dict[str, Any]) -> int:
 
     from vallum.base import VallumError
 
-    message, fds, _, _ = socket.recv_fds(channel, 1 << 16, 1)
+    message, fds, _, _ = socket.recv_fds(channel, 1 << 16, 2)
     if not fds:
         return 1
+    beside = []
+    if len(fds) > 1:
+        from vallum.sandbox.ranges import open_ranges
+
+        beside = [open_ranges(socket.socket(fileno=fds[1]))]
     questions = spec.get("attend", False)
     while not questions and (more := channel.recv(1 << 16)):
         message += more
@@ -151,7 +156,7 @@ def check(spec: dict[str, Any]) -> int:
             return msgspec.msgpack.encode({"refusal": refusal}), None
         return (b"" if questions else msgspec.msgpack.encode({"report": report})), report
 
-    body, opened = answer_with(lambda: function(payload.pop(), **arguments))
+    body, opened = answer_with(lambda: function(payload.pop(), *beside, **arguments))
     if not questions:
         channel.sendall(body)
         return 0

@@ -16,6 +16,7 @@ from vallum.sandbox.start import Starter, inside
 from vallum.sandbox.watch import Ending
 
 _NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
+_NO_FILES: Mapping[str, int] = MappingProxyType({})
 
 
 class Process:
@@ -88,6 +89,7 @@ def spawn(
     sandbox: BubblewrapRunner | None = None,
     limits: Limits | None = None,
     fds: Sequence[int] = (),
+    files: Mapping[str, int] = _NO_FILES,
     env: Mapping[str, str] = _NO_VARIABLES,
     log: int | None = None,
 ) -> Process:
@@ -101,6 +103,8 @@ def spawn(
         limits: With a sandbox, its bounds; `cpu_s` and `wall_s` do not apply.
         fds: Descriptors that it inherits under the same numbers: listening sockets, sealed memory
             files, pipes. Secrets go this way, never by `argv` or `env`.
+        files: With a sandbox, read-only copies that it sees: paths below `/code` or `/model` to
+            descriptors of their content.
         env: Its environment variables. None is inherited.
         log: Where its stdout and stderr go; our own if nothing.
 
@@ -115,11 +119,17 @@ def spawn(
         bounds = Limits() if limits is None else limits
         spec = {"argv": command, "limits": {**msgspec.to_builtins(bounds), "cpu_s": None}}
         process = sandbox.start(
-            inside("serve", spec), limits=bounds, fds=fds, env=env, stdout=log, stderr=log
+            inside("serve", spec),
+            limits=bounds,
+            fds=fds,
+            files=files,
+            env=env,
+            stdout=log,
+            stderr=log,
         )
         return Process(process, sandbox)
-    if limits is not None:
-        raise InputError("limits need a sandbox", code="sandbox.limits")
+    if limits is not None or files:
+        raise InputError("limits and files need a sandbox", code="sandbox.limits")
     if not command[0].startswith("/"):
         raise InputError(f"`{command[0]}` is not an absolute path", code="sandbox.argv")
     starter = Starter()

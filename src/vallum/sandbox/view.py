@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from vallum.base import InputError
 from vallum.sandbox.job import Input, Limits
@@ -23,6 +24,7 @@ _ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "JOBLIB_MULTIPROCESSING": "0",  # there are no named semaphores; threads work
 }
+_NO_FILES: Mapping[str, int] = MappingProxyType({})
 _NAMESPACES = (
     "--unshare-user",
     "--unshare-ipc",
@@ -89,9 +91,17 @@ class View:
 
 
 def build_view(
-    stack: ExitStack, inputs: Sequence[Input], code: Mapping[str, bytes], limits: Limits
+    stack: ExitStack,
+    inputs: Sequence[Input],
+    code: Mapping[str, bytes],
+    limits: Limits,
+    files: Mapping[str, int] = _NO_FILES,
 ) -> View:
-    """Return the view of a job: system, interpreter, vallum, `/in`, `/code`, `/out`, `/tmp`."""
+    """Return the view of a job: system, interpreter, vallum, `/in`, `/code`, `/out`, `/tmp`.
+
+    `files` are absolute paths below `/code` or `/model` and descriptors: of each the sandbox gets
+    a read-only copy.
+    """
     view = View(stack)
     view.arguments += _system_links()
     view.arguments += ["--size", str(limits.tmp_bytes), "--tmpfs", "/tmp"]  # noqa: S108 - inside
@@ -102,9 +112,19 @@ def build_view(
     view.arguments += ["--dir", "/in", "--dir", "/code"]
     for name, data in code.items():
         view.copy(memory_file(data), f"/code/{name}")
+    for target, descriptor in files.items():
+        _check_target(target)
+        # Opened anew: a copy is read from where the descriptor stands, and it is used again.
+        view.copy(os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC), target)
     for entry in inputs:
         _show(view, entry)
     return view
+
+
+def _check_target(target: str) -> None:
+    top, *rest = target.removeprefix("/").split("/")
+    if top not in {"code", "model"} or not rest or {"", ".", ".."} & set(rest) or "\0" in target:
+        raise InputError(f"{target[:80]!a} is no place for a file", code="sandbox.file-name")
 
 
 def _show(view: View, entry: Input) -> None:

@@ -1,7 +1,8 @@
 """Static findings in model files, archives and what travels with them; nothing is loaded."""
 
 from vallum.scan.code.files import CodeRules
-from vallum.scan.files import scan_bytes, scan_each, scan_path
+from vallum.scan.files import scan_bytes
+from vallum.scan.folder import count_files, scan_each, scan_path
 from vallum.scan.report import FileReport, ScanReport, ScanVerdict
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "FileReport",
     "ScanReport",
     "ScanVerdict",
+    "count_files",
     "scan_bytes",
     "scan_each",
     "scan_path",

@@ -19,7 +19,7 @@ datetime: date datetime time timedelta timezone
 decimal: Decimal
 fractions: Fraction
 uuid: UUID SafeUUID
-pathlib: PurePath PurePosixPath PureWindowsPath
+pathlib: Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath
 array: array _array_reconstructor
 """
 
@@ -56,18 +56,31 @@ scipy.interpolate._interpolate: interp1d
 scipy.spatial._ckdtree: cKDTree
 scipy.spatial._kdtree: KDTree
 joblib.numpy_pickle: NumpyArrayWrapper
-pandas: Categorical CategoricalDtype DataFrame Index RangeIndex Series StringDtype MultiIndex
-  DatetimeIndex Timestamp Timedelta NA Int8Dtype Int16Dtype Int32Dtype Int64Dtype UInt8Dtype
+pandas: ArrowDtype Categorical CategoricalDtype CategoricalIndex DataFrame DatetimeTZDtype Index
+  Interval IntervalDtype IntervalIndex Period PeriodDtype PeriodIndex RangeIndex Series SparseDtype
+    StringDtype MultiIndex DatetimeIndex TimedeltaIndex Timestamp Timedelta NA Int8Dtype Int16Dtype
+  Int32Dtype Int64Dtype UInt8Dtype
   UInt16Dtype UInt32Dtype UInt64Dtype Float32Dtype Float64Dtype BooleanDtype
-pandas.arrays: DatetimeArray StringArray IntegerArray BooleanArray FloatingArray
+pandas.arrays: ArrowExtensionArray ArrowStringArray DatetimeArray StringArray IntegerArray
+  IntervalArray BooleanArray FloatingArray PeriodArray SparseArray TimedeltaArray
 pandas._libs.arrays: __pyx_unpickle_NDArrayBacked
 pandas._libs.internals: _unpickle_block
+pandas._libs.sparse: BlockIndex IntIndex
+pandas._libs.tslibs.nattype: _nat_unpickle
+pandas._libs.tslibs.offsets: BusinessDay Day Hour Milli Minute MonthBegin MonthEnd QuarterBegin
+  QuarterEnd Second Week YearBegin YearEnd
+pandas._libs.tslibs.timedeltas: _timedelta_unpickle
 pandas._libs.tslibs.timestamps: _unpickle_timestamp
 pandas.core.frame: DataFrame
 pandas.core.series: Series
 pandas.core.indexes.base: _new_Index Index
+pandas.core.indexes.datetimes: _new_DatetimeIndex
+pandas.core.indexes.interval: _new_IntervalIndex
+pandas.core.indexes.period: _new_PeriodIndex
 pandas.core.indexes.range: RangeIndex
+pandas.core.indexes.timedeltas: _new_TimedeltaIndex
 pandas.core.internals.managers: BlockManager SingleBlockManager
+pyarrow.lib: _restore_array py_buffer type_for_alias
 """
 
 _BOOST = """
@@ -81,9 +94,11 @@ _TORCH = """
 torch: FloatStorage DoubleStorage HalfStorage BFloat16Storage LongStorage IntStorage ShortStorage
   CharStorage ByteStorage BoolStorage ComplexFloatStorage ComplexDoubleStorage QInt8Storage
   QUInt8Storage QInt32Storage Size device dtype Tensor float16 float32 float64 bfloat16 int8 int16
-  int32 int64 uint8 bool complex64 complex128 per_tensor_affine per_channel_affine strided
+  int32 int64 uint8 uint16 uint32 uint64 bool complex64 complex128 float8_e4m3fn float8_e5m2
+  float8_e4m3fnuz float8_e5m2fnuz per_tensor_affine per_channel_affine strided
 torch.storage: UntypedStorage TypedStorage
-torch._utils: _rebuild_tensor _rebuild_tensor_v2 _rebuild_parameter _rebuild_sparse_tensor
+torch._utils: _rebuild_tensor _rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_parameter
+  _rebuild_sparse_tensor
   _rebuild_qtensor _rebuild_meta_tensor_no_storage _rebuild_parameter_with_state
 torch.nn.parameter: Parameter Buffer
 torch.serialization: _get_layout
@@ -92,25 +107,39 @@ torch.jit._pickle: build_tensorlist build_intlist build_doublelist build_boollis
 torch.nn.modules.activation: CELU ELU GELU GLU Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid
   LogSoftmax MultiheadAttention PReLU RReLU ReLU ReLU6 SELU SiLU Mish Sigmoid Softmax Softmax2d
   Softmin Softplus Softshrink Softsign Tanh Tanhshrink Threshold Hardshrink
+torch.nn.modules.adaptive: AdaptiveLogSoftmaxWithLoss
 torch.nn.modules.batchnorm: BatchNorm1d BatchNorm2d BatchNorm3d SyncBatchNorm
+torch.nn.modules.channelshuffle: ChannelShuffle
 torch.nn.modules.container: ModuleDict ModuleList ParameterDict ParameterList Sequential
 torch.nn.modules.conv: Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d
+torch.nn.modules.distance: CosineSimilarity PairwiseDistance
 torch.nn.modules.dropout: AlphaDropout Dropout Dropout1d Dropout2d Dropout3d FeatureAlphaDropout
 torch.nn.modules.flatten: Flatten Unflatten
+torch.nn.modules.fold: Fold Unfold
 torch.nn.modules.instancenorm: InstanceNorm1d InstanceNorm2d InstanceNorm3d
 torch.nn.modules.linear: Bilinear Identity Linear NonDynamicallyQuantizableLinear
+torch.nn.modules.loss: BCELoss BCEWithLogitsLoss CTCLoss CosineEmbeddingLoss CrossEntropyLoss
+  GaussianNLLLoss HingeEmbeddingLoss HuberLoss KLDivLoss L1Loss MSELoss MarginRankingLoss
+  MultiLabelMarginLoss MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss NLLLoss2d PoissonNLLLoss
+  SmoothL1Loss SoftMarginLoss TripletMarginLoss
 torch.nn.modules.normalization: CrossMapLRN2d GroupNorm LayerNorm LocalResponseNorm RMSNorm
-torch.nn.modules.padding: ConstantPad1d ConstantPad2d ReflectionPad1d ReflectionPad2d
-  ReplicationPad1d ReplicationPad2d ZeroPad1d ZeroPad2d
+torch.nn.modules.padding: CircularPad1d CircularPad2d CircularPad3d ConstantPad1d ConstantPad2d
+  ConstantPad3d ReflectionPad1d ReflectionPad2d ReflectionPad3d ReplicationPad1d ReplicationPad2d
+  ReplicationPad3d ZeroPad1d ZeroPad2d ZeroPad3d
 torch.nn.modules.pixelshuffle: PixelShuffle PixelUnshuffle
 torch.nn.modules.pooling: AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d
-  AdaptiveMaxPool2d AdaptiveMaxPool3d AvgPool1d AvgPool2d AvgPool3d LPPool1d LPPool2d MaxPool1d
-  MaxPool2d MaxPool3d MaxUnpool1d MaxUnpool2d
+  AdaptiveMaxPool2d AdaptiveMaxPool3d AvgPool1d AvgPool2d AvgPool3d FractionalMaxPool2d
+  FractionalMaxPool3d LPPool1d LPPool2d LPPool3d MaxPool1d MaxPool2d MaxPool3d MaxUnpool1d
+  MaxUnpool2d MaxUnpool3d
 torch.nn.modules.rnn: GRU GRUCell LSTM LSTMCell RNN RNNCell
 torch.nn.modules.sparse: Embedding EmbeddingBag
 torch.nn.modules.transformer: Transformer TransformerDecoder TransformerDecoderLayer
   TransformerEncoder TransformerEncoderLayer
 torch.nn.modules.upsampling: Upsample UpsamplingBilinear2d UpsamplingNearest2d
+torch.nn.functional: celu cross_entropy elu glu hardsigmoid hardswish hardtanh leaky_relu
+  log_softmax
+  mish mse_loss relu relu6 selu sigmoid silu softmax softsign tanh
+torch._C._nn: gelu log_sigmoid softplus
 """
 
 # Names that run code, reach files, processes or the network, or unpickle. They only turn

@@ -1,34 +1,40 @@
-"""The two doors of the room: bytes in hand, or a path."""
+"""One file: its bytes in hand, or its path."""
 
 import hashlib
 import mmap
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from vallum.base.bounds import ARCHIVE, MIB, MODEL, ArchiveBounds, ModelBounds
-from vallum.base.errors import InputError
 from vallum.formats import release
 from vallum.scan.code.files import MAX_TEXT_BYTES, CodeRules, is_document, kind_of, scan_code
-from vallum.scan.code.secrets import lines_of, scan_secrets
-from vallum.scan.inspector import Inspector
+from vallum.scan.code.secrets import has_token, lines_of, scan_secrets
+from vallum.scan.graphs import Beside
+from vallum.scan.inspector import Inspector, Share
 from vallum.scan.report import FileReport, Findings, ScanReport
 from vallum.scan.texts import is_text
 
 _STEP = 8 * MIB
 _PACKAGE = re.compile(r"\.(whl|egg|zip|tar|t?gz|conda)$", re.IGNORECASE)
 _TEXTS = frozenset({"text", "yaml", "json", "jinja"})
+_ELSEWHERE = frozenset(
+    {"dependency.plain-http", "dependency.other-index", "dependency.url", "dependency.vcs"}
+)
 
 
 @dataclass(frozen=True, slots=True)
-class _Limits:
+class ScanRules:
+    """What one scan is bounded by and judges with."""
+
     model: ModelBounds
     archive: ArchiveBounds
     code: CodeRules | None
     digest: bool
+    folder: bool = False  # whether the files beside it are scanned too
 
 
 def scan_bytes(
@@ -53,66 +59,14 @@ def scan_bytes(
 
     Any bytes give a report; what cannot be read is `suspicious`.
     """
-    limits = _Limits(model, archive, code, digest)
+    limits = ScanRules(model, archive, code, digest)
     return ScanReport((_scan(name, memoryview(data), limits),))
 
 
-def scan_path(
-    path: Path,
-    *,
-    model: ModelBounds = MODEL,
-    archive: ArchiveBounds = ARCHIVE,
-    code: CodeRules | None = None,
-    digest: bool = True,
-) -> ScanReport:
-    """Scan a file, or every file below a folder in order of name; files are mapped, not read.
-
-    Raises:
-        InputError: Code `scan.no-such-path`.
-    """
-    found = scan_each(path, model=model, archive=archive, code=code, digest=digest)
-    return ScanReport(tuple(found))
-
-
-def scan_each(
-    path: Path,
-    *,
-    model: ModelBounds = MODEL,
-    archive: ArchiveBounds = ARCHIVE,
-    code: CodeRules | None = None,
-    digest: bool = True,
-) -> Iterator[FileReport]:
-    """Yield what `scan_path` reports, file by file as each is done.
-
-    Raises:
-        InputError: Code `scan.no-such-path`.
-    """
-    limits = _Limits(model, archive, code, digest)
-    if path.is_symlink() or not path.is_dir():
-        if not path.is_symlink() and not path.exists():
-            raise InputError(f"`{path}` does not exist", code="scan.no-such-path")
-        yield _scan_file(path, limits)
-        return
-    for file in _below(path, skip_git=code is not None):
-        if file.name == ".git" and file.is_dir() and not file.is_symlink():
-            findings = Findings(code_capable=True)
-            findings.add("git.skipped", "the history of a checkout is not scanned", severity="info")
-            yield FileReport(str(file), "", "git", findings.verdict(), findings.sorted())
-            continue
-        yield _scan_file(file, limits)
-
-
-def _below(folder: Path, *, skip_git: bool) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if skip_git and path.name == ".git":
-            yield path
-        elif path.is_dir() and not path.is_symlink():
-            yield from _below(path, skip_git=skip_git)
-        else:
-            yield path
-
-
-def _scan_file(path: Path, limits: _Limits) -> FileReport:
+def scan_file(
+    path: Path, limits: ScanRules, beside: Beside | None = None, share: Share | None = None
+) -> FileReport:
+    """Scan one file, which is mapped and not read; a link or a special file is a finding."""
     findings = Findings()
     try:
         if path.is_symlink() or not path.is_file():
@@ -126,10 +80,13 @@ def _scan_file(path: Path, limits: _Limits) -> FileReport:
     except (OSError, ValueError):
         findings.add("file.unreadable", "the file cannot be read")
         return FileReport(str(path), "", "unreadable", findings.verdict(), findings.sorted())
-    return _scan(str(path), view, limits)
+    return _scan(str(path), view, limits, beside, share)
 
 
-def _scan(name: str, data: memoryview, limits: _Limits) -> FileReport:
+def _scan(
+    name: str, data: memoryview, limits: ScanRules, beside: Beside | None = None,
+    share: Share | None = None,
+) -> FileReport:  # fmt: skip
     findings = Findings()
     model, code = limits.model, limits.code
     if len(data) > model.max_bytes:
@@ -137,12 +94,23 @@ def _scan(name: str, data: memoryview, limits: _Limits) -> FileReport:
         return FileReport(name, "", "too-large", findings.verdict(), findings.sorted())
     kind = "" if code is None else _by_code_rules(name, data, findings, code)
     if not kind:
-        judge = None if code is None else _members(findings, code)
-        inspector = Inspector(findings, model=model, archive=limits.archive, judge=judge)
+        documents: set[str] = set()
+        judge = None if code is None else _members(findings, code, documents)
+        inspector = Inspector(
+            findings,
+            model=model,
+            archive=limits.archive,
+            judge=judge,
+            beside=beside,
+            share=share,
+        )
         package = code is not None and _PACKAGE.search(name)
         kind = inspector.inspect(data, name="" if package else name)
-        if code is not None:
+        if code is None:
+            _beside_model(name, data, kind, findings)
+        else:
             _beside_code(name, data, kind, findings, code)
+            _drop_quoted(findings, documents)
     release(data)
     sha256 = _digest(data) if limits.digest else ""
     return FileReport(name, sha256, kind, findings.verdict(), findings.sorted())
@@ -167,8 +135,14 @@ def _by_code_rules(name: str, data: memoryview, findings: Findings, code: CodeRu
     return scan_code(name, content, findings, code) if is_text(content) else ""
 
 
-def _members(findings: Findings, code: CodeRules) -> Callable[[str, str, memoryview], bool]:
-    """Return what judges the members of an archive, such as a wheel, by the rules of their kind."""
+def _members(
+    findings: Findings, code: CodeRules, documents: set[str]
+) -> Callable[[str, str, memoryview], bool]:
+    """Return what judges the members of an archive, such as a wheel, by the rules of their kind.
+
+    A document is searched for secrets, noted in `documents`, and left to be judged as its bytes
+    are: `config.json` of a Keras archive is a document by its name, and a program to its loader.
+    """
 
     def judge(name: str, inner: str, content: memoryview) -> bool:
         begun = len(findings.items)
@@ -176,12 +150,31 @@ def _members(findings: Findings, code: CodeRules) -> Callable[[str, str, memoryv
         if not known and is_document(name) and len(content) <= MAX_TEXT_BYTES and is_text(content):
             lines = lines_of(bytes(content).decode(errors="replace"))
             scan_secrets(lines, findings, code.finder)
-            known = True
+            documents.add(inner)
         for at, one in enumerate(findings.items[begun:], begun):
             findings.items[at] = msgspec.structs.replace(one, member=inner)
         return known
 
     return judge
+
+
+def _beside_model(name: str, data: memoryview, kind: str, findings: Findings) -> None:
+    """Tell where a text beside a model takes packages from elsewhere, or gives a secret away.
+
+    Whoever installs what a model says that it needs runs it; versions and hashes are for `code`.
+    """
+    if kind not in _TEXTS or len(data) > MAX_TEXT_BYTES:
+        return
+    text = bytes(data).decode(errors="replace")
+    for line in lines_of(text):
+        if has_token(line.text):
+            findings.add("secret.token", "a secret is written here", line=line.line,
+                         severity="high", atlas="AML.T0055")  # fmt: skip
+            break
+    if kind_of(name) == "dependencies":
+        found = Findings()
+        scan_code(name, bytes(data), found, CodeRules())
+        findings.items += [one for one in found.items if one.id in _ELSEWHERE]
 
 
 def _beside_code(
@@ -195,5 +188,11 @@ def _beside_code(
         findings.add("code.too-large", text, severity="low")
         return
     if is_document(name):
-        findings.items = [one for one in findings.items if one.id != "text.code"]
+        _drop_quoted(findings, {""})
     scan_secrets(lines_of(bytes(data).decode(errors="replace")), findings, code.finder)
+
+
+def _drop_quoted(findings: Findings, members: set[str]) -> None:
+    """Forget the code that documents quote."""
+    kept = [one for one in findings.items if one.id != "text.code" or one.member not in members]
+    findings.items = kept

@@ -1,25 +1,38 @@
 """Graphs of operators: ONNX, TensorFlow's SavedModel, TorchScript's source."""
 
 import re
+from collections.abc import Callable
 
 from vallum.base.bounds import ModelBounds
-from vallum.formats import fields, read_onnx_header
+from vallum.formats import OnnxOutside, fields, read_onnx_header
 from vallum.scan.allowed_onnx import OPERATORS
 from vallum.scan.report import Findings
 
 _ATLAS = "AML.T0011.000"
 
 
-def scan_onnx(data: memoryview, findings: Findings, bounds: ModelBounds, member: str = "") -> None:
-    """Report custom operators and data outside the file.
+Beside = Callable[[OnnxOutside], bool]
+"""Whether a tensor's bytes lie in a file of the model's own folder that is scanned with it."""
+
+
+def scan_onnx(
+    data: memoryview,
+    findings: Findings,
+    bounds: ModelBounds,
+    member: str = "",
+    beside: Beside | None = None,
+) -> None:
+    """Report custom operators and data outside the model's own folder.
 
     Raises:
         VallumError: The file is malformed or beyond a bound.
     """
     header = read_onnx_header(data, bounds)
     own = set(header.functions)
-    for place in header.external_data:
-        message = f"a tensor lies in the external file `{place[:80]}`"
+    for outside in header.external_data:
+        if beside is not None and beside(outside):
+            continue
+        message = f"a tensor lies in the external file `{outside.place[:80]}`"
         findings.add("onnx.external-data", message, member=member, atlas=_ATLAS)
     for domain in header.opsets:
         if domain not in OPERATORS and not any(domain == name[0] for name in own):
@@ -49,6 +62,7 @@ _TENSORFLOW = frozenset(
     RandomUniform RandomStandardNormal TruncatedNormal RestoreV2 ShardedFilename
     StringJoin StaticRegexFullMatch Assert""".split()  # noqa: SIM905 - a table
 )  # fmt: skip
+_TEXT_OPERATOR = re.compile(rb"""\bop\s*:\s*(?:"([^"\n]*)"|'([^'\n]*)')""")
 _FILES = re.compile(r"File|PyFunc|ImmutableConst|Library|Print|Save|Restore|Dump|Matching|Script")
 
 
@@ -78,10 +92,26 @@ def scan_saved_model(data: memoryview, findings: Findings) -> None:
                         operators.update(_operators(function, 3))
     if not operators:
         findings.add("file.unknown-format", "the file holds no graph that is understood")
+    _judge_operators(operators, findings, "")
+
+
+def scan_graph_text(data: memoryview, findings: Findings, member: str = "") -> bool:
+    """Report the operators of a graph in protocol buffers' text form; False if it names none."""
+    operators = {
+        (match.group(1) or match.group(2)).decode("utf-8", "replace")
+        for match in _TEXT_OPERATOR.finditer(data)
+    }
+    if operators:
+        findings.code_capable = True
+        _judge_operators(operators, findings, member)
+    return bool(operators)
+
+
+def _judge_operators(operators: set[str], findings: Findings, member: str) -> None:
     for operator in sorted(operators - _TENSORFLOW):
         severity = "critical" if _FILES.search(operator) else "high"
         message = f"the operator `{operator[:80]}` is not on the allow-list"
-        findings.add("tensorflow.operator", message, severity=severity, atlas=_ATLAS)
+        findings.add("tensorflow.operator", message, severity=severity, member=member, atlas=_ATLAS)
 
 
 def _inside(message: memoryview, number: int) -> list[memoryview]:
@@ -103,6 +133,7 @@ _TORCH_FILES = frozenset(
     _C ops system _import_ir_module os""".split()  # noqa: SIM905 - a table
 )  # fmt: skip
 _BARE_CALL = re.compile(r"(?<![\w.])([A-Za-z_]\w*)\s*\(")
+_NUMBERED = re.compile(r"\bgetattr\(\w+(?:\.\w+)*, \"\d+\"\)")  # a layer of torch's Sequential
 _PYTHON = frozenset(
     """exec eval compile open getattr setattr globals locals vars input breakpoint
     system popen __import__""".split()  # noqa: SIM905 - a table
@@ -122,6 +153,7 @@ def scan_torchscript(data: bytes, findings: Findings, member: str = "") -> None:
     except UnicodeDecodeError:
         findings.add("torchscript.encoding", "the source is not UTF-8", member=member)
         return
+    text = _NUMBERED.sub(lambda match: " " * len(match.group()), text)
     found: list[tuple[int, str, str]] = []
     for match in _NAMESPACE.finditer(text):
         if match.group(1) not in ("aten", "prim") or match.group(2) in _TORCH_FILES:

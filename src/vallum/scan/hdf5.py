@@ -13,16 +13,19 @@ from vallum.base.bounds import JsonBounds, ModelBounds
 from vallum.base.errors import VallumError
 from vallum.formats import load_json
 from vallum.scan.keras_config import scan_keras_config
-from vallum.scan.pickles import looks_like_pickle
+from vallum.scan.pickles import hides_pickle, looks_like_pickle
 from vallum.scan.report import Findings
 
 _ATLAS = "AML.T0011.000"
-_HARMLESS = frozenset({0x00, 0x01, 0x03, 0x04, 0x05, 0x08, 0x0E, 0x12, 0x13, 0x16})
+_HARMLESS = frozenset({0x00, 0x01, 0x03, 0x04, 0x05, 0x0E, 0x12, 0x13, 0x16})
 _EXTERNAL, _FILTERS, _ATTRIBUTE, _MORE, _SYMBOLS = 0x07, 0x0B, 0x0C, 0x10, 0x11
 _KNOWN_FILTERS = frozenset({1, 2, 3})  # deflate, shuffle, fletcher32: built into the library
 _MAX_OBJECTS, _MAX_DEPTH, _MAX_TEXT = 200_000, 64, 1 << 24
-_STRING, _VARIABLE = 3, 9
+_STRING, _OPAQUE, _VARIABLE = 3, 5, 9
+_LAYOUT, _COMPACT, _CONTIGUOUS, _VIRTUAL = 0x08, 0, 1, 3
+_OLD_LAYOUTS, _PLAIN_LAYOUT, _NEW_LAYOUT = (1, 2), 3, 4
 _ENTRY, _SHARED = 40, 0x02
+_NOWHERE = (1 << 64) - 1
 _JSON = JsonBounds(max_depth=128, max_nodes=5_000_000)
 
 
@@ -33,6 +36,7 @@ class _File:
     bounds: ModelBounds
     member: str
     seen: set[int] = field(default_factory=set)
+    claimed: int = 0  # bytes of datasets, which cannot be more than the file has
 
     def number(self, at: int, width: int) -> int:
         return int.from_bytes(self.slice(at, width), "little")
@@ -107,10 +111,36 @@ def _message(file: _File, kind: int, at: int, size: int, depth: int) -> None:
         _tree(file, file.number(at, 8), file.number(at + 8, 8), depth + 1)
     elif kind == _FILTERS:
         _filters(file, at)
+    elif kind == _LAYOUT:
+        _layout(file, at)
     elif kind == _EXTERNAL:
         file.add("hdf5.external-data", "a dataset lies in another file", at)
     elif kind not in _HARMLESS:
         raise ValueError(f"a message of type {kind}")
+
+
+def _layout(file: _File, at: int) -> None:
+    """Look for a pickle in a dataset that lies in one piece; numbers begin as one by chance."""
+    version = file.number(at, 1)
+    if version in _OLD_LAYOUTS:  # they have no sizes of their own
+        return
+    if version == _NEW_LAYOUT and file.number(at + 1, 1) == _VIRTUAL:
+        file.add("hdf5.external-data", "a virtual dataset is put together from other files", at)
+        return
+    if version != _PLAIN_LAYOUT:
+        raise ValueError("a dataset of another layout")
+    start, length = at + 4, file.number(at + 2, 2)
+    if file.number(at + 1, 1) == _CONTIGUOUS:
+        start, length = file.number(at + 2, 8), file.number(at + 10, 8)
+    elif file.number(at + 1, 1) != _COMPACT:
+        return
+    if start == _NOWHERE or length == 0:
+        return
+    file.claimed += length
+    if start + length > len(file.data) or file.claimed > len(file.data):
+        raise ValueError("a dataset beyond the file, or over another")
+    if hides_pickle(file.data[start : start + length], file.bounds):
+        file.add("hdf5.pickle", "a dataset holds a pickle that can run code", start, "critical")
 
 
 def _filters(file: _File, at: int) -> None:
@@ -173,6 +203,8 @@ def _attribute(file: _File, at: int, size: int) -> None:
             text = _heap_text(file, place)
             if text is not None:
                 _text(file, name, text, at)
+    elif class_ == _OPAQUE:
+        file.add("hdf5.opaque", f"the attribute `{name[:80]}` holds bytes of no known meaning", at)
     elif name == "model_config":
         raise ValueError("a model configuration that is no text")
 

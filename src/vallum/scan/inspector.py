@@ -6,6 +6,7 @@ loader would run because of its name is a finding whatever it holds.
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import msgspec
 
@@ -18,15 +19,18 @@ from vallum.formats import (
     read_footer,
     read_safetensors_header,
 )
-from vallum.scan.graphs import is_saved_model, scan_onnx, scan_saved_model, scan_torchscript
+from vallum.scan.graphs import Beside, is_saved_model, scan_onnx, scan_saved_model, scan_torchscript
 from vallum.scan.hdf5 import scan_hdf5
-from vallum.scan.images import jpeg_fault, png_fault
+from vallum.scan.images import bmp_fault, gif_fault, jpeg_fault, png_fault, webp_fault
 from vallum.scan.packed import expand, gather, packing
 from vallum.scan.pickles import PickleFile, acts_as_pickle, looks_like_pickle, scan_pickle
 from vallum.scan.report import Findings
+from vallum.scan.sentencepiece import sentencepiece_fault
 from vallum.scan.tensors import scan_gguf, scan_npy
 from vallum.scan.texts import is_text, scan_text
 from vallum.scan.ubjson import ubjson_fault
+from vallum.scan.vocabulary import is_excused, is_vocabulary
+from vallum.schema import Finding
 
 _ATLAS = "AML.T0011.000"
 _EXECUTABLE_NAME = re.compile(
@@ -42,16 +46,33 @@ _CARD = re.compile(
 _QUOTED = ("text.", "template.")
 _MAX_TEXT = 512 * MIB
 _ZIP_END, _ZIP_ENTRY = b"PK\x05\x06", b"PK\x01\x02"
-_ZIP_TAIL = 22 + 65_535
+_ZIP64 = b"PK\x06\x07"
+_ZIP_RECORD = 22
+_ZIP_TAIL = _ZIP_RECORD + 65_535
 _READ_AS_PICKLE = frozenset({"pickle", "joblib", "torch-legacy", "text", "yaml", "jinja"})
 _STORAGE = re.compile(r"^(data|constants)/(\d+)$")
+
+
+@dataclass(slots=True)
+class Share:
+    """The part of an archive's members that one process judges: every `of`th, from `number` on.
+
+    `expanded` is how many bytes that process has accounted for: all members, whoever judges them,
+    and what its own hold; `others` is the part of it that others judge.
+    """
+
+    number: int = 0
+    of: int = 1
+    expanded: int = 0
+    others: int = 0
 
 
 class Inspector:
     """Walks one file and everything in it; keeps what it finds in `findings`.
 
     `judge` is asked first about each member of an archive: its name, its place, its bytes. Where it
-    says True, the member is judged already.
+    says True, the member is judged already. `beside` tells which tensors of an ONNX file lie in its
+    own folder. `share` leaves members of the outermost archive to other processes.
     """
 
     def __init__(
@@ -61,12 +82,15 @@ class Inspector:
         model: ModelBounds = MODEL,
         archive: ArchiveBounds = ARCHIVE,
         judge: Callable[[str, str, memoryview], bool] | None = None,
+        beside: Beside | None = None,
+        share: Share | None = None,
     ) -> None:
+        self._share = share or Share()
         self._judge = judge
+        self._beside = beside
         self._findings = findings
         self._model = model
         self._archive = archive
-        self._expanded = 0
 
     def inspect(self, data: memoryview, member: str = "", name: str = "", depth: int = 0) -> str:
         """Judge the bytes and return their format; never raises on any bytes."""
@@ -81,7 +105,9 @@ class Inspector:
             self._add("file.too-complex", "the file is nested beyond what is read", member)
             return "malformed"
         if kind in ("text", "jinja", "yaml") and _CARD.search(name.replace("\\", "/")):
-            self._quoted(member)
+            self._quoted(member, lambda one: one.id.startswith(_QUOTED))
+        elif kind in ("text", "jinja", "yaml") and is_vocabulary(name, data):
+            self._quoted(member, is_excused)
         if kind not in _READ_AS_PICKLE and acts_as_pickle(data, self._model):
             self._add("file.polyglot", f"the {kind} file also acts as a pickle", member)
         return kind
@@ -103,9 +129,12 @@ class Inspector:
             return "executable"
         if head[:4] in (b"PK\x03\x04", _ZIP_END):
             return self._zip(data, member, depth)
-        self._refuse_polyglot(data, member)
         if head[257:262] == b"ustar":
-            return self._archive_of(TarArchive(data, self._archive), "tar", member, depth)
+            tar = TarArchive(data, self._archive)
+            if not _ends_in_zip_member(tar, data):
+                self._refuse_polyglot(data, member)
+            return self._archive_of(tar, "tar", member, depth)
+        self._refuse_polyglot(data, member)
         return self._binary(data, head, member, depth)
 
     def _binary(self, data: memoryview, head: bytes, member: str, depth: int) -> str:
@@ -122,6 +151,12 @@ class Inspector:
             return self._fault("png", png_fault(data), member)
         if head[:3] == b"\xff\xd8\xff":
             return self._fault("jpeg", jpeg_fault(data), member)
+        if head[:6] in (b"GIF87a", b"GIF89a"):
+            return self._fault("gif", gif_fault(data), member)
+        if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+            return self._fault("webp", webp_fault(data), member)
+        if head[:2] == b"BM" and int.from_bytes(head[2:6], "little") == len(data):
+            return self._fault("bmp", bmp_fault(data), member)
         if head[:8] == b"\x89HDF\r\n\x1a\n":
             scan_hdf5(data, self._findings, self._model, member)
             return "hdf5"
@@ -147,8 +182,11 @@ class Inspector:
             scan_saved_model(data, self._findings)
             return "tensorflow"
         if head[:1] == b"\x08":
-            scan_onnx(data, self._findings, self._model, member)
+            beside = None if member else self._beside
+            scan_onnx(data, self._findings, self._model, member, beside)
             return "onnx"
+        if head[:1] == b"\x0a" and not sentencepiece_fault(data, self._model):
+            return "sentencepiece"
         self._add("file.unknown-format", "the format is not known, so it is not trusted", member)
         return "unknown"
 
@@ -163,7 +201,7 @@ class Inspector:
     def _zip(self, data: memoryview, member: str, depth: int) -> str:
         archive = ZipArchive(data, self._archive)
         names = {entry.name for entry in archive.files()}
-        roots = [name.removesuffix("data.pkl") for name in names if _is_torch_root(name)]
+        roots = [name.removesuffix("data.pkl") for name in names if is_torch_root(name)]
         if len(roots) == 1:
             return self._torch(archive, roots[0], member, depth)
         if len(roots) > 1:
@@ -178,8 +216,12 @@ class Inspector:
             return kind
         if not archive.members and kind == "zip":
             return kind
-        for entry in archive.files():
-            self._entry(archive, entry, member, depth)
+        for at, entry in enumerate(archive.files()):
+            if depth == 0 and at % self._share.of != self._share.number:
+                self._share.expanded += entry.size
+                self._share.others += entry.size
+            else:
+                self._entry(archive, entry, member, depth)
         return kind
 
     def _entry(
@@ -259,11 +301,11 @@ class Inspector:
         if _ZIP_END in tail and _ZIP_ENTRY in tail:
             self._add("file.polyglot", "the file is also a zip archive", member)
 
-    def _quoted(self, member: str) -> None:
-        """Keep what a model card quotes as information."""
+    def _quoted(self, member: str, excused: Callable[[Finding], bool]) -> None:
+        """Keep what a model card quotes, or a vocabulary has among its words, as information."""
         items = self._findings.items
         for at, one in enumerate(items):
-            if one.member == member and one.id.startswith(_QUOTED):
+            if one.member == member and excused(one):
                 items[at] = msgspec.structs.replace(one, severity="info")
 
     def _deeper(self, depth: int, member: str) -> bool:
@@ -274,9 +316,9 @@ class Inspector:
         return True
 
     def _account(self, size: int, member: str) -> bool:
-        self._expanded += size
+        self._share.expanded += size
         limit = self._archive.max_total_bytes
-        if self._expanded > limit:
+        if self._share.expanded > limit:
             self._add("archive.too-large", f"expanded to more than {limit} bytes", member)
             return False
         return True
@@ -290,7 +332,8 @@ class Inspector:
         self._findings.add(id_, message, member=member, atlas=_ATLAS)
 
 
-def _is_torch_root(name: str) -> bool:
+def is_torch_root(name: str) -> bool:
+    """Whether a member of this name makes its archive one of torch's."""
     return name == "data.pkl" or name.endswith("/data.pkl")
 
 
@@ -302,6 +345,27 @@ def _zip_kind(names: set[str]) -> str:
     if names and all(name.endswith(".npy") for name in names):
         return "npz"
     return "zip"
+
+
+def _ends_in_zip_member(tar: TarArchive, data: memoryview) -> bool:
+    """Whether a reader that takes the tar for a zip meets a member that is judged as one anyway.
+
+    Such a reader takes the last end record. The member must begin as a zip and end with that
+    record, and at the directory's place counted from the tar's start there must be no other.
+    """
+    start = max(0, len(data) - _ZIP_TAIL)
+    at = start + bytes(data[start:]).rfind(_ZIP_END)
+    record = bytes(data[at : at + _ZIP_RECORD])
+    if record[:4] != _ZIP_END or len(record) < _ZIP_RECORD:
+        return False
+    end = at + _ZIP_RECORD + int.from_bytes(record[20:22], "little")
+    place = int.from_bytes(record[16:20], "little")
+    if bytes(data[place : place + 4]) == _ZIP_ENTRY or _ZIP64 in bytes(data[at - 20 : at]):
+        return False
+    return any(
+        one.offset + one.size == end and bytes(data[one.offset : one.offset + 4]) == b"PK\x03\x04"
+        for one in tar.files()
+    )
 
 
 def _join(member: str, name: str) -> str:

@@ -15,6 +15,9 @@ _MODULES = re.compile(
     r"losses|metrics|regularizers|constraints|activations|engine|dtype_policies|backend)"
     r"(\.[a-z_0-9]+)*)$"
 )
+# Operations on tensors, which a functional model holds as layers; not `ops.core`, which maps
+# functions, nor `ops.image`.
+_OPERATIONS = re.compile(r"^keras\.src\.ops\.(numpy|nn|math)$")
 _DANGEROUS = frozenset(
     """Lambda TFSMLayer TorchModuleWrapper FlaxLayer JaxLayer function __lambda__ LambdaCallback
     PyFunc Function""".split()  # noqa: SIM905 - a table
@@ -41,8 +44,40 @@ _CLASSES = frozenset(
     CategoricalCrossentropy SparseCategoricalCrossentropy Huber Mean Accuracy BinaryAccuracy
     CategoricalAccuracy SparseCategoricalAccuracy AUC Precision Recall MeanMetricWrapper
     DTypePolicy FloatDTypePolicy Policy ExponentialDecay CosineDecay __keras_tensor__ __tensor__
-    __numpy__ __tuple__ TensorShape""".split()  # noqa: SIM905 - a table
+    __numpy__ __tuple__ __slice__ __ellipsis__ TensorShape AdaptiveAveragePooling1D
+    AdaptiveAveragePooling2D AdaptiveAveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D
+    AdaptiveMaxPooling3D AutoContrast CutMix Equalization HashedCrossing Hashing IntegerLookup
+    MelSpectrogram MixUp Pipeline RMSNormalization RandAugment RandomBrightness RandomColorJitter
+    RandomContrast RandomCrop RandomErasing RandomGaussianBlur RandomGrayscale RandomHue
+    RandomInvert RandomPerspective RandomPosterization RandomSaturation RandomSharpness RandomShear
+    RandomTranslation ReversibleEmbedding STFTSpectrogram Solarization StringLookup
+    TextVectorization BinaryFocalCrossentropy CTC CategoricalFocalCrossentropy CategoricalHinge
+    Circle CosineSimilarity Dice Hinge KLDivergence LogCosh MeanAbsolutePercentageError
+    MeanSquaredLogarithmicError Poisson SquaredHinge Tversky BinaryIoU F1Score FBetaScore
+    FalseNegatives FalsePositives IoU LogCoshError MeanIoU OneHotIoU OneHotMeanIoU
+    PrecisionAtRecall R2Score RecallAtPrecision RootMeanSquaredError SensitivityAtSpecificity
+    SparseTopKCategoricalAccuracy SpecificityAtSensitivity Sum TopKCategoricalAccuracy
+    TrueNegatives TruePositives Adafactor Lamb LossScaleOptimizer Muon STFTInitializer
+    OrthogonalRegularizer PiecewiseConstantDecay PolynomialDecay InverseTimeDecay
+    CosineDecayRestarts""".split()  # noqa: SIM905 - a table
 )  # fmt: skip
+_TENSOR_OPERATIONS = frozenset(
+    """Absolute Add All AllClose Angle Any Amax Amin Append Arccos Arccosh Arcsin Arcsinh Arctan
+    Arctan2 Arctanh Argmax Argmin Argsort Average BroadcastTo Cbrt Ceil Clip Concatenate Copy Cos
+    Cosh CountNonzero Cross Cumprod Cumsum Diag Diagonal Diff Digitize Dot Einsum EmptyLike Equal
+    Exp Exp2 ExpandDims Expm1 Flip Floor FloorDivide Full FullLike GetItem Greater GreaterEqual
+    Hstack Isclose Isfinite Isinf Isnan Less LessEqual Linspace Log Log10 Log1p Log2 Logaddexp
+    LogicalAnd LogicalNot LogicalOr LogicalXor Matmul Max Maximum Mean Median Meshgrid Min Minimum
+    Mod Moveaxis NanToNum Ndim Negative Nonzero NotEqual OnesLike Outer Pad Power Prod Quantile
+    Ravel Reciprocal Repeat Reshape Roll Round Sign Sin Sinh Size Sort Split Sqrt Square Squeeze
+    Stack Std Subtract Multiply Divide DivideNoNan TrueDivide Sum Swapaxes Take TakeAlongAxis Tan
+    Tanh Tensordot Tile Trace Transpose Tril Triu Trunc Var Vdot Vstack Where ZerosLike Relu Relu6
+    Sigmoid Softplus Softsign SoftShrink Silu LogSigmoid LeakyRelu HardSigmoid HardSilu Elu Selu
+    Gelu Celu Glu HardTanh Threshold Softmax LogSoftmax MaxPool AveragePool Conv DepthwiseConv
+    SeparableConv ConvTranspose OneHot MultiHot Moments BatchNorm Normalize DotProductAttention
+    RMSNorm LayerNorm SegmentSum SegmentMax TopK InTopK Logsumexp Rsqrt Erf Erfinv""".split()  # noqa: SIM905 - a table
+)
+_WITHOUT_MODULE = _CLASSES | _TENSOR_OPERATIONS  # HDF5 names operations as it names layers
 _PLAIN_NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
 _NAMED = ("activation", "recurrent_activation", "loss", "function")
 _FILES = ("vocabulary", "filepath", "idf_weights", "file_path", "saved_model")
@@ -77,9 +112,13 @@ def _judge(value: dict[str, Any], findings: Findings, member: str) -> None:
     name, module = value.get("class_name"), value.get("module")
     registered = value.get("registered_name")
     shown = str(name)[:80]
+    if isinstance(module, str) and _OPERATIONS.match(module):
+        if name not in _TENSOR_OPERATIONS or registered not in (None, "", name):
+            _add(findings, "keras.unknown-class", f"the operation `{shown}` of `{module}`", member)
+        return
     if name in _DANGEROUS:
         _add(findings, "keras.code", f"the layer `{shown}` carries code", member, "critical")
-    elif not isinstance(name, str) or name not in _CLASSES:
+    elif not isinstance(name, str) or name not in (_CLASSES if module else _WITHOUT_MODULE):
         _add(findings, "keras.unknown-class", f"the class `{shown}` is not on the list", member)
     if module not in (None, "", "builtins") and not (
         isinstance(module, str) and _MODULES.match(module)

@@ -21,7 +21,9 @@ _MAX_KEYS = 1_000_000
 _MAX_STRING = 1 * MIB
 _SMALL = JsonBounds(max_bytes=2 * _WINDOW, max_depth=128, max_nodes=2 * _WINDOW)
 _SPACE = re.compile(rb"[ \t\n\r]*+")
-_SCALAR = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\.)*+"|-?\d[\d.eE+-]*+|true|false|null', re.DOTALL)
+_SCALAR = re.compile(
+    rb'"(?:[^"\\\x00-\x1f]|\\.)*+"|-?\d[\d.eE+-]*+|true|false|null|NaN|-?Infinity', re.DOTALL
+)
 _FLAT = _SCALAR.pattern + (
     rb"|\[[ \t\n\r]*+(?:(?:%b)[ \t\n\r]*+,?[ \t\n\r]*+)*+\]" % _SCALAR.pattern
     + rb"|\{[ \t\n\r]*+(?:(?:%b)[ \t\n\r]*+[,:]?[ \t\n\r]*+)*+\}" % _SCALAR.pattern
@@ -110,7 +112,7 @@ class _Walk:
         if found is None:
             raise _malformed(at)
         self.at = found.end()
-        return load_json(found.group(), _SMALL)
+        return load_json(found.group(), _SMALL, finite=False)
 
     def _small(self, at: int) -> Any:  # noqa: ANN401 - JSON is untyped
         """Return the container if it ends within the window, else None."""
@@ -118,7 +120,7 @@ class _Walk:
         if end is None:
             return None
         self.at = end
-        return load_json(bytes(self._data[at:end]), _SMALL)
+        return load_json(bytes(self._data[at:end]), _SMALL, finite=False)
 
     def _object(self, at: int, depth: int) -> None:
         seen: set[int] = set()
@@ -177,7 +179,8 @@ class _Walk:
         """Read a run of flat elements or pairs, of which more follow; return where it ends."""
         while found := pattern.match(self._data, at, at + _WINDOW):
             close = b"}" if begin == b"{" else b"]"
-            run = load_json(begin + found.group().rstrip(b" \t\n\r")[:-1] + close, _SMALL)
+            text = begin + found.group().rstrip(b" \t\n\r")[:-1] + close
+            run = load_json(text, _SMALL, finite=False)
             if seen is None:
                 self._part(run)
             else:

@@ -64,6 +64,7 @@ class Trace:
         calls: Every call, in order.
         persistent: Every persistent id.
         odd: Offset, opcode and message of what no ordinary writer makes.
+        packed: Start and end of bytes that begin as a pickle of their own.
     """
 
     end: int = 0
@@ -74,6 +75,7 @@ class Trace:
     calls: list[Made] = field(default_factory=list)
     persistent: list[Persistent] = field(default_factory=list)
     odd: list[tuple[int, str, str]] = field(default_factory=list)
+    packed: list[tuple[int, int]] = field(default_factory=list)
 
 
 DATA = object()  # a number, bytes, a text, a list or a set of which nothing needs to be known
@@ -92,6 +94,8 @@ _MAX_CALLS = 400_000
 _MAX_NOTED = 50_000  # persistent ids, different imports, oddities
 _TEXT_BUDGET, _TEXT_COST = 48 << 20, 64  # beyond it a text is data, and names nothing
 _OPEN = ord("(")
+_COUNT_BYTES = {"SHORT_BINBYTES": 2, "BINBYTES": 5, "BINBYTES8": 9, "BYTEARRAY8": 9}  # and opcode
+FIRST_OF_PICKLE = frozenset(b"\x80c(]}")  # `PROTO`, or how a pickle without it begins to import
 _NO_TEXTS = frozenset({"_reconstruct", "dtype", "ndarray"})
 _RESIDENT = 16 << 20  # bytes of a mapped file that are read before its pages are let go
 # A mark, numbers, and `APPENDS`: how every writer adds a thousand numbers to a list. Linear in the
@@ -180,9 +184,10 @@ class _Machine:
                 self._push(DATA if op.argument is None else op.argument)
             case "SHORT_BINSTRING" | "BINSTRING":
                 self._push(self._text(op.argument))
-            case "NONE" | "NEWTRUE" | "NEWFALSE" | "FLOAT" | "BINFLOAT" | "BINBYTES":
+            case "NONE" | "NEWTRUE" | "NEWFALSE" | "FLOAT" | "BINFLOAT":
                 self._push(DATA)
-            case "SHORT_BINBYTES" | "BINBYTES8" | "BYTEARRAY8":
+            case "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8" | "BYTEARRAY8":
+                self._note_packed(op)
                 self._push(DATA)
             case "BINPUT" | "LONG_BINPUT" | "PUT":
                 self._memoize(self._index(op), self._top(op))
@@ -276,6 +281,12 @@ class _Machine:
                 self._odd(op, "buffer", "needs buffers from outside the stream")
                 if op.name == "NEXT_BUFFER":
                     self._push(DATA)
+
+    def _note_packed(self, op: Opcode) -> None:
+        start = op.offset + _COUNT_BYTES[op.name]
+        if op.end > start and self._data[start] in FIRST_OF_PICKLE:
+            self._trace.packed.append((start, op.end))
+            self._keep(op, self._trace.packed, _MAX_NOTED, "pickles in bytes")
 
     def _import(self, op: Opcode, names: object) -> None:
         module, name = names if isinstance(names, tuple) else (None, None)
@@ -385,6 +396,8 @@ class _Machine:
     def _index(self, op: Opcode) -> int:
         if not isinstance(op.argument, int) or op.argument < 0:
             raise Malformed(f"`{op.name}` has no index", op.offset)
+        if op.argument > len(self._data):  # the loader makes room for every entry below it
+            raise Malformed(f"`{op.name}` has an index beyond the stream's length", op.offset)
         return op.argument
 
     def _push(self, value: object) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from vallum.base.bounds import MIB, ArchiveBounds
 from vallum.base.errors import InputError, LimitExceededError
-from vallum.formats import release
+from vallum.formats import View, release
 from vallum.scan.lz4_frame import lz4_chunks
 
 _CHUNK = 1 << 20
@@ -19,7 +19,7 @@ _MAX_PARTS = 1_000
 _MAX_MEMORY = 80 * MIB  # `xz -9` needs 65
 
 
-def packing(data: memoryview) -> str:
+def packing(data: View) -> str:
     """Name the compression by its first bytes; empty if there is none."""
     head = bytes(data[:6])
     if head[:2] == b"\x1f\x8b":
@@ -39,7 +39,7 @@ def packing(data: memoryview) -> str:
     return ""
 
 
-def _opens(data: memoryview) -> bool:
+def _opens(data: View) -> bool:
     try:
         zlib.decompressobj().decompress(bytes(data[:64]), 64)
     except zlib.error:
@@ -47,7 +47,7 @@ def _opens(data: memoryview) -> bool:
     return True
 
 
-def expand(data: memoryview, kind: str, bounds: ArchiveBounds) -> memoryview:
+def expand(data: View, kind: str, bounds: ArchiveBounds) -> memoryview:
     """Expand a whole stream.
 
     Raises:
@@ -57,7 +57,7 @@ def expand(data: memoryview, kind: str, bounds: ArchiveBounds) -> memoryview:
     return gather(_parts(data, kind), len(data), bounds)
 
 
-def expand_stream(data: memoryview, kind: str, bounds: ArchiveBounds) -> Iterator[bytes]:
+def expand_stream(data: View, kind: str, bounds: ArchiveBounds) -> Iterator[bytes]:
     """Yield a stream's bytes, at most 1 MiB at a time, to the last byte of the packed data.
 
     Raises:
@@ -108,7 +108,7 @@ def _bounded_chunks(chunks: Iterator[bytes], packed: int, bounds: ArchiveBounds)
         yield chunk
 
 
-def _parts(data: memoryview, kind: str) -> Iterator[bytes]:
+def _parts(data: View, kind: str) -> Iterator[bytes]:
     """Yield the chunks of all parts (gzip, bz2 and xz may hold several) to the last byte."""
     at = 0
     for _ in range(_MAX_PARTS):
@@ -121,12 +121,13 @@ def _parts(data: memoryview, kind: str) -> Iterator[bytes]:
     raise InputError(f"bytes follow the {kind} stream at offset {at}", code="packed.trailing-data")
 
 
-def _part(data: memoryview, kind: str) -> Generator[bytes, None, int]:
+def _part(data: View, kind: str) -> Generator[bytes, None, int]:
     try:
         if kind in ("gzip", "zlib"):
             return (yield from _inflate(data, 31 if kind == "gzip" else 15))
         if kind == "lz4":
-            return (yield from lz4_chunks(data))
+            held = data if isinstance(data, memoryview) else memoryview(bytes(data))
+            return (yield from lz4_chunks(held))
         if kind == "bz2":
             return (yield from _bounded(data, bz2.BZ2Decompressor(), kind))
         if kind == "zstd":
@@ -138,7 +139,7 @@ def _part(data: memoryview, kind: str) -> Generator[bytes, None, int]:
         raise InputError(f"the {kind} stream is malformed", code="packed.malformed") from error
 
 
-def _inflate(data: memoryview, window: int) -> Generator[bytes, None, int]:
+def _inflate(data: View, window: int) -> Generator[bytes, None, int]:
     opener = zlib.decompressobj(window)
     at = 0
     while at < len(data) and not opener.eof:
@@ -157,7 +158,7 @@ def _inflate(data: memoryview, window: int) -> Generator[bytes, None, int]:
     return at - len(opener.unused_data)
 
 
-def _zstd(data: memoryview) -> Generator[bytes, None, int]:
+def _zstd(data: View) -> Generator[bytes, None, int]:
     from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
     # RFC 8878, section 3.1.1.1.2: a decoder may refuse windows beyond 8 MiB; images use 128 MiB.
@@ -180,7 +181,7 @@ class _Opener(Protocol):
     def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
 
 
-def _bounded(data: memoryview, opener: _Opener, kind: str) -> Generator[bytes, None, int]:
+def _bounded(data: View, opener: _Opener, kind: str) -> Generator[bytes, None, int]:
     at = 0
     while not opener.eof:
         piece = b""

@@ -13,7 +13,17 @@ from vallum.scan.allowed import (
     is_dangerous,
     is_plain_partial,
 )
-from vallum.scan.machine import HOOKS, Global, Made, Mapping, Persistent, Trace, trace
+from vallum.scan.machine import (
+    DATA,
+    FIRST_OF_PICKLE,
+    HOOKS,
+    Global,
+    Made,
+    Mapping,
+    Persistent,
+    Trace,
+    trace,
+)
 from vallum.scan.opcodes import Malformed
 from vallum.scan.report import Findings
 
@@ -29,6 +39,7 @@ _STORAGE_BYTES = {
     "BoolStorage": 1, "ComplexFloatStorage": 8, "ComplexDoubleStorage": 16, "QInt8Storage": 1,
     "QUInt8Storage": 1, "QInt32Storage": 4, "UntypedStorage": 1,
 }  # fmt: skip
+_ARRAY_STATE = 5  # version, shape, type, order, items
 _STORAGE_FIELDS = (5, 6)  # "storage", class, key, location, elements[, view]
 _DICTS = frozenset(
     {
@@ -83,7 +94,30 @@ def acts_as_pickle(data: memoryview, bounds: ModelBounds) -> bool:
     if bytes(data[:1]) == b"P":  # a zip: `PERSID`, whose text no loader of ours or theirs takes
         return False
     found = trace(data, 0, bounds)
-    return bool(found.globals) or any(kind != "fault" for _, kind, _ in found.odd)
+    # A buffer from outside the stream ends the reading of whoever has none, as every `load` of ours
+    # and theirs: sizes of safetensors begin so.
+    return bool(found.globals) or any(kind not in ("fault", "buffer") for _, kind, _ in found.odd)
+
+
+def hides_pickle(data: memoryview, bounds: ModelBounds, depth: int = 0) -> bool:
+    """Whether bytes that are no pickle's place would run code if something unpickled them.
+
+    Only names that are known to be dangerous count: numbers that happen to begin as a pickle do
+    must not. Pickles in the bytes of a pickle are followed, to a depth that is odd by itself.
+    """
+    if len(data) == 0 or data[0] not in FIRST_OF_PICKLE:
+        return False
+    found = trace(data, 0, bounds)
+    if any(is_dangerous(g.module, g.name) for g in found.globals if _is_plain(g)):
+        return True
+    return any(
+        depth == _MAX_NESTED or hides_pickle(data[start:end], bounds, depth + 1)
+        for start, end in found.packed
+    )
+
+
+def _is_plain(name: Global) -> bool:
+    return bool(_IDENTIFIER.match(name.module) and _IDENTIFIER.match(name.name))
 
 
 def scan_pickle(
@@ -180,6 +214,10 @@ class _Judge:
             for state in call.states:
                 if _replaces_hook(state):
                     self._add("pickle.unusual-state", "a state replaces a hook", call.offset)
+            if _is_array_of_no_list(call):
+                message = "an array of objects that no list holds"
+                self._add("pickle.arguments", message, call.offset)
+        self._judge_packed(found)
         for offset, kind, message in found.odd:
             id_, severity = _ID_BY_KIND[kind]
             self._add(id_, message, offset, severity=severity)
@@ -187,6 +225,20 @@ class _Judge:
             if not ((self._persistent or legacy) and _storage(fetched)):
                 message = "an object is fetched by a persistent id"
                 self._add("pickle.persistent-id", message, fetched.offset)
+
+    def _judge_packed(self, found: Trace) -> None:
+        """Report bytes and texts that are pickles themselves: a second loader is a call away."""
+        texts = [
+            (call.offset, call.arguments[0].encode("latin-1", "ignore"))
+            for call in found.calls
+            if isinstance(call.callee, Global) and call.callee.module == "_codecs"
+            and call.arguments and isinstance(call.arguments[0], str)
+        ]  # fmt: skip
+        places = [(start, self._data[start:end]) for start, end in found.packed]
+        for offset, data in [*places, *((at, memoryview(text)) for at, text in texts)]:
+            if hides_pickle(data, self._bounds):
+                message = "bytes hold a pickle that imports what can run code"
+                self._add("pickle.nested", message, offset, severity="critical")
 
     def _judge_plain(self, at: int) -> None:
         """Judge the stream as the plain loader reads it: arrays stepped over are opcodes there."""
@@ -272,6 +324,18 @@ class _Judge:
             offset=offset,
             atlas=_UNSAFE_ARTIFACT,
         )
+
+
+def _is_array_of_no_list(call: Made) -> bool:
+    """Whether an array of objects gets its items as bytes: they would be addresses."""
+    name = call.callee
+    if not isinstance(name, Global) or name.name != "_reconstruct":
+        return False
+    return any(
+        isinstance(state, tuple) and len(state) == _ARRAY_STATE
+        and _holds_objects((state[2],)) and state[4] is DATA
+        for state in call.states
+    )  # fmt: skip
 
 
 def _replaces_hook(state: object) -> bool:

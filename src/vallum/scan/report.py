@@ -47,10 +47,13 @@ class ScanReport:
 
     @property
     def verdict(self) -> ScanVerdict:
-        """The worst verdict; `suspicious` when nothing was scanned."""
-        if not self.files:
-            return ScanVerdict.SUSPICIOUS
-        return max((file.verdict for file in self.files), key=_ORDER.index)
+        """The worst verdict; `suspicious` when nothing was scanned.
+
+        An empty file beside others says nothing of them: folders hold such files, and no loader
+        finds code in one.
+        """
+        verdicts = [file.verdict for file in self.files if file.format != "empty"]
+        return max(verdicts, key=_ORDER.index, default=ScanVerdict.SUSPICIOUS)
 
     @property
     def exit_code(self) -> int:

@@ -1,5 +1,6 @@
 """skops files: the types in `schema.json` are held against the same allow-list as pickles."""
 
+import re
 from typing import Any
 
 from vallum.scan.allowed import is_allowed, is_dangerous
@@ -12,6 +13,7 @@ _NODES = frozenset(
     BytearrayNode CachedNode RandomStateNode RandomGeneratorNode ReduceNode TreeNode SGDNode
     LossNode FunctionNode DateNode""".split()  # noqa: SIM905 - a table
 )  # fmt: skip
+_MEMBER = re.compile(r"^[\w-][\w.-]{0,200}$")  # what skops writes: an id and an ending
 
 
 def is_skops_schema(value: object) -> bool:
@@ -43,6 +45,9 @@ def scan_skops_schema(value: Any, findings: Findings, member: str = "") -> None:
     if value.get("__loader__") == "TypeNode" and isinstance(value.get("content"), dict):
         named = value["content"]
         _judge(named.get("__module__"), named.get("__class__"), findings, member)
+    place = value.get("file") if "__loader__" in value else None
+    if isinstance(place, str) and not _MEMBER.match(place):
+        _add(findings, "skops.file", f"an array lies in `{place[:80]}`", member)
     for item in value.values():
         scan_skops_schema(item, findings, member)
 

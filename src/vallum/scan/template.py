@@ -18,8 +18,16 @@ _FILTER = re.compile(r"\|\s*([A-Za-z_][A-Za-z0-9_.]*)")
 _CALL = re.compile(r"([.|]?)\s*\b([A-Za-z_][A-Za-z0-9_]*)\s*\(")
 _COMPUTED = re.compile(r"\[[^\]]*(?:~|\+|%|\|)[^\]]*\]")
 _MACRO = re.compile(r"\{%-?\s*macro\s+([A-Za-z_]\w*)")
+_SET = re.compile(r"\{%[-+]?\s*set\s+([A-Za-z_]\w*)\s*=")
 _TAG = re.compile(r"\{%[-+]?\s*([a-z]+)")
 _ESCAPE = re.compile(r"\\(?:x|u|U|N|[0-7])")
+
+_SPELLED = re.compile(
+    r"\battribute\s*=\s*(?P<quote>['\"])[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)*(?P=quote)"
+)
+_ELEMENT = re.compile(
+    r"\|\s*map\s*\(\s*(?:(?P<quote>['\"])(?:trim|string|upper|lower|int|length|tojson)(?P=quote))?\s*\)"
+)
 
 _WORK = re.compile(r"\*\*|\d{5,}|'\s*\*|\*\s*'")
 _FILTERS = frozenset(
@@ -60,25 +68,28 @@ def scan_template(text: str, findings: Findings, member: str = "") -> None:
         findings.add("template.too-large", "the template is above 1 MiB", member=member)
         return
     macros = set(_MACRO.findall(text))
+    given = set(_SET.findall(text))  # variables of the template's own, whatever they are called
     blocks = [match for match in _BLOCK.finditer(text) if not match.group().startswith("{#")]
     rest = _BLOCK.sub("", text)
     if _OPEN.search(rest):
         findings.add("template.malformed", "a block is not closed", member=member, atlas=_ATLAS)
     for match in blocks:
-        for id_, message in _judge(match.group(), macros):
+        for id_, message in _judge(match.group(), macros, given):
             severity = "critical" if id_ == "template.internals" else "high"
             findings.add(
                 id_, message, severity=severity, member=member, offset=match.start(), atlas=_ATLAS
             )
 
 
-def _judge(block: str, macros: set[str]) -> list[tuple[str, str]]:
+def _judge(block: str, macros: set[str], given: set[str]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     if "__" in block:
         found.append(("template.internals", "the template reaches names that begin with `__`"))
     for string in _STRING.findall(block):
         if _ESCAPE.search(string):
             found.append(("template.escape", "a text in the template hides characters"))
+    # An attribute that is spelled out, and a filter that is known, are what they would be in place.
+    block = _ELEMENT.sub("|first", _SPELLED.sub("", block))
     bare = _STRING.sub("''", block)
     if _WORK.search(bare):
         found.append(("template.work", "the template repeats work or text without a small bound"))
@@ -96,7 +107,7 @@ def _judge(block: str, macros: set[str]) -> list[tuple[str, str]]:
         if name not in known and not (before == "" and name in _METHODS | _FILTERS):
             found.append(("template.call", f"the template calls `{name}`"))
     for name in _WORD.findall(bare):
-        if name in _NAMES:
+        if name in _NAMES and name not in given:
             found.append(("template.internals", f"the template names `{name}`"))
     if _COMPUTED.search(re.sub(r"\[\s*\d*\s*:[^\]]*\]", "", _unnested(bare))):
         found.append(("template.computed", "the template computes the name of an attribute"))

@@ -9,9 +9,18 @@ from typing import Any
 from vallum.base.bounds import MIB, MODEL, JsonBounds
 from vallum.base.errors import VallumError
 from vallum.formats import load_json, load_yaml, release
+from vallum.scan.allowed import is_dangerous
+from vallum.scan.boosters import (
+    is_lightgbm,
+    is_xgboost_tree,
+    lightgbm_fault,
+    xgboost_tree_fault,
+)
+from vallum.scan.graphs import scan_graph_text
 from vallum.scan.keras_config import is_keras_config, scan_keras_config
 from vallum.scan.large_json import walk_json
-from vallum.scan.pickles import acts_as_pickle
+from vallum.scan.pickles import acts_as_pickle, hides_pickle
+from vallum.scan.pmml import pmml_fault
 from vallum.scan.report import Findings
 from vallum.scan.skops_schema import is_skops_schema, scan_skops_schema
 from vallum.scan.template import MAX_TEMPLATE, is_template, scan_template
@@ -24,7 +33,7 @@ _CODE = (
     (
         re.compile(
             rb"\b(Invoke-Expression|Invoke-WebRequest|DownloadString|os\.execute)\b|"
-            rb"\bpowershell(\.exe)?\s+-|^\s*@echo\s+o|^\s*(RUN|ENTRYPOINT)\s+\S|"
+            rb"\bpowershell(\.exe)?\s+-|^\s*@echo\s+o|"
             rb"\b(curl|wget)\b[^\n]{0,400}\|\s*(sudo\s+)?(ba|z|da)?sh\b",
             re.IGNORECASE | re.MULTILINE,
         ),
@@ -32,18 +41,61 @@ _CODE = (
     ),
     (re.compile(rb"(^|[,;\t])\"?[=@+-]\w{0,20}\|'", re.MULTILINE), "a formula that runs a program"),
     (re.compile(rb"^\s*\[(options\.)?entry_points\]", re.MULTILINE), "entry points of a package"),
-    (re.compile(rb"^\s*(from\s+[\w.]+\s+)?import\s+[\w.*]+", re.MULTILINE), "an import statement"),
-    (re.compile(rb"^\s*(async\s+)?(def|class)\s+\w+\s*[(:]", re.MULTILINE), "a definition"),
-    (re.compile(rb"\b(eval|exec|compile|__import__|getattr|popen|system)\s*\("), "a call"),
-    (re.compile(rb"\blambda\b[^\n]{0,80}:"), "a lambda"),
-    (re.compile(rb"!!?python|!<tag:"), "a YAML tag that makes objects"),
     (
-        re.compile(rb"<\?(php|=)|<script|<!ENTITY|<!DOCTYPE[^>]*\[", re.IGNORECASE),
+        # "Run the model" begins a line of prose; lower case counts below a base image only.
+        re.compile(
+            rb"^\s*(RUN|ENTRYPOINT)\s+\S|^\s*(?i:from)\s+[\w./:@-]+\s*\n\s*(?i:run)\s+\S",
+            re.MULTILINE,
+        ),
+        "an instruction of a container's recipe",
+    ),
+    (
+        re.compile(
+            rb"^\s*(from\s+[\w.]+\s+import\s*[(*\w\\]|"
+            rb"import\s+[\w.*]+(\s+as\s+\w+)?[ \t\f\r]*([,;#\\]|$)|"
+            rb"import\s[^\n]{0,200}\bfrom\s*['\"])",
+            re.MULTILINE,
+        ),
+        "an import statement",
+    ),
+    (
+        re.compile(rb"^\s*(async\s+)?(def|class)\s+[^\W\d]\w*\s*[(:\[]", re.MULTILINE),
+        "a definition",
+    ),
+    (
+        re.compile(
+            rb"\b(eval|exec|compile|__import__|getattr|popen)\s*\((?!\s*\))|"
+            rb"\bsystem\(|\.\s*system\s*\(|\bsystem\s*\(\s*\w{0,2}['\"]"
+        ),
+        "a call",
+    ),
+    (
+        re.compile(rb"\blambda\b(?!:[ \t]*-?[\d.]+(e-?\d+)?[ \t\r]*$)[^\n]{0,80}:", re.MULTILINE),
+        "a lambda",
+    ),
+    (re.compile(rb"!!?python|!<tag:|!![A-Za-z]\w*[.:/]\w"), "a YAML tag that makes objects"),
+    (
+        re.compile(
+            rb"<\?(php|=)|<script|<!ENTITY|<!DOCTYPE[^>]*\[|"
+            rb"<[a-z][a-z0-9]{0,20}\s[^<>\n]{0,400}\bon[a-z]{3,20}\s*=\s*[\"'\w]",
+            re.IGNORECASE,
+        ),
         "markup that can act",
     ),
-    (re.compile(rb"__[a-z]+__"), "a name of Python's internals"),
+    (
+        re.compile(rb"__(?!pycache__|(?:init|main)__\.py\b)[a-z]+__"),
+        "a name of Python's internals",
+    ),
 )
 _TARGETS = ("_target_", "_partial_", "auto_map", "auto_mapping", "custom_pipelines")
+# What an editor or a package manager runs when the folder is opened or installed.
+_RUNS = (
+    "initializeCommand", "onCreateCommand", "updateContentCommand", "postCreateCommand",
+    "postStartCommand", "postAttachCommand", "preinstall", "postinstall",
+)  # fmt: skip
+_FILES = ("weight_map", "pickled_model", "model_data", "model_code_path")
+_LEAVES = re.compile(r"^[/\\~]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|^[A-Za-z][\w+.-]*://")
+_PEFT_LIBRARY = re.compile(r"^transformers\.models\.(\w+)\.modeling_\1\Z", re.ASCII)
 _TARGETS_ALSO = ("custom_pipeline", "custom_generate", "code", "entry_points", "run_command")
 _PATHS = ("class_path", "init_class_path")
 _SCRIPTS = ("handler", "sagemaker_program", "entry_point", "entrypoint", "program", "script")
@@ -53,8 +105,11 @@ _LIBRARIES = frozenset(
     {"diffusers", "transformers", "flax_diffusers", "onnxruntime", "optimum", None}
 )
 _OFF = (False, None, 0, "", "false", "no", "off", "0", "none")
-_PICKLED = re.compile(r"^gA[I-V][\w+/=-]{12,}")
-_OTHER = (b"%PDF-", b"{\\rtf", b"RDX2\n", b"RDX3\n", b"RDA2\n", b"RDA3\n")
+_BASE64 = re.compile(r"^[\w+/-]{16,}={0,2}\Z", re.ASCII)
+_PROTOCOL = re.compile(rb"\x80[\x02-\x05]")
+_HEX = re.compile(r"^([0-9a-fA-F]{2}){12,}\Z")
+_PICKLED = re.compile(rb"(?<![\w+/=-])gA[I-V][\w+/-]{12,}")  # `PROTO` 2 to 5 in base64
+_OTHER = (b"%PDF-", b"%!PS", b"{\\rtf", b"RDX2\n", b"RDX3\n", b"RDA2\n", b"RDA3\n")
 _LOADERS = re.compile(r"^mlflow\.[a-z_0-9]+$")
 _SENTENCE = re.compile(r"^sentence_transformers\.models\.[A-Za-z]+$")
 _DOTTED = re.compile(r"^\w+(\.\w+)+$")
@@ -73,6 +128,8 @@ _WORDS = re.compile(r"^[\w.+\-/ ]{0,200}$")
 _YAML_KEYS = re.compile(
     rb"[\"']?\b(%b)\b[\"']?\s*:" % "|".join((*_TARGETS, *_TARGETS_ALSO, *_TRUST)).encode()
 )
+_GRAPH = re.compile(rb"^[ \t]*(node|node_def|meta_graphs)[ \t]*:?[ \t]*[{<]", re.MULTILINE)
+_PMML = re.compile(rb"^\s*(<\?xml[^>]{0,200}\?>\s*)?<PMML[\s>]")
 _XML = re.compile(rb"^\s*<\?xml|^\s*<[A-Za-z!]")
 
 
@@ -112,10 +169,12 @@ def scan_text(data: bytes | memoryview, findings: Findings, member: str = "") ->
         found = _scan_json(data, findings, member)
         if found:
             return found
-    if bytes(data[:5]) in _OTHER:
+    if bytes(data[:5]).startswith(_OTHER):
         findings.code_capable = True
         _add(findings, "file.unknown-format", "a document of another program", member)
         return "text"
+    if any(_holds_pickle(m.group().decode()) for w in windows(data) for m in _PICKLED.finditer(w)):
+        _add(findings, "text.pickle", "the text holds a pickle in base64 that can run code", member)
     if any(_OPEN.search(window) for window in windows(data)):
         if len(data) > MAX_TEMPLATE:
             findings.code_capable = True
@@ -124,9 +183,19 @@ def scan_text(data: bytes | memoryview, findings: Findings, member: str = "") ->
             scan_template(bytes(data).decode("utf-8"), findings, member)
         _scan_code(data, findings, member)
         return "jinja"
+    if _GRAPH.search(data, 0, _WINDOW) and scan_graph_text(data, findings, member):
+        return "tensorflow-text"
+    if _PMML.match(data):
+        if fault := pmml_fault(data):
+            _add(findings, "pmml.malformed", fault, member)
+        return "pmml"
     if _XML.match(data):
         findings.add("text.markup", "markup that is not understood", member=member, atlas=_ATLAS)
     _scan_code(data, findings, member)
+    if is_lightgbm(data):
+        if fault := lightgbm_fault(data):
+            _add(findings, "lightgbm.malformed", fault, member)
+        return "lightgbm"
     return _scan_yaml(data, findings, member)
 
 
@@ -152,7 +221,7 @@ def _scan_json(data: memoryview, findings: Findings, member: str) -> str:
         return _scan_large_json(data, findings, member)
     bounds = JsonBounds(max_bytes=_MAX_BUILT, max_depth=128, max_nodes=_MAX_BUILT)
     try:
-        value = load_json(bytes(data), bounds)
+        value = load_json(bytes(data), bounds, finite=False)
     except VallumError as error:
         if error.code == "format.json.malformed":
             return ""
@@ -206,7 +275,7 @@ def _scan_yaml(data: memoryview, findings: Findings, member: str) -> str:
     if b":" not in content:
         return "text"
     try:
-        value = load_yaml(content)
+        value = load_yaml(content, plain_tags=True)
     except VallumError as error:
         if error.code in ("format.yaml.tag", "format.yaml.alias"):
             findings.add(error.code, error.message, member=member, atlas=_ATLAS)
@@ -229,10 +298,12 @@ def scan_document(value: Any, findings: Findings, member: str = "") -> None:  # 
     elif isinstance(value, str):
         if is_template(value):
             scan_template(value, findings, member)
-        elif _PICKLED.match(value) and _holds_pickle(value):
-            _add(findings, "config.pickle", "a text holds a pickle in base64", member)
+        elif _holds_pickle(value):
+            _add(findings, "config.pickle", "a text holds a pickle that can run code", member)
     elif isinstance(value, dict):
         _judge_object(value, findings, member)
+        if is_xgboost_tree(value) and (fault := xgboost_tree_fault(value)):
+            _add(findings, "xgboost.malformed", fault, member)
         for key, item in value.items():
             _judge_key(key, item, findings, member)
             scan_document(item, findings, member)
@@ -243,8 +314,9 @@ def scan_document(value: Any, findings: Findings, member: str = "") -> None:  # 
 def _judge_object(value: dict[str, Any], findings: Findings, member: str) -> None:
     """Report pairs of keys that together name a class to import."""
     target = value.get("target")
-    if isinstance(target, str) and _DOTTED.match(target) and value.keys() <= {"target", "params"}:
-        _add(findings, "config.code", f"`target` names the class `{target[:80]}`", member)
+    dotted = isinstance(target, str) and bool(_DOTTED.match(target))
+    if dotted and (value.keys() <= {"target", "params"} or _imports(str(target))):
+        _add(findings, "config.code", f"`target` names the class `{str(target)[:80]}`", member)
     if "_class_name" in value:
         for key, item in value.items():
             named = isinstance(item, list) and len(item) == 2  # noqa: PLR2004 - library, class
@@ -255,22 +327,45 @@ def _judge_object(value: dict[str, Any], findings: Findings, member: str) -> Non
                 _add(findings, "config.code", text, member)
 
 
+def _imports(target: str) -> bool:
+    """Whether a `target` beside other keys is Python to import, and not NeMo's own classes."""
+    module, _, name = target.rpartition(".")
+    return is_dangerous(module, name) or (name[:1].isupper() and not target.startswith("nemo."))
+
+
 def _holds_pickle(text: str) -> bool:
+    """Whether a text is a pickle that can run code: as it stands, in base64 or in hexadecimal."""
+    data = b""
     try:
-        data = base64.b64decode(text + "==", altchars=b"-_" if {"-", "_"} & {*text} else None)
+        if text[:1] == "\x80" or "\n" in text:
+            data = text.encode("latin-1")
+        elif _HEX.match(text):
+            data = bytes.fromhex(text)
+        elif _BASE64.match(text):
+            data = base64.b64decode(text + "==", altchars=b"-_" if {"-", "_"} & {*text} else None)
+            if _PROTOCOL.match(data):
+                return acts_as_pickle(memoryview(data), MODEL)
     except ValueError:
         return False
-    return acts_as_pickle(memoryview(data), MODEL)
+    return hides_pickle(memoryview(data), MODEL)
 
 
 def _judge_key(key: str, item: object, findings: Findings, member: str) -> None:
+    if isinstance(item, float) or (type(item) is int and key not in _TRUST):
+        return  # the number of a token in a vocabulary names nothing
     named = key in _TARGETS or (key in _TARGETS_ALSO and isinstance(item, str | dict))
-    if named and item not in (None, {}, "", []):
+    if named and item not in (None, {}, "", []) and not _is_peft_mapping(key, item):
         _add(findings, "config.code", f"`{key}` names code to import", member)
     if key in _TRUST and (item.lower() if isinstance(item, str) else item) not in _OFF:
         _add(findings, "config.trust", f"`{key}` is on", member)
     if key in _GUARDS and item is False:
         _add(findings, "config.trust", f"`{key}` is off", member)
+    if (key in _RUNS and isinstance(item, str | list | dict)) or (
+        key == "runOn" and item == "folderOpen"
+    ):
+        _add(findings, "config.code", f"`{key}` runs a command", member)
+    if key in _FILES and any(_LEAVES.search(one) for one in _names(item)):
+        _add(findings, "config.path", f"`{key}` names a file outside its own folder", member)
     if key in _PATHS or key.startswith("py/"):
         _add(findings, "config.code", f"`{key[:80]}` names code to import", member)
     if key in _SCRIPTS and isinstance(item, str) and _SCRIPT.search(item):
@@ -284,6 +379,23 @@ def _judge_key(key: str, item: object, findings: Findings, member: str) -> None:
         _add(findings, "config.type", f"`type` names the class `{str(item)[:80]}`", member)
     if key == "class_name" and isinstance(item, str) and not _WORDS.match(item):
         _add(findings, "config.class", "`class_name` holds more than a name", member)
+
+
+def _names(item: object) -> list[str]:
+    """Return the file names in a value: one, or one for each tensor."""
+    values = item.values() if isinstance(item, dict) else (item,)
+    return [one for one in values if isinstance(one, str)]
+
+
+def _is_peft_mapping(key: str, item: object) -> bool:
+    """Whether `auto_mapping` names a model class of Transformers itself, as PEFT writes it."""
+    if key != "auto_mapping" or not isinstance(item, dict):
+        return False
+    if item.keys() != {"base_model_class", "parent_library"}:
+        return False
+    name, library = item["base_model_class"], item["parent_library"]
+    texts = isinstance(name, str) and isinstance(library, str)
+    return texts and bool(_NAME.match(name) and name[:1].isupper() and _PEFT_LIBRARY.match(library))
 
 
 def _add(findings: Findings, id_: str, message: str, member: str) -> None:

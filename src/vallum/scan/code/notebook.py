@@ -41,16 +41,16 @@ def scan_notebook(data: bytes, findings: Findings, finder: SecretFinder | None =
         LimitExceededError: It is beyond a bound.
     """
     document = load_json(data, BOUNDS)
-    cells = list(_cells(document))
+    cells = list(cells_of(document))
     if not cells and not (isinstance(document, dict) and "nbformat" in document):
         findings.add("notebook.form", "this is no notebook", severity="medium", atlas=_ATLAS)
         return
     findings.code_capable = True
-    language = _language(document)
+    language = language_of(document)
     texts: list[Text] = list(_strings(document.get("metadata"), "metadata"))
     for number, cell in enumerate(cells, 1):
         member = f"cell {number}"
-        source = _joined(cell.get("source", cell.get("input", "")))
+        source = joined(cell.get("source", cell.get("input", "")))
         if cell.get("cell_type") == "code":
             texts += _scan_cell(source, language, findings, member)
         else:
@@ -64,7 +64,8 @@ def scan_notebook(data: bytes, findings: Findings, finder: SecretFinder | None =
     scan_secrets(texts, findings, finder)
 
 
-def _cells(document: object) -> Iterator[dict[str, Any]]:
+def cells_of(document: object) -> Iterator[dict[str, Any]]:
+    """Yield the cells of a notebook, those of worksheets too."""
     if not isinstance(document, dict):
         return
     lists = [document.get("cells")]
@@ -76,7 +77,8 @@ def _cells(document: object) -> Iterator[dict[str, Any]]:
             yield from (cell for cell in cells if isinstance(cell, dict))
 
 
-def _language(document: dict[str, Any]) -> str:
+def language_of(document: dict[str, Any]) -> str:
+    """Return the language of the code cells, in lower case."""
     metadata = document.get("metadata")
     for key in ("kernelspec", "language_info"):
         info = metadata.get(key) if isinstance(metadata, dict) else None
@@ -124,14 +126,14 @@ def _scan_output(output: object, findings: Findings, member: str) -> Iterator[Te
     for kind, content in bundle.items() if isinstance(bundle, dict) else ():
         if _PICTURE.match(kind):
             continue
-        text = _joined(content)
+        text = joined(content)
         if _SCRIPT.match(kind):
             findings.add("notebook.script", "the output is a script that a viewer runs",
                          severity="medium", member=member, atlas=_ATLAS)  # fmt: skip
         _active(kind, text, findings, member)
         yield from lines_of(text, member) if text else _strings(content, member)
     for key in ("text", "traceback", "html", "evalue", "javascript"):  # streams, errors, nbformat 3
-        text = _joined(output.get(key))
+        text = joined(output.get(key))
         if key == "html":
             _active("text/html", text, findings, member)
         yield from lines_of(text, member)
@@ -146,7 +148,7 @@ def _active(kind: str, text: str, findings: Findings, member: str) -> None:
                      severity="medium", member=member, line=line, atlas=_ATLAS)  # fmt: skip
 
 
-def _joined(value: object) -> str:
+def joined(value: object) -> str:
     """Return a multi-line string as nbformat writes it: a text, or a list of its lines."""
     if isinstance(value, str):
         return value

@@ -101,6 +101,11 @@ def is_secret(name: str, value: str) -> bool:
     return bool(findings.items) or bool(_BEGINNINGS.search(value))
 
 
+def has_token(text: str) -> bool:
+    """Tell whether a text holds a token by its form alone; no name and no chance counts."""
+    return bool(_by_form(text)) or bool(_BEGINNINGS.search(text))
+
+
 def lines_of(text: str, member: str = "") -> list[Text]:
     """Return the lines of a text; a long line in pieces that overlap."""
     step = _MAX_TEXT - 300

@@ -15,7 +15,7 @@ from msgspec import structs
 
 from vallum.base.bounds import IMAGE, ArchiveBounds, ImageBounds
 from vallum.base.errors import InputError, LimitExceededError, VallumError
-from vallum.formats import TarEntry, read_tar
+from vallum.formats import TarEntry, View, read_tar, release
 from vallum.scan.image.documents import (
     ATTESTATION,
     INDEXES,
@@ -268,7 +268,7 @@ class _Scan:
                     self._findings.add(one.id, one.message, member=member, atlas=REGISTRY)
         return "sha256:" + total.hexdigest()
 
-    def _chunks(self, data: memoryview, total: "hashlib._Hash") -> Iterator[bytes]:
+    def _chunks(self, data: View, total: "hashlib._Hash") -> Iterator[bytes]:
         """Yield a layer's tar, counted and hashed."""
         kind = packing(data)
         if kind in ("gzip", "zstd"):
@@ -276,8 +276,8 @@ class _Scan:
                 max_member_bytes=self._bounds.max_layer_bytes, max_ratio=self._bounds.max_ratio
             )
             chunks = expand_stream(data, kind, bounds)
-        elif bytes(data[257:262]) == b"ustar" or not any(data[:512]):
-            chunks = (bytes(data[i : i + _CHUNK]) for i in range(0, len(data), _CHUNK))
+        elif bytes(data[257:262]) == b"ustar" or not any(bytes(data[:512])):
+            chunks = _pieces(data)
         else:
             raise InputError("a layer is neither tar nor tar in gzip or zstd", code="image.layer")
         for chunk in chunks:
@@ -314,6 +314,12 @@ class _Scan:
                 continue
             records[node.path] = found.entry.content
         return records
+
+
+def _pieces(data: View) -> Iterator[bytes]:
+    for start in range(0, len(data), _CHUNK):
+        yield bytes(data[start : start + _CHUNK])
+        release(data)
 
 
 def _platform(one: Descriptor) -> str:

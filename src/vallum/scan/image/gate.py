@@ -10,6 +10,7 @@ import msgspec
 
 from vallum.base import InputError
 from vallum.base.bounds import IMAGE
+from vallum.formats import View
 from vallum.scan.advisories import Snapshot
 from vallum.scan.image.door import scan_image
 from vallum.scan.image.layout import layout_of
@@ -38,12 +39,13 @@ class ImageGateReport:
     signatures: tuple[tuple[bytes, bytes], ...]
 
 
-def judge_upload(payload: bytes, *, digest: str, today: str) -> ImageGateReport:
+def judge_upload(payload: bytes, image: View, *, digest: str, today: str) -> ImageGateReport:
     """Judge an image by rules.
 
     Args:
-        payload: A MessagePack map: `image`, the tar of a layout; `rules`, JSON; and
-            `advisories:FAMILY`, the snapshot of each family of ecosystems.
+        payload: A MessagePack map: `rules`, JSON; and `advisories:FAMILY`, the snapshot of each
+            family of ecosystems.
+        image: The tar of a layout, read where it lies.
         digest: Of the image that is meant.
         today: ISO 8601; waivers end by it.
 
@@ -68,7 +70,7 @@ def judge_upload(payload: bytes, *, digest: str, today: str) -> ImageGateReport:
         given=True,
         advisories=advisories,
     )
-    layout = layout_of(given["image"])
+    layout = layout_of(image)
     report = scan_image("image", layout, rules, digest=digest)
     findings = Findings(code_capable=True)
     findings.items = [one for one in report.file.findings if one.id != _UNSIGNED]

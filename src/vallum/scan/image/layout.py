@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vallum.base.bounds import GIB, IMAGE, ArchiveBounds, ImageBounds
 from vallum.base.errors import InputError, IntegrityError, LimitExceededError, VallumError
-from vallum.formats import TarArchive, load_json
+from vallum.formats import Ranged, TarArchive, View, load_json, release
 from vallum.scan.image.documents import DIGEST, Index, as_index, read_document
 
 _ARCHIVE = ArchiveBounds(
@@ -33,7 +33,7 @@ class Layout:
         blobs: How many there are.
     """
 
-    def __init__(self, read: Callable[[str], memoryview], blobs: frozenset[str],
+    def __init__(self, read: Callable[[str], View], blobs: frozenset[str],
                  bounds: ImageBounds = IMAGE) -> None:  # fmt: skip
         """Read the index.
 
@@ -49,17 +49,17 @@ class Layout:
         self._read = read
         self._bounds = bounds
         self.blobs = blobs
-        marker = load_json(bytes(self._small(_MARKER)))
+        marker = load_json(self._small(_MARKER))
         if not isinstance(marker, dict) or marker.get("imageLayoutVersion") != "1.0.0":
             raise InputError("the layout has another version than 1.0.0", code="image.layout")
-        self.index: Index = as_index(read_document(bytes(self._small(_INDEX)), bounds))
+        self.index: Index = as_index(read_document(self._small(_INDEX), bounds))
 
-    def _small(self, name: str) -> memoryview:
+    def _small(self, name: str) -> bytes:
         data = self._read(name)
         if len(data) > self._bounds.max_document_bytes:
             limit = self._bounds.max_document_bytes
             raise LimitExceededError(f"`{name}` exceeds {limit} bytes", code="image.document-size")
-        return data
+        return bytes(data)
 
     def file(self, name: str) -> bytes:
         """Return a small file of the layout itself.
@@ -68,10 +68,10 @@ class Layout:
             InputError: It is not there.
             LimitExceededError: It is beyond the bound of a document.
         """
-        return bytes(self._small(name))
+        return self._small(name)
 
-    def blob(self, digest: str, size: int) -> memoryview:
-        """Return a blob, every byte of it checked against its digest.
+    def blob(self, digest: str, size: int) -> View:
+        """Return a blob where it lies, every byte of it checked against its digest.
 
         Raises:
             InputError: It is not there.
@@ -80,7 +80,8 @@ class Layout:
         data = self._read(_place(digest))
         total = hashlib.sha256()
         for start in range(0, len(data), _CHUNK):
-            total.update(data[start : start + _CHUNK])
+            total.update(bytes(data[start : start + _CHUNK]))
+            release(data)
         if len(data) != size or not hmac.compare_digest("sha256:" + total.hexdigest(), digest):
             raise IntegrityError(f"the blob `{digest}` has other bytes", code="image.digest")
         return data
@@ -138,14 +139,14 @@ def open_layout(path: Path, bounds: ImageBounds = IMAGE) -> Layout:
     return layout_of(data, bounds)
 
 
-def layout_of(data: bytes | memoryview, bounds: ImageBounds = IMAGE) -> Layout:
-    """Open the bytes of a tar of a layout.
+def layout_of(data: bytes | View, bounds: ImageBounds = IMAGE) -> Layout:
+    """Open the bytes of a tar of a layout; what lies elsewhere is read when it is needed.
 
     Raises:
         InputError: They are none.
         LimitExceededError: Beyond a bound.
     """
-    view = memoryview(data)
+    view: View = data if isinstance(data, Ranged) else memoryview(data)
     if bytes(view[:2]) == b"\x1f\x8b":
         raise InputError(
             "the archive is compressed; a layout's layers are already",
@@ -161,7 +162,7 @@ def layout_of(data: bytes | memoryview, bounds: ImageBounds = IMAGE) -> Layout:
     if _MARKER not in files or _INDEX not in files:
         raise InputError("the archive is no OCI layout", code="image.layout", hint=_HINT)
 
-    def read(name: str) -> memoryview:
+    def read(name: str) -> View:
         member = files.get(name)
         if member is None:
             raise InputError(f"`{name}` is missing in the layout", code="image.missing-blob")

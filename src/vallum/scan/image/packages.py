@@ -16,10 +16,14 @@ from vallum.schema import Package
 
 _DPKG = re.compile(r"^var/lib/dpkg/(status|status\.d/[^/]+)$")
 _DPKG_FILES = re.compile(r"^var/lib/dpkg/info/[^/]+\.list$")
+_DPKG_SUMS = re.compile(r"^var/lib/dpkg/status\.d/[^/]+\.md5sums$")  # without its own list
 _APK = re.compile(r"^(usr/)?lib/apk/db/installed$")
-_RPM = re.compile(r"^(var/lib/rpm|usr/lib/sysimage/rpm)/rpmdb\.sqlite$")
-_RPM_OTHER = re.compile(r"^(var/lib/rpm|usr/lib/sysimage/rpm)/(Packages|Packages\.db)$")
-_PYTHON = re.compile(r"(^|/)[^/]+\.(dist-info/METADATA|egg-info/PKG-INFO|egg-info)$")
+_RPM = re.compile(
+    r"^(var/lib/rpm|usr/lib/sysimage/rpm|usr/share/rpm)/(rpmdb\.sqlite|Packages|Packages\.db)$"
+)
+_PYTHON = re.compile(
+    r"(^|/)[^/]+\.(dist-info/METADATA|egg-info/PKG-INFO|egg-info|egg/EGG-INFO/PKG-INFO)$"
+)
 _NPM = re.compile(r"(^|/)node_modules/(@[^/]+/)?[^/]+/package\.json$")
 OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 _SOURCE = re.compile(r"^(\S+)(?:\s+\(([^)]+)\))?$")
@@ -36,7 +40,7 @@ _MAX_FIELD = 300
 def is_record(path: str) -> bool:
     """Tell whether a file says which packages are installed, or which distribution it is."""
     return path in OS_RELEASE or any(
-        one.search(path) for one in (_DPKG, _DPKG_FILES, _APK, _RPM, _RPM_OTHER, _PYTHON, _NPM)
+        one.search(path) for one in (_DPKG, _DPKG_FILES, _APK, _RPM, _PYTHON, _NPM)
     )
 
 
@@ -113,14 +117,13 @@ def _read(
                 license=rpm.license[:_MAX_FIELD], place=path,
             )  # fmt: skip
         return
-    if _RPM_OTHER.match(path):
-        raise InputError("only rpm's SQLite database is read", code="image.rpm-database")
     text = data.decode("utf-8", "replace")
     if _DPKG_FILES.match(path):
         owned |= {line.lstrip("/") for line in text.splitlines()}
+    elif _DPKG_SUMS.match(path):
+        owned |= {line.partition("  ")[2].lstrip("./") for line in text.splitlines()}
     elif _DPKG.match(path):
-        if not path.endswith(".md5sums"):
-            yield from _dpkg(text, path, ecosystem)
+        yield from _dpkg(text, path, ecosystem)
     elif _APK.match(path):
         yield from _apk(text, path, ecosystem, owned)
     elif _PYTHON.search(path):

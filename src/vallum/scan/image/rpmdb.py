@@ -1,57 +1,49 @@
-"""The database of rpm as SQLite keeps it: one header for each package.
+"""The database of rpm: one header for each package, in SQLite, NDB or Berkeley DB.
 
-The database is somebody else's: it is opened in memory, without its triggers or views, and
-stopped when it takes long.
-
-Source: rpm 4.18, docs/manual/format_header.md; tags of `rpmtag.h`.
+Which of them it is, its first bytes say. The database is somebody else's: SQLite's is opened in
+memory, without its triggers or views, and stopped when it takes long.
 """
 
 import sqlite3
-import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from vallum.base.errors import InputError, LimitExceededError
+from vallum.scan.image.rpm_header import RpmPackage, package_of
+from vallum.scan.image.rpm_older import berkeley_blobs, is_berkeley, is_ndb, ndb_blobs
 
-_MAX_HEADER = 64 << 20
-_MAX_TAGS = 4_096
-_MAX_STRINGS = 1_000_000
 _STEPS = 20_000_000  # of SQLite's machine; a read of 10,000 packages takes some 100,000
-_INT32, _STRING, _STRING_ARRAY, _I18N = 4, 6, 8, 9
-_NAME, _VERSION, _RELEASE, _EPOCH = 1000, 1001, 1002, 1003
-_LICENSE, _ARCH, _SOURCE_RPM = 1014, 1022, 1044
-_DIR_INDEXES, _BASE_NAMES, _DIR_NAMES = 1116, 1117, 1118
-
-
-@dataclass(frozen=True, slots=True)
-class RpmPackage:
-    """One package.
-
-    Attributes:
-        name: Of the package.
-        version: `[epoch:]version-release`.
-        architecture: Such as `x86_64`.
-        license: As its author wrote it.
-        source: File name of the source package.
-        files: Paths that it owns.
-    """
-
-    name: str
-    version: str
-    architecture: str
-    license: str
-    source: str
-    files: frozenset[str]
 
 
 def read_rpmdb(data: bytes, *, max_packages: int) -> list[RpmPackage]:
-    """Read `rpmdb.sqlite`.
+    """Read `rpmdb.sqlite`, `Packages.db` or `Packages`.
 
     Raises:
         InputError: It is no such database, or a header in it is malformed.
         LimitExceededError: It holds more than `max_packages`, or takes too long.
     """
+    found: list[RpmPackage] = []
+    for count, blob in enumerate(_blobs(data)):
+        if count >= max_packages:
+            raise LimitExceededError(
+                f"more than {max_packages} packages", code="image.too-many-packages"
+            )
+        package = package_of(blob)
+        if package is not None:
+            found.append(package)
+    return found
+
+
+def _blobs(data: bytes) -> Iterator[bytes]:
+    if is_ndb(data):
+        return ndb_blobs(data)
+    if is_berkeley(data):
+        return berkeley_blobs(data)
+    return _sqlite_blobs(data)
+
+
+def _sqlite_blobs(data: bytes) -> Iterator[bytes]:
     if data[:16] != b"SQLite format 3\0" or len(data) < 100:  # noqa: PLR2004 - SQLite's header
-        raise InputError("no SQLite database", code="image.rpm-database")
+        raise InputError("no database of rpm that is known", code="image.rpm-database")
     # rpm leaves write-ahead logging on; without its other files that cannot be opened in memory.
     plain = data[:18] + b"\x01\x01" + data[20:]
     steps = 0
@@ -69,75 +61,11 @@ def read_rpmdb(data: bytes, *, max_packages: int) -> list[RpmPackage]:
         kind = connection.execute("SELECT type FROM sqlite_master WHERE name = 'Packages'")
         if kind.fetchall() != [("table",)]:
             raise InputError("no table of packages", code="image.rpm-database")
-        found: list[RpmPackage] = []
         for (blob,) in connection.execute("SELECT blob FROM Packages"):
-            if not isinstance(blob, bytes) or len(blob) > _MAX_HEADER:
+            if not isinstance(blob, bytes):
                 raise InputError("a package without a header", code="image.rpm-database")
-            if len(found) >= max_packages:
-                raise LimitExceededError(
-                    f"more than {max_packages} packages", code="image.too-many-packages"
-                )
-            package = _package(_tags(blob))
-            if package is not None:
-                found.append(package)
+            yield blob
     except (sqlite3.Error, MemoryError) as error:
         raise InputError("the database of rpm cannot be read", code="image.rpm-database") from error
     finally:
         connection.close()
-    return found
-
-
-def _tags(blob: bytes) -> dict[int, list[str] | list[int]]:
-    """Return the strings and 32-bit numbers of a header, by tag."""
-    try:
-        count, length = struct.unpack_from(">II", blob)
-        start = 8 + 16 * count
-        if count > _MAX_TAGS or start + length > len(blob):
-            raise InputError("a header of rpm is cut short", code="image.rpm-database")
-        store = blob[start : start + length]
-        found: dict[int, list[str] | list[int]] = {}
-        for at in range(count):
-            tag, kind, offset, many = struct.unpack_from(">IIiI", blob, 8 + 16 * at)
-            if not 0 <= offset <= length or many > _MAX_STRINGS:
-                raise InputError("a header of rpm points outside", code="image.rpm-database")
-            if kind in (_STRING, _STRING_ARRAY, _I18N):
-                wanted = 1 if kind == _STRING else many
-                found[tag] = _strings(store, offset, wanted)
-            elif kind == _INT32:
-                found[tag] = list(struct.unpack_from(f">{many}I", store, offset))
-    except struct.error as error:
-        raise InputError("a header of rpm is malformed", code="image.rpm-database") from error
-    return found
-
-
-def _strings(store: bytes, at: int, count: int) -> list[str]:
-    found = []
-    for _ in range(count):
-        end = store.find(b"\0", at)
-        if end < 0:
-            raise InputError("a text of rpm has no end", code="image.rpm-database")
-        found.append(store[at:end].decode("utf-8", "replace"))
-        at = end + 1
-    return found
-
-
-def _package(tags: dict[int, list[str] | list[int]]) -> RpmPackage | None:
-    def text(tag: int) -> str:
-        values = tags.get(tag) or [""]
-        return str(values[0])
-
-    if text(_NAME) == "gpg-pubkey":  # keys are kept as packages
-        return None
-    if not text(_NAME) or not text(_VERSION):
-        raise InputError("a package of rpm without a name", code="image.rpm-database")
-    epoch = f"{text(_EPOCH)}:" if tags.get(_EPOCH) else ""
-    names, folders = tags.get(_BASE_NAMES) or [], tags.get(_DIR_NAMES) or []
-    files = frozenset(
-        f"{folders[index]}{name}".lstrip("/")
-        for name, index in zip(names, tags.get(_DIR_INDEXES) or [], strict=False)
-        if isinstance(index, int) and index < len(folders)
-    )
-    return RpmPackage(
-        name=text(_NAME), version=f"{epoch}{text(_VERSION)}-{text(_RELEASE)}",
-        architecture=text(_ARCH), license=text(_LICENSE), source=text(_SOURCE_RPM), files=files,
-    )  # fmt: skip

@@ -1,0 +1,54 @@
+"""Vocabularies of tokenizers: one token a line, or two with a space or tab, as merges and scores.
+
+Their words look like code by chance: `run ning` is a merge, `__init__` a token. A file passes with
+them if its name is that of a vocabulary, every line has the shape of one and it is no program of
+Python. What acts by itself in a shell, a page or a sheet is a finding here as elsewhere.
+"""
+
+import ast
+import re
+import warnings
+
+from vallum.schema import Finding
+
+_NAME = re.compile(
+    r"(^|/)(vocab|merges|labels|words|dict|[^/]+\.vocab|vocab\.bpe|bpe\.codes)(\.txt)?$"
+)
+_LINE = rb"[^\s]++(?:[ \t][^\s]++)?"
+_SHAPE = re.compile(rb"(?:#version[^\n]{0,40}\n)?(?:%b(?:\r?\n|\Z))++\s*\Z" % _LINE)
+_EXCUSED = re.compile(
+    r"^the text holds (an import|a definition|a call|a lambda|a name|an instr|source's)"
+)
+_FIRST_LINE = "the text holds a script's first line"
+_ACTS = re.compile(rb"<\w+[\s/]+on\w+\s*=", re.IGNORECASE)
+_BEGIN = 1 << 16
+_OPEN = ("unterminated", "was never closed", "unexpected EOF", "expected an indented")
+
+
+def is_vocabulary(name: str, data: memoryview) -> bool:
+    """Whether a file is a vocabulary by its name and by all of its lines, and is no program."""
+    if not _NAME.search(name.replace("\\", "/")) or _SHAPE.match(data) is None:
+        return False
+    if _ACTS.search(data):
+        return False
+    text = bytes(data[:_BEGIN])
+    if len(text) == _BEGIN:
+        text = text[: text.rfind(b"\n") + 1]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(text)
+    except SyntaxError as error:
+        # What may go on behind the part that was read is not known to be no program.
+        return not any(one in str(error.msg) for one in _OPEN)
+    except (ValueError, RecursionError, MemoryError):
+        return False
+    return False
+
+
+def is_excused(finding: Finding) -> bool:
+    """Whether a finding is about words that a vocabulary has by chance."""
+    if finding.id == "text.code":
+        first = finding.message == _FIRST_LINE and bool(finding.offset)
+        return first or bool(_EXCUSED.match(finding.message))
+    return finding.id.startswith(("template.", "format.yaml.", "text.markup"))
