@@ -52,6 +52,7 @@ from vallum.attack.simba import simba
 from vallum.attack.space import Space, scaled
 from vallum.attack.square import square
 from vallum.attack.surrogate import Surrogate
+from vallum.attack.text import TextAttack, TextPredictor, word_bugs
 from vallum.attack.thresholds import Splits, cross_thresholds
 from vallum.attack.transfer import momentum_transfer
 from vallum.attack.treepath import Boxes, find_paths
@@ -93,6 +94,8 @@ __all__ = [
     "Splits",
     "Status",
     "Surrogate",
+    "TextAttack",
+    "TextPredictor",
     "TorchPredictor",
     "Trainer",
     "apgd",
@@ -123,4 +126,5 @@ __all__ = [
     "simba",
     "solve_equations",
     "square",
+    "word_bugs",
 ]

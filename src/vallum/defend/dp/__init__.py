@@ -5,11 +5,13 @@ imports torch, and nothing here does before a training is made.
 """
 
 from vallum.defend.dp.api import make_private, train
+from vallum.defend.dp.boosting import BoostedTrees
 from vallum.defend.dp.linear import LinearRegression, LogisticRegression
 from vallum.defend.dp.spend import Accountant, Spend, epsilon_of, leave_report, noise_multiplier_of
 
 __all__ = [
     "Accountant",
+    "BoostedTrees",
     "LinearRegression",
     "LogisticRegression",
     "Spend",
