@@ -1,17 +1,19 @@
 """`python -m vallum.gateway`: started by the control process, never by hand."""
 
 import argparse
+import socket
 import ssl
 from pathlib import Path
 
 import uvicorn
 
-from vallum.base import Secret
+from vallum.base import InputError, Secret
+from vallum.base.proxies import Proxies
 from vallum.base.tls import DoorTls
 from vallum.gateway.app import Gateway
 from vallum.gateway.protocol import Connection
 from vallum.gateway.tracing import Tracer
-from vallum.workspace.desk import AsyncDesk, read_token
+from vallum.workspace.desk import AsyncDesk, Desk, read_token
 
 
 def main() -> None:
@@ -19,12 +21,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--token-fd", type=int, required=True)
-    parser.add_argument("--host", required=True)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--cert", type=Path, required=True)
-    parser.add_argument("--key", type=Path, required=True)
+    parser.add_argument("--listen-fd", type=int, action="append", required=True)
+    parser.add_argument("--cert", type=Path)
+    parser.add_argument("--key", type=Path)
     parser.add_argument("--spool", type=Path, required=True)
     parser.add_argument("--host-header", action="append", required=True)
+    parser.add_argument("--grpc", default="", help="host:port")
+    parser.add_argument("--grpc-client-certificates", action="store_true")
+    parser.add_argument("--trusted-proxy", action="append", default=[])
     parser.add_argument("--otlp", default="")
     parser.add_argument("--otlp-ratio", type=float, default=0.0)
     parser.add_argument("--otlp-ca", type=Path)
@@ -33,16 +37,20 @@ def main() -> None:
     token = read_token(arguments.token_fd)
     gateway = Gateway(
         AsyncDesk(arguments.socket, token),
+        Desk(arguments.socket, token),
         hosts=frozenset(one.lower().encode() for one in arguments.host_header),
         spool=arguments.spool,
         tracer=_tracer(arguments),
+        proxies=Proxies(arguments.trusted_proxy) if arguments.trusted_proxy else None,
     )
+    sockets = [socket.socket(fileno=one) for one in arguments.listen_fd]
+    secured = arguments.cert is not None  # a Unix socket is not
+    if not secured and any(one.family != socket.AF_UNIX for one in sockets):
+        raise InputError("without a certificate only a Unix socket is served", code="up.tls")
     config = uvicorn.Config(
         gateway,
-        host=arguments.host,
-        port=arguments.port,
-        ssl_certfile=str(arguments.cert),
-        ssl_keyfile=str(arguments.key),
+        ssl_certfile=str(arguments.cert) if secured else None,
+        ssl_keyfile=str(arguments.key) if secured else None,
         ssl_version=ssl.PROTOCOL_TLS_SERVER,
         loop="uvloop",
         http=Connection,
@@ -57,7 +65,16 @@ def main() -> None:
     config.load()
     if config.ssl is not None:
         gateway.tls = DoorTls(config.ssl, certificate=arguments.cert, key=arguments.key)
-    uvicorn.Server(config).run()
+    if arguments.grpc:
+        from vallum.gateway.rpc import RpcDoor, RpcTls  # an extra
+
+        gateway.rpc = RpcDoor(
+            gateway,
+            address=arguments.grpc,
+            host=arguments.host_header[0].lower().encode(),
+            tls=RpcTls(arguments.cert, arguments.key, mutual=arguments.grpc_client_certificates),
+        )
+    uvicorn.Server(config).run(sockets=sockets)
 
 
 def _tracer(arguments: argparse.Namespace) -> Tracer | None:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -21,16 +21,19 @@ from vallum.base import (
     UnavailableError,
     VallumError,
 )
-from vallum.base.bounds import MAX_TOKEN_BYTES
+from vallum.base.proxies import Proxies
 from vallum.base.tls import DoorTls
+from vallum.gateway.admission import Admission
+from vallum.gateway.allowances import Allowances
 from vallum.gateway.beside import Beside
 from vallum.gateway.books import Books
 from vallum.gateway.callers import Callers
-from vallum.gateway.isolated import IsolatedModel
+from vallum.gateway.capturing import Captures
+from vallum.gateway.leasing import Lessee
 from vallum.gateway.looking import Looks
 from vallum.gateway.metrics import Metrics, Tally
 from vallum.gateway.mirror import Mirror
-from vallum.gateway.model import InProcessModel, Model
+from vallum.gateway.model import Model
 from vallum.gateway.routes import (
     Known,
     Route,
@@ -38,39 +41,36 @@ from vallum.gateway.routes import (
     choose,
     dialect_of,
     pick,
-    shaped,
     standing_of,
 )
+from vallum.gateway.scripted import ScriptedModel, answer_with_code
+from vallum.gateway.starting import Starting
+from vallum.gateway.telling import Tellings
 from vallum.gateway.tracing import TRACE_HEADER, Tracer
-from vallum.gateway.wire import PICKED, TEST_HEADER, Answer, Request, problem_of, status_of
+from vallum.gateway.wire import PICKED, TEST_HEADER, Answer, Head, Request, problem_of, status_of
 from vallum.guard import (
-    MAX_BODY_BYTES,
     TEST_MARK,
     V2,
     Dialect,
-    RateLimiter,
     Spec,
+    encode_input,
 )
-from vallum.sandbox import BubblewrapRunner
 from vallum.schema.serving import (
     Acknowledged,
     DeploymentFailed,
     Lease,
-    LeaseAsk,
-    ModelAsk,
-    ModelBytes,
     ServedDeployment,
 )
-from vallum.workspace.desk import AsyncDesk, DelayedRefusalError
+from vallum.workspace.desk import AsyncDesk, DelayedRefusalError, Desk
+
+if TYPE_CHECKING:
+    from vallum.gateway.rpc import RpcDoor  # an extra
 
 _LOG = structlog.get_logger("vallum.gateway")
 
 MAX_CONCURRENT = 256
-MAX_HEADERS = 64
 LONG_BODY = 32 * 1024
 INTEGRITY_S = 55.0  # the memory is sealed: only what is no program can change it
-POLL_S = 0.4
-_BEARER = b"bearer "
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -81,24 +81,28 @@ class Gateway:
     """Holds the lease, the caches and the models. For one event loop."""
 
     tls: DoorTls | None = None
+    rpc: "RpcDoor | None" = None
 
     def __init__(
         self,
         desk: AsyncDesk,
+        lease_desk: Desk,
         *,
         hosts: frozenset[bytes],
         spool: Path,
         tracer: Tracer | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
         self._desk = desk
-        self._hosts = hosts
+        self._head = Head(hosts, proxies)
         self._callers = Callers(desk)
-        self._until_s = 0.0
         self._routes: dict[str, Route] = {}
         self._models: dict[str, Running] = {}
-        self._rates = RateLimiter()
+        allowances = Allowances(desk)
+        self._admission = Admission(allowances, spool)
         self._active = 0
-        self._runner: BubblewrapRunner | None = None
+        self._starting = Starting(desk)
+        self._captures = Captures(desk, self._starting.runner)
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._loading: set[str] = set()
@@ -108,26 +112,35 @@ class Gateway:
         self.metrics = Metrics(tracer)
         self._looks = Looks(self._callers, self.metrics)
         self._mirror = Mirror(begin=self._begin)
+        self._lessee = Lessee(lease_desk, gateway=self._books.gateway, switch=self._switch)
+        self._tellings = Tellings(allowances)
 
     # -- life -----------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Close what a killed gateway left, take the first lease, begin the timers."""
         await self._books.recover()
-        await self._take_lease(wait_s=0.0)
-        for loop in (self._lease_loop(), self._bundle_loop(), self._integrity_loop()):
+        await self._lessee.start()
+        for loop in (self._bundle_loop(), self._integrity_loop(), self._captures.run()):
             self._begin(loop)
         if self._tracer is not None:
             self._begin(self._tracer.run())
+        if self.rpc is not None:
+            await self.rpc.start()
 
     async def stop(self) -> None:
         """Close every bundle and end every model."""
         self._stopping = True
+        if self.rpc is not None:
+            await self.rpc.stop()
+        await self._lessee.stop()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._captures.close()
         await self._books.hand_in()
+        await self._admission.save()
         for running in self._models.values():
             await self._books.close(running)
             await running.model.close()
@@ -135,36 +148,16 @@ class Gateway:
             await self._tracer.close()
         await self._desk.close()
 
-    async def _lease_loop(self) -> None:
-        while not self._stopping:
-            try:
-                await self._take_lease(wait_s=POLL_S)
-            except VallumError as error:
-                _LOG.warning("no lease", code=error.code)
-                await asyncio.sleep(0.2)
-
-    async def _take_lease(self, *, wait_s: float) -> None:
-        asked_s = time.monotonic()
-        question = LeaseAsk(
-            gateway=self._books.gateway, have=self._callers.generation, wait_s=wait_s
-        )
-        lease = await self._desk.call("/lease", question, Lease)
-        if lease.generation != self._callers.generation:
-            self._callers.follow(lease.generation)
-            self._until_s = asked_s + lease.lease_s
-            await self._switch(lease)
-        # From when we asked: the control process counts from when it answered, which is later.
-        self._until_s = asked_s + lease.lease_s
-
-    async def _switch(self, lease: Lease) -> None:
+    def _switch(self, lease: Lease) -> None:
         """Stop what is no longer served at once; start what is new without holding up the rest."""
+        self._callers.follow(lease.generation)
         wanted = {one.id: one for endpoint in lease.endpoints for one in endpoint.deployments}
         gone = [running for key, running in self._models.items() if key not in wanted]
         self._models = {key: one for key, one in self._models.items() if key in wanted}
         for key, running in self._models.items():
             running.served = wanted[key]
         self._route(lease)
-        for running in gone:  # beside the lease loop: a slow answer must not cost the lease
+        for running in gone:  # beside requests: a slow answer must not cost the lease
             self._begin(self._end(running))
         for key, served in wanted.items():
             if key not in self._models and key not in self._loading:
@@ -184,6 +177,8 @@ class Gateway:
         self._lease = lease
         if self.tls is not None:
             self.tls.trust(lease.authorities)
+        if self.rpc is not None:
+            self.rpc.tls.authorities = lease.authorities
         for endpoint in lease.endpoints:
             for one in endpoint.deployments:
                 if one.id in self._models:
@@ -205,7 +200,7 @@ class Gateway:
         try:
             while model is None and self._wanted(served.id) and not self._stopping:
                 try:
-                    model, beside = await self._start_model(served)
+                    model, beside = await self._starting.start(served)
                 except UnavailableError as error:  # passing: asked again while it is wanted
                     _LOG.warning("not started yet", deployment=served.id, code=error.code)
                     await asyncio.sleep(1.0)
@@ -222,31 +217,9 @@ class Gateway:
             return
         tally = self._tally(served)
         tally.drift = None if beside is None else beside.drift
+        tally.instances = lambda: model.running
         self._models[served.id] = Running(now, model, Spec(model.width, 1), None, beside, tally)
         self._route(self._lease)
-
-    async def _start_model(self, served: ServedDeployment) -> tuple[Model, Beside | None]:
-        got = await self._desk.call("/model", ModelAsk(deployment_id=served.id), ModelBytes)
-        model = await self._run_model(served, got)
-        try:  # a deployment that should be watched and cannot be is not served
-            return model, await Beside.of(served, got, model)
-        except BaseException:
-            await model.close()
-            raise
-
-    async def _run_model(self, served: ServedDeployment, got: ModelBytes) -> Model:
-        if served.in_process:
-            return await asyncio.to_thread(InProcessModel, got.data, got.sha256)
-        if self._runner is None:
-            self._runner = await asyncio.to_thread(BubblewrapRunner.open)
-        runner = self._runner
-        isolated = await asyncio.to_thread(IsolatedModel, got.data, got.sha256, runner)
-        try:
-            await isolated.start()
-        except BaseException:
-            await isolated.close()
-            raise
-        return isolated
 
     def _tally(self, served: ServedDeployment) -> Tally:
         of = (
@@ -299,6 +272,7 @@ class Gateway:
         while not self._stopping:
             await asyncio.sleep(TTL_S / 4)
             await self._books.hand_in()
+            await self._admission.save()
             if self.tls is not None:
                 self.tls.refresh()
             for running in list(self._models.values()):
@@ -328,17 +302,21 @@ class Gateway:
             request.trace = self._tracer.begin(request.headers.get(TRACE_HEADER))
         try:
             path = request.path
-            token = self._check_head(request)
+            token = self._head.check(request)
             if path.startswith("/v2/models/") and path.endswith("/infer"):
                 endpoint = path[11:-6]
-                answer = Answer(200, await self._infer(request, endpoint, token, V2))
+                said = await self._infer(request, endpoint, token, request.spoken)
+                answer = Answer(200, said, extra=request.limits)
             elif path.startswith("/endpoints/") and (spoken := dialect_of(path)) is not None:
                 endpoint = path[11 : path.rindex("/")]
-                answer = Answer(200, await self._infer(request, endpoint, token, spoken))
+                said = await self._infer(request, endpoint, token, spoken)
+                answer = Answer(200, said, extra=request.limits)
             elif path == "/livez":
                 answer = Answer(200, b'{"status":"ok"}')
+            elif path == "/v2/health/live":
+                answer = Answer(200, b'{"live":true}')
             else:
-                self._require_lease()
+                self._lessee.require()
                 answer = await self._looks.answer(request, path, token, self._routes)
         except VallumError as error:
             if isinstance(error, DelayedRefusalError):
@@ -347,7 +325,7 @@ class Gateway:
                 self._books.count(error.code, request.client)
             code = error.code
             self.metrics.refuse(code)
-            answer = problem_of(error)
+            answer = problem_of(error, request.limits)
         except Exception as error:  # noqa: BLE001 - the border of a request: fail closed
             code = "internal"
             _LOG.error("request failed", kind=type(error).__name__)
@@ -374,7 +352,7 @@ class Gateway:
         if request.method != b"POST":
             raise InputError("scoring takes POST", code="score.method")
         # 2.
-        self._require_lease()
+        self._lessee.require()
         route = self._routes.get(name)
         # 3. An unknown endpoint looks like one that the caller may not score.
         picked = request.headers.get(PICKED)
@@ -396,9 +374,18 @@ class Gateway:
         tally.active += 1
         self._active += 1
         try:
+            if isinstance(running.model, ScriptedModel):
+                said = await answer_with_code(
+                    running, route, request, who, model=running.model,
+                    admitted=self._admitted(request, route, who, token, picks=picks),
+                    books=self._books, captures=self._captures, mark=mark,
+                )  # fmt: skip
+                self._lessee.require()
+                return said
             try:
                 if running.beside is not None:
                     running.beside.admit(who.principal_id, now_s=time.monotonic())
+                self._tellings.admit(route, who)
                 body = await self._admitted(request, route, who, token, picks=picks)
                 if dialect is V2 or len(body) < LONG_BODY:
                     x, request_id = dialect.decode(body, running.spec)
@@ -428,7 +415,7 @@ class Gateway:
                 tally.rows += len(x)
                 if running.beside is not None:
                     outputs = self._books.watched(running, running.beside, who, x, outputs)
-                answered = shaped(outputs, len(x), running.served.decimals)
+                answered = await self._tellings.tell(route, running, who, outputs, len(x))
                 status = 200
             except VallumError as error:
                 status = status_of(error)
@@ -436,8 +423,15 @@ class Gateway:
             finally:
                 # 8.
                 bundle.settle(slot, time.time(), status | mark, who.pseudonym)
-            self._require_lease()
-            return dialect.encode(name, running.served.name, answered, request_id)
+            self._lessee.require()
+            said = dialect.encode(name, running.served.name, answered, request_id)
+            if running.served.capture is not None:
+                told = said
+                if not dialect.json:  # as the same would be over HTTP: that is what redaction reads
+                    body = encode_input(x)
+                    told = V2.encode(name, running.served.name, answered, request_id)
+                self._captures.take(running.served, tally, body, told, bundle=bundle.id, slot=slot)
+            return said
         finally:
             tally.active -= 1
             self._active -= 1
@@ -449,47 +443,19 @@ class Gateway:
         if request.client not in route.networks:
             raise RefusedError("not from this network", code="score.network")
         # 4.
-        limits = route.endpoint
-        self._rates.take(
-            (who.charged, limits.id),
-            rate_per_s=limits.rate_per_s,
-            burst=limits.burst,
-            now_s=time.monotonic(),
-        )
-        if self._active > MAX_CONCURRENT:  # this one counts
+        self._admission.take(route, who, request, gateways=self._lessee.gateways)
+        # These count this one. A deployment that is slow leaves the others half of the places.
+        busy = 0 if request.tally is None else request.tally.active
+        if self._active > MAX_CONCURRENT or busy > MAX_CONCURRENT // 2:
             raise LimitExceededError(
                 "too many requests at once", code="score.concurrency", retry_after_s=0.1
             )
+        if route.endpoint.quotas:
+            await self._admission.count(route, who, request)
+            if request.tally is not None:
+                request.tally.counted += 1
         # 5.
         body = await request.body()
         if who.generation != self._callers.generation:  # a right may have gone while the body came
-            await self._callers.authorize(token, route, limits.name, request, picks=picks)
+            await self._callers.authorize(token, route, route.endpoint.name, request, picks=picks)
         return body
-
-    def _require_lease(self) -> None:
-        if time.monotonic() >= self._until_s:
-            raise UnavailableError("the gateway has no lease", code="score.lease")
-
-    def _check_head(self, request: Request) -> bytes:
-        """Return the token; refuse strange requests before anything else is read."""
-        headers = request.headers
-        if request.header_count > MAX_HEADERS:
-            raise LimitExceededError(f"more than {MAX_HEADERS} headers", code="score.headers")
-        if request.repeated:
-            raise InputError(
-                f"header `{request.repeated.decode()}` is repeated", code="score.header"
-            )
-        host = headers.get(b"host")
-        if host is None or (host not in self._hosts and host.lower() not in self._hosts):
-            raise InputError("the Host header names another server", code="score.host")
-        length = headers.get(b"content-length")
-        if length is not None and (
-            not length.isdigit() or len(length) > 15 or int(length) > MAX_BODY_BYTES  # noqa: PLR2004
-        ):
-            raise LimitExceededError(f"the body exceeds {MAX_BODY_BYTES} bytes", code="score.body")
-        token = headers.get(b"authorization", b"")
-        if token[:7].lower() != _BEARER or len(token) - 7 > MAX_TOKEN_BYTES:
-            if token:  # whoever sends one is not known by their certificate instead
-                request.certificate = b""
-            return b""
-        return token[7:]

@@ -15,9 +15,9 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from vallum.base import NotFoundError, VallumError
+from vallum.base import InputError, NotFoundError, VallumError
 from vallum.gateway.beside import Beside
-from vallum.gateway.bundle import MAX_ANSWERS, TTL_S, Bundle, empty_close, recovered
+from vallum.gateway.bundle import MAX_ANSWERS, TTL_S, Bundle, empty_close, recovered, set_aside
 from vallum.gateway.routes import Known, Route, Running
 from vallum.guard.session import Arrays
 from vallum.schema.serving import (
@@ -59,8 +59,14 @@ class Books:
         """Close what a killed gateway left."""
         self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path, summary in recovered(self._spool):
-            await self._desk.call("/bundle/close", summary, Acknowledged)
-            path.unlink()
+            try:
+                await self._desk.call("/bundle/close", summary, Acknowledged)
+            except (
+                InputError
+            ) as error:  # charged in full meanwhile: the clock moved, or days passed
+                _tell_aside(set_aside(path), error)
+            else:
+                path.unlink()
 
     # -- bundles --------------------------------------------------------------------------------
 
@@ -114,10 +120,12 @@ class Books:
         try:
             summary = await asyncio.to_thread(bundle.close)
             await self._desk.call("/bundle/close", summary, Acknowledged)
+        except InputError as error:
+            _tell_aside(set_aside(bundle.path), error)
         except VallumError as error:
             _LOG.error("a bundle was not closed; its spool stays", code=error.code)
             return
-        bundle.discard()
+        bundle.discard()  # unless set aside
 
     # -- refusals and alarms --------------------------------------------------------------------
 
@@ -198,3 +206,9 @@ class Books:
                 return
             if self._seen and self._seen[0] is one:
                 self._seen.popleft()
+
+
+def _tell_aside(kept: Path, error: InputError) -> None:
+    _LOG.error(
+        "a bundle was charged in full; its spool is set aside", code=error.code, spool=kept.name
+    )

@@ -82,6 +82,11 @@ class Bundle:
         self.path.unlink(missing_ok=True)
 
 
+def set_aside(path: Path) -> Path:
+    """Keep a spool that the log does not take, where no later start stumbles over it."""
+    return path.rename(path.with_suffix(".late"))
+
+
 def _summary(
     bundle_id: str, mapped: "mmap.mmap | bytes", count: int, *, recovered: bool
 ) -> BundleClose:
@@ -103,7 +108,7 @@ def empty_close(bundle_id: str) -> BundleClose:
 
 
 def recovered(folder: Path) -> Iterator[tuple[Path, BundleClose]]:
-    """Yield what a killed gateway left in its spools."""
+    """Yield what a killed gateway left in its spools; what is none of them is set aside."""
     for path in sorted(folder.glob("*.spool")):
         data = path.read_bytes()
         if len(data) < _HEAD.size:
@@ -111,7 +116,7 @@ def recovered(folder: Path) -> Iterator[tuple[Path, BundleClose]]:
             continue
         magic, name = _HEAD.unpack_from(data)
         if magic != _MAGIC:
-            path.unlink()
+            set_aside(path)
             continue
         count = 0
         at = _HEAD.size

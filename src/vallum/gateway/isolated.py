@@ -12,7 +12,8 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -35,6 +36,8 @@ class Said(msgspec.Struct, frozen=True):
     error: str = ""
     width: int | None = None
     outputs: tuple[tuple[str, str, tuple[int, ...], bytes], ...] = ()
+    answer: bytes = b""  # of scoring code: JSON
+    told: str = ""  # of scoring code that failed: what it said, for our log
 
 
 _DECODER = msgspec.msgpack.Decoder(Said)
@@ -72,7 +75,8 @@ def take_frames(buffer: bytearray) -> Iterator[bytes]:
 class Channel(asyncio.Protocol):
     """Questions to a model process and its answers, in order. For one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer_s: float | None = None) -> None:
+        self._answer_s = ANSWER_S if answer_s is None else answer_s
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[asyncio.Future[Said]] = deque()
         self._outgoing: list[bytes] = []
@@ -146,63 +150,89 @@ class Channel(asyncio.Protocol):
             self._transport.write(b"".join(outgoing))
 
     def _watch(self) -> None:
-        """End a process that answers nothing for `ANSWER_S` while somebody waits."""
+        """End a process that answers nothing for `answer_s` while somebody waits."""
         self._timer = self._loop.call_later(1.0, self._watch)
-        if self._waiting and self._loop.time() - self._progress_s > ANSWER_S:
+        if self._waiting and self._loop.time() - self._progress_s > self._answer_s:
             self.close()
 
 
-class IsolatedModel:
-    """A model in a sandboxed process; restarted with back-off when it dies."""
+_PLAIN = Limits(memory_bytes=2 * 1024**3, processes=32, open_files=64)
 
-    def __init__(self, data: bytes, sha256: str, runner: BubblewrapRunner) -> None:
-        self._held = Held(data, sha256)
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a model process runs.
+
+    Attributes:
+        argv: The command; the number of its end of the channel is added.
+        fds: What it inherits beside the channel.
+        files: What it sees, as `spawn` takes it.
+        env: Its environment variables.
+        limits: Its bounds.
+        log: Where what it prints goes; our own if nothing.
+        answer_s: Seconds without any answer, while somebody waits, after which it is ended;
+            `ANSWER_S` if nothing.
+    """
+
+    argv: tuple[str, ...]
+    fds: tuple[int, ...] = ()
+    files: Mapping[str, int] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = _PLAIN
+    log: int | None = None
+    answer_s: float | None = None
+
+
+class ModelProcess:
+    """A sandboxed process that answers; restarted with back-off when it dies."""
+
+    def __init__(self, program: Program, runner: BubblewrapRunner) -> None:
+        self._program = program
         self._runner = runner
         self._lock = asyncio.Lock()  # of starting and ending
         self._process: Process | None = None
         self._channel: Channel | None = None
         self._failures = 0
         self._not_before_s = 0.0
-        self.width: int | None = None
 
-    async def start(self) -> None:
-        """Start the process and wait until its model is loaded.
+    async def start(self) -> Said:
+        """Start the process, wait until it is ready, and return what it says then.
 
         Raises:
             UnavailableError: It does not come to stand.
-            InputError: Its model does not load.
+            InputError: What it runs does not load.
         """
         async with self._lock:
-            await self._start()
+            return (await self._start())[1]
 
-    async def predict(self, x: NDArray[np.float32]) -> Arrays:
-        """Return named outputs."""
+    async def ask(self, question: object) -> tuple[Channel, Said]:
+        """Return the answer to a question, and the channel that it came by.
+
+        Raises:
+            UnavailableError: It died, or is being restarted.
+        """
         channel = self._channel or await self._restarted()
         try:
-            said = await channel.ask((x.shape, x.tobytes()))
-            outputs: Arrays = [
-                (name, np.frombuffer(data, dtype=np.dtype(kind)).reshape(shape))
-                for name, kind, shape, data in said.outputs
-            ]
-        except (OSError, TypeError, ValueError) as error:  # it is gone, or talks nonsense
-            async with self._lock:
-                if self._channel is channel:
-                    await self._end()
-            raise UnavailableError("the model process died", code="model.died") from error
-        self._failures = 0
-        if said.error:
-            raise GateError(said.error, code="model.run")
-        return outputs
+            said = await channel.ask(question)
+        except OSError as error:  # it is gone
+            raise await self.nonsense(channel) from error
+        return channel, said
 
-    def verify(self) -> None:
-        """Check the sealed bytes again."""
-        self._held.verify()
+    def sound(self) -> None:
+        """Note that an answer made sense."""
+        self._failures = 0
+
+    async def nonsense(self, channel: Channel) -> UnavailableError:
+        """End a process that talks nonsense, or is gone; return the error to raise."""
+        async with self._lock:
+            if self._channel is channel:
+                await self._end()
+        return UnavailableError("the model process died", code="model.died")
 
     async def close(self) -> None:
-        """End the process, once what was asked is answered or late."""
+        """End the process."""
         async with self._lock:
             await self._end()
-        self._held.close()
 
     @property
     def pid(self) -> int | None:
@@ -218,29 +248,32 @@ class IsolatedModel:
                 raise UnavailableError("the model process is being restarted", code="model.restart")
             self._failures += 1
             self._not_before_s = now + min(30.0, 0.1 * 2.0**self._failures)
-            return await self._start()
+            return (await self._start())[0]
 
-    async def _start(self) -> Channel:
+    async def _start(self) -> tuple[Channel, Said]:
+        program = self._program
         ours, theirs = socket.socketpair()
         try:
             os.set_inheritable(theirs.fileno(), True)  # noqa: FBT003 - os takes it by position
             self._process = await asyncio.to_thread(
                 spawn,
-                (
-                    "python", "-m", "vallum.gateway.inside", str(self._held.descriptor),
-                    str(theirs.fileno()),
-                ),
+                (*program.argv, str(theirs.fileno())),
                 sandbox=self._runner,
-                limits=Limits(memory_bytes=2 * 1024**3, processes=32, open_files=64),
-                fds=(self._held.descriptor, theirs.fileno()),
-            )  # fmt: skip
+                limits=program.limits,
+                fds=(*program.fds, theirs.fileno()),
+                files=program.files,
+                env=program.env,
+                log=program.log,
+            )
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
         ours.setblocking(False)  # noqa: FBT003 - socket takes it by position
-        _, channel = await asyncio.get_running_loop().create_connection(Channel, sock=ours)
+        _, channel = await asyncio.get_running_loop().create_connection(
+            lambda: Channel(program.answer_s), sock=ours
+        )
         self._channel = channel
         try:
             hello = await asyncio.wait_for(channel.expect(), START_S)
@@ -249,9 +282,8 @@ class IsolatedModel:
             raise UnavailableError("the model process did not start", code="model.start") from error
         if hello.error:
             await self._end()
-            raise InputError(hello.error, code="model.load")
-        self.width = hello.width
-        return channel
+            raise NotLoadedError(hello.error, hello.told)
+        return channel, hello
 
     async def _end(self) -> None:
         channel, self._channel = self._channel, None
@@ -260,3 +292,52 @@ class IsolatedModel:
         process, self._process = self._process, None
         if process is not None:
             await asyncio.to_thread(process.stop, 1.0)
+
+
+class NotLoadedError(InputError):
+    """What a model process runs does not load; `told` is for our log."""
+
+    def __init__(self, message: str, told: str) -> None:
+        super().__init__(message, code="model.load")
+        self.told = told
+
+
+class IsolatedModel:
+    """An ONNX model in a sandboxed process of its own."""
+
+    def __init__(self, held: Held, runner: BubblewrapRunner) -> None:
+        """Prepare; `held` is who called's to close."""
+        program = Program(
+            ("python", "-m", "vallum.gateway.inside", str(held.descriptor)),
+            fds=(held.descriptor,),
+        )
+        self._process = ModelProcess(program, runner)
+        self.width: int | None = None
+
+    async def start(self) -> None:
+        """Start the process and wait until its model is loaded; see `ModelProcess.start`."""
+        self.width = (await self._process.start()).width
+
+    async def predict(self, x: NDArray[np.float32]) -> Arrays:
+        """Return named outputs."""
+        channel, said = await self._process.ask((x.shape, x.tobytes()))
+        try:
+            outputs: Arrays = [
+                (name, np.frombuffer(data, dtype=np.dtype(kind)).reshape(shape))
+                for name, kind, shape, data in said.outputs
+            ]
+        except (TypeError, ValueError) as error:  # it talks nonsense
+            raise await self._process.nonsense(channel) from error
+        self._process.sound()
+        if said.error:
+            raise GateError(said.error, code="model.run")
+        return outputs
+
+    async def close(self) -> None:
+        """End the process, once what was asked is answered or late."""
+        await self._process.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Return the process's id, if it runs."""
+        return self._process.pid

@@ -14,6 +14,7 @@ from vallum.base import (
     UnauthenticatedError,
     UnavailableError,
 )
+from vallum.base.version import VERSION
 from vallum.gateway.callers import CERTIFICATE_MARK, Callers
 from vallum.gateway.metrics import Metrics
 from vallum.gateway.routes import Route
@@ -22,6 +23,9 @@ from vallum.gateway.wire import Answer, Request
 MAX_READERS = 1024
 KEPT_S = 60.0
 """How long an answer is remembered, unless rights change before: a refusal is logged each time."""
+
+
+MODELS = "/v2/models/"
 
 
 class Looks:
@@ -49,14 +53,17 @@ class Looks:
             raise InputError("this path takes GET", code="score.method")
         if path == "/v2/health/ready":
             return Answer(200, b'{"ready":true}')
+        if path == "/v2":
+            await self._names(token, routes, request)
+            about = {"name": "vallum", "version": VERSION, "extensions": []}
+            return Answer(200, msgspec.json.encode(about))
+        if path.startswith(MODELS) and "/" not in path[len(MODELS) :]:
+            route = await self._shown(request, path[len(MODELS) :], token, routes)
+            return Answer(200, msgspec.json.encode(_metadata(route)))
         ping = path.startswith("/endpoints/") and path.endswith("/ping")
         if ping or (path.startswith("/v2/models/") and path.endswith("/ready")):
             name = path[11:-5] if ping else path[11:-6]
-            route = routes.get(name)
-            await self._callers.authorize(token, route, name, request)
-            if route is not None and request.client not in route.networks:
-                raise RefusedError("not from this network", code="score.network")
-            ready = route is not None and bool(route.running)
+            ready = bool((await self._shown(request, name, token, routes)).running)
             if ping and not ready:  # MLflow's clients look at the status alone
                 raise UnavailableError(
                     "the endpoint has no deployment that runs", code="score.none"
@@ -69,6 +76,24 @@ class Looks:
             names = await self._names(token, routes, request)
             return Answer(200, msgspec.json.encode(self._metrics.traffic(names)))
         raise NotFoundError("there is no such path")
+
+    async def _shown(
+        self, request: Request, name: str, token: bytes, routes: Mapping[str, Route]
+    ) -> Route:
+        """Return an endpoint that a caller may look at.
+
+        Raises:
+            NotFoundError: They may not, or there is no such endpoint.
+            RefusedError: Not from where they are.
+            UnauthenticatedError: There is no token, or it is no good.
+        """
+        route = routes.get(name)
+        await self._callers.authorize(token, route, name, request)
+        if route is None:  # made or taken away while we asked
+            raise NotFoundError("there is no such endpoint", code="score.refused")
+        if request.client not in route.networks:
+            raise RefusedError("not from this network", code="score.network")
+        return route
 
     async def _names(
         self, token: bytes, routes: Mapping[str, Route], request: Request
@@ -105,3 +130,22 @@ class Looks:
             self._known.clear()
         self._known[key] = (generation, until_s, frozenset(found))
         return frozenset(found)
+
+
+def _metadata(route: Route) -> dict[str, object]:
+    """Return what an endpoint takes, in the protocol's form; outputs are not told beforehand.
+
+    Raises:
+        UnavailableError: Nothing runs that answers.
+    """
+    if not route.taking:
+        raise UnavailableError("the endpoint has no deployment that runs", code="score.none")
+    width = route.taking[0].model.width
+    shape = [-1, -1 if width is None else width]
+    return {
+        "name": route.endpoint.name,
+        "versions": [one.served.name for one in route.taking],
+        "platform": "onnx",
+        "inputs": [{"name": "input", "datatype": "FP32", "shape": shape}],
+        "outputs": [],
+    }

@@ -63,9 +63,13 @@ class Tally:
         model: Seconds until the model answered, its process and queue included.
         rows: That the model answered for.
         active: Requests under way.
+        instances: Returns how many processes answer.
         sightings: Alarms about callers.
+        bits: That answers told callers whose information is bounded.
+        counted: Requests that quotas counted.
         copies: Of requests of others, by how they ended: `answered`, `failed` or `left-out`.
         copies_s: Seconds that they took.
+        captured: Requests chosen to be kept, by how that ended: `kept` or `dropped`.
         drift: Returns how its inputs have drifted; None where nobody looks, or nothing came yet.
     """
 
@@ -75,9 +79,13 @@ class Tally:
     rows: int = 0
     active: int = 0
     sightings: int = 0
+    bits: float = 0.0
+    counted: int = 0
     copies: dict[str, int] = field(default_factory=dict)
     copies_s: float = 0.0
+    captured: dict[str, int] = field(default_factory=dict)
     drift: Callable[[], DriftReport | None] | None = None
+    instances: Callable[[], int] = int
 
     def observe(self, status: int, seconds: float) -> None:
         """Count a request."""
@@ -176,6 +184,7 @@ def _traffic_of(key: _Key, one: Tally) -> DeploymentTraffic:
         model_s=one.model.total_s,
         rows=one.rows,
         active=one.active,
+        instances=one.instances(),
         sightings=one.sightings,
         drifted=None if report is None else sum(feature.drifted for feature in report.features),
     )
@@ -203,7 +212,14 @@ class _Shown(Collector):
         )
         rows = CounterMetricFamily("vallum_rows", "Rows answered for", labels=labels)
         seen = CounterMetricFamily("vallum_sightings", "Alarms about callers", labels=labels)
+        bits = CounterMetricFamily(
+            "vallum_information_bits", "Bits told under a budget of information", labels=labels
+        )
+        counted = CounterMetricFamily(
+            "vallum_quota_requests", "Requests that quotas counted", labels=labels
+        )
         active = GaugeMetricFamily("vallum_in_flight", "Requests under way", labels=labels)
+        instances = GaugeMetricFamily("vallum_instances", "Processes that answer", labels=labels)
         whole = HistogramMetricFamily(
             "vallum_request_seconds", "Time in the gateway", labels=labels
         )
@@ -214,7 +230,12 @@ class _Shown(Collector):
             "vallum_mirrored", "Copies of requests", labels=(*labels, "outcome")
         )
         taken = CounterMetricFamily("vallum_mirrored_seconds", "Time of copies", labels=labels)
+        captured = CounterMetricFamily(
+            "vallum_captured", "Requests chosen to be kept", labels=(*labels, "outcome")
+        )
         for key, one in self._tallies.items():
+            for outcome, count in one.captured.items():
+                captured.add_metric((*key, outcome), count)
             for outcome, count in one.copies.items():
                 copies.add_metric((*key, outcome), count)
             if one.copies:
@@ -225,12 +246,16 @@ class _Shown(Collector):
             if key[1]:
                 rows.add_metric(key, one.rows)
                 seen.add_metric(key, one.sightings)
+                bits.add_metric(key, one.bits)
+                counted.add_metric(key, one.counted)
                 active.add_metric(key, one.active)
+                instances.add_metric(key, one.instances())
                 model.add_metric(key, one.model.buckets(), one.model.total_s)
         refusals = CounterMetricFamily("vallum_refusals", "Refusals by code", labels=("code",))
         for code, count in self._codes.items():
             refusals.add_metric((code,), count)
-        yield from (requests, rows, seen, active, whole, model, copies, taken, refusals)
+        yield from (requests, rows, seen, bits, active, instances, whole, model, copies, taken)
+        yield from (captured, refusals, counted)
         yield from self._drift(labels)
         if self._tracer is not None:
             yield CounterMetricFamily("vallum_traces_sent", "Traces that the collector took",

@@ -19,6 +19,11 @@ class Model(Protocol):
 
     width: int | None
 
+    @property
+    def running(self) -> int:
+        """Return how many processes answer; for one inside the gateway, 1."""
+        ...
+
     async def predict(self, x: NDArray[np.float32]) -> Arrays:
         """Return named outputs for `x`, shape (n, d).
 
@@ -39,6 +44,14 @@ class Model(Protocol):
     async def close(self) -> None:
         """End it."""
         ...
+
+
+class ModelFailedError(GateError):
+    """A model failed on an input; `told` is what its code said, for our log and nobody else."""
+
+    def __init__(self, message: str, told: str, *, code: str) -> None:
+        super().__init__(message, code=code)
+        self.told = told
 
 
 class Held:
@@ -98,6 +111,11 @@ class InProcessModel:
         self._held = Held(data, sha256)
         self._session = Session(data)
         self.width = self._session.width
+
+    @property
+    def running(self) -> int:
+        """Return 1."""
+        return 1
 
     async def predict(self, x: NDArray[np.float32]) -> Arrays:
         """Return named outputs; small models are faster than a hop to a thread."""

@@ -26,6 +26,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from vallum.base import InputError, LimitExceededError, VallumError
+from vallum.base.networks import UNIX_PEER
 from vallum.gateway.wire import JSON, Answer, Request
 from vallum.guard import MAX_BODY_BYTES
 
@@ -86,7 +87,7 @@ class Connection(asyncio.Protocol):
         """Begin: a head is due."""
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
-        self._client = str(peer[0]) if isinstance(peer, tuple) else "unix"
+        self._client = str(peer[0]) if isinstance(peer, tuple) else UNIX_PEER
         secured = transport.get_extra_info("ssl_object")
         self._certificate = (secured and secured.getpeercert(binary_form=True)) or b""
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn lists its own types
@@ -239,9 +240,10 @@ class Connection(asyncio.Protocol):
         usual = answer.status == _OK and answer.content_type is JSON and keep_alive
         default = self._state.default_headers
         head = _usual_head(tuple(default)) if usual else _head(answer, default, keep_alive)
-        body = answer.body
         # RFC 9110, section 9.3.2: an answer to HEAD has a length and no body.
-        self._transport.write(b"%b%d\r\n\r\n%b" % (head, len(body), b"" if bare else body))
+        extra = b"".join(b"%b: %b\r\n" % pair for pair in answer.extra) if usual else b""
+        body, length = b"" if bare else answer.body, len(answer.body)
+        self._transport.write(b"%b%d\r\n%b\r\n%b" % (head, length, extra, body))
 
     def _refuse(self, error: VallumError) -> None:
         """Answer what cannot be parsed, once what came before it is answered; then close."""

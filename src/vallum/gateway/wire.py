@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 import msgspec
 import structlog
 
-from vallum.base import GateError, LimitExceededError, VallumError
+from vallum.base import GateError, InputError, LimitExceededError, VallumError
+from vallum.base.bounds import MAX_TOKEN_BYTES
+from vallum.base.proxies import Proxies
 from vallum.gateway.metrics import Tally
+from vallum.gateway.model import ModelFailedError
 from vallum.gateway.tracing import TRACE_HEADER, Trace
-from vallum.guard import MAX_BODY_BYTES
+from vallum.guard import MAX_BODY_BYTES, V2, Dialect
 from vallum.schema.api import Problem
 from vallum.schema.routes import DEPLOYMENT_HEADER
 
@@ -22,8 +25,12 @@ ABSTAINED = "score.abstained"
 TEST_HEADER = b"vallum-test"
 """Who sends it says that the request belongs to a test, as `vallum attack` does."""
 PICKED = DEPLOYMENT_HEADER.encode()
+MAX_HEADERS = 64
+_BEARER = b"bearer "
+FORWARDED = b"x-forwarded-for"
 KEPT = frozenset({
-    b"authorization", b"content-length", b"expect", b"host", PICKED, TEST_HEADER, TRACE_HEADER,
+    b"authorization", b"content-length", b"expect", b"host", FORWARDED, PICKED, TEST_HEADER,
+    TRACE_HEADER,
 })  # fmt: skip
 _FIXED = (
     (b"cache-control", b"no-store"),
@@ -62,6 +69,8 @@ class Request:
     discarded = False  # it was answered before its body came
     held = 0  # bytes of body
     certificate = b""  # of the client, DER; there is none without mutual TLS
+    spoken: Dialect = V2  # of what `/v2/models/NAME/infer` is asked and answered
+    limits: tuple[tuple[bytes, bytes], ...] = ()  # what is left of them, once that is known
     accounted = False  # the control process logs its refusal, or a bundle does
     tally: Tally | None = None  # of the deployment that answers
     trace: Trace | None = None
@@ -79,7 +88,11 @@ class Request:
         self.header_count += 1
         if name in KEPT:
             if name in self.headers:
-                if name == TRACE_HEADER:  # several parents are none: W3C Trace Context, section 4.1
+                if name == FORWARDED:  # one list in several lines: RFC 9110, section 5.3
+                    value = self.headers[name] + b"," + value
+                elif (
+                    name == TRACE_HEADER
+                ):  # several parents are none: W3C Trace Context, section 4.1
                     value = b""
                 else:
                     self.repeated = name
@@ -135,6 +148,49 @@ class Request:
             self._waiter.set_result(None)
 
 
+class Head:
+    """What of a request is checked before anything else is read."""
+
+    def __init__(self, hosts: frozenset[bytes], proxies: Proxies | None = None) -> None:
+        """Serve requests for `hosts`; believe `proxies` about whom they forward for."""
+        self._hosts = hosts
+        self._proxies = proxies
+
+    def check(self, request: Request) -> bytes:
+        """Return the token; say where a request that a proxy forwards is from.
+
+        Raises:
+            InputError: A header is repeated or wrong, or names another server.
+            LimitExceededError: There are too many, or the body is too long.
+        """
+        headers = request.headers
+        if self._proxies is not None:  # everybody else is where their connection comes from
+            came_by = request.client
+            request.client = self._proxies.client(came_by, headers.get(FORWARDED, b""))
+            if request.client != came_by:  # a proxy's certificate says who it is, not for whom
+                request.certificate = b""
+        if request.header_count > MAX_HEADERS:
+            raise LimitExceededError(f"more than {MAX_HEADERS} headers", code="score.headers")
+        if request.repeated:
+            raise InputError(
+                f"header `{request.repeated.decode()}` is repeated", code="score.header"
+            )
+        host = headers.get(b"host")
+        if host is None or (host not in self._hosts and host.lower() not in self._hosts):
+            raise InputError("the Host header names another server", code="score.host")
+        length = headers.get(b"content-length")
+        if length is not None and (
+            not length.isdigit() or len(length) > 15 or int(length) > MAX_BODY_BYTES  # noqa: PLR2004
+        ):
+            raise LimitExceededError(f"the body exceeds {MAX_BODY_BYTES} bytes", code="score.body")
+        token = headers.get(b"authorization", b"")
+        if token[:7].lower() != _BEARER or len(token) - 7 > MAX_TOKEN_BYTES:
+            if token:  # whoever sends one is not known by their certificate instead
+                request.certificate = b""
+            return b""
+        return token[7:]
+
+
 class Answer:
     """A whole answer."""
 
@@ -168,10 +224,10 @@ def status_of(error: VallumError) -> int:
     return error.status
 
 
-def problem_of(error: VallumError) -> Answer:
+def problem_of(error: VallumError, limits: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
     """Return an error as an answer; what a model said stays with us."""
     status = status_of(error)
-    extra: list[tuple[bytes, bytes]] = []
+    extra = [*limits]
     detail = error.message
     if isinstance(error, LimitExceededError) and error.retry_after_s is not None:
         extra.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
@@ -179,7 +235,8 @@ def problem_of(error: VallumError) -> Answer:
         detail = "the model failed on this input"  # what it said stays with us
     request_id = secrets.token_hex(8)
     if status >= 500:  # noqa: PLR2004 - HTTP
-        _LOG.warning("refused", code=error.code, request_id=request_id)
+        told = {"told": error.told} if isinstance(error, ModelFailedError) else {}
+        _LOG.warning("refused", code=error.code, request_id=request_id, **told)
     body = msgspec.json.encode(
         Problem(
             type=f"urn:vallum:error:{error.code}",

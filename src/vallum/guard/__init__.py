@@ -9,7 +9,9 @@ from vallum.guard.decisions import (
     unpack_decisions,
 )
 from vallum.guard.dialects import DIALECTS, V2, Dialect
+from vallum.guard.information import Detail, answer_bits, detail_at, in_detail
 from vallum.guard.rates import RateLimiter
+from vallum.guard.raw import check_json
 from vallum.guard.shaping import Hardening, check_policy, labels_of
 from vallum.guard.v2 import (
     MAX_BODY_BYTES,
@@ -18,6 +20,7 @@ from vallum.guard.v2 import (
     Output,
     Spec,
     decode_request,
+    encode_input,
     encode_response,
     shape_output,
 )
@@ -28,6 +31,7 @@ __all__ = [
     "TEST_MARK",
     "V2",
     "Decisions",
+    "Detail",
     "Dialect",
     "Hardening",
     "InferenceRequest",
@@ -35,11 +39,16 @@ __all__ = [
     "Output",
     "RateLimiter",
     "Spec",
+    "answer_bits",
+    "check_json",
     "check_policy",
     "count_decisions",
     "count_tests",
     "decode_request",
+    "detail_at",
+    "encode_input",
     "encode_response",
+    "in_detail",
     "labels_of",
     "pack_decisions",
     "shape_output",

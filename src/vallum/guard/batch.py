@@ -1,11 +1,14 @@
-"""A whole table scored by a model, inside the sandbox: mini-batches, retries, bad rows apart.
+"""A table scored by a model, inside the sandbox: piece by piece, mini-batches, bad rows apart.
+
+The table comes in spans that are asked for, the scores leave as text that is appended to, and the
+`Mark` after each piece is where another process may go on: memory does not grow with the table.
 
 A mini-batch on which the model fails is halved until the rows that it fails on stand alone, so
 that one bad row costs its neighbours nothing. What a row gets does not depend on the mini-batch.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -22,29 +25,64 @@ if TYPE_CHECKING:
 
 ERROR: Final = "error"
 _MAX_WIDTH: Final = 1024  # columns of one output
+_SLICE_CELLS: Final = 1 << 24  # features and scores that are held at once
+_FIRST_ROWS: Final = 4096  # as long as it is not known how wide the answers are
 _NOT_FINITE: Final = "a feature is missing or not finite"
 _MODEL: Final = "the model fails on it"
 _ANSWER: Final = "the model answers what is not finite"
 
 
-class ScoredTable(Record, frozen=True):
-    """A row of scores for each row of a table, in its order."""
+class Mark(Record, frozen=True):
+    """How far a table is scored, and what another process needs to go on there.
 
-    table: bytes  # CSV
-    rows: int
-    columns: tuple[str, ...]
-    failed: int  # rows without scores
+    Attributes:
+        resume: Where the reader goes on.
+        kinds: What the columns of a CSV table hold.
+        rows: Scored or failed.
+        failed: Rows without scores.
+        first: The first of these, and why.
+        scores: Columns of the model's answers; empty as long as they are not known.
+        columns: Of the result; empty before its first row.
+    """
+
+    resume: int = 0
+    kinds: tuple[int, ...] = ()
+    rows: int = 0
+    failed: int = 0
+    first: str = ""
+    scores: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+
+class Scored(Record, frozen=True):
+    """What one step of scoring comes to.
+
+    Attributes:
+        table: CSV to append to what there is.
+        mark: After it; nothing in the middle of a piece.
+        need: Offset and length of the bytes of the table that the next step is given; nothing if
+            it needs none.
+        ahead: What the step after that will need, if that is known.
+        done: There is no next step.
+    """
+
+    table: bytes = b""
+    mark: Mark | None = None
+    need: tuple[int, int] | None = None
+    ahead: tuple[int, int] | None = None
+    done: bool = False
 
 
 class _Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: bytes
-    table: bytes
     noise_key: bytes = b""
+    mark: Mark | None = None
 
 
-def score_table(
+def open_batch(
     payload: bytes,
     *,
+    size: int,
     kind: str,
     features: Sequence[str] = (),
     keep: Sequence[str] = (),
@@ -52,13 +90,14 @@ def score_table(
     max_failed: int = 0,
     decimals: int | None = None,
     output: Mapping[str, object] | None = None,
-) -> ScoredTable:
-    """Score every row of a table.
+) -> Callable[..., Scored]:
+    """Open a model to score every row of a table.
 
     Args:
-        payload: msgpack map of `model` (ONNX, standard operators, one matrix of float32 in) and
-            `table`; `noise_key` with an output policy.
-        kind: Format of the table, such as `parquet`.
+        payload: msgpack map of `model` (ONNX, standard operators, one matrix of float32 in);
+            `noise_key` with an output policy; `mark` to go on after it.
+        size: Bytes of the table.
+        kind: Its format, such as `parquet`.
         features: The model's columns in order; without them, every numeric one that is not kept.
         keep: Columns that the result repeats beside the scores.
         mini_batch: Rows a call of the model, at least 1.
@@ -67,67 +106,235 @@ def score_table(
         output: The deployment's output policy; what leaves is what its endpoint would tell.
 
     Returns:
-        Columns `keep`, then the outputs (`NAME`, or `NAME_0` … of a matrix), then `error`.
+        What takes the `data` that was needed and returns `Scored`, until that is done. The table's
+        columns are `keep`, then the outputs (`NAME`, or `NAME_0` … of a matrix), then `error`. It
+        raises InputError where the table does not fit the model, GateError where more rows failed
+        than may.
 
     Raises:
-        InputError: The table does not fit the model.
-        GateError: More rows failed than may.
+        InputError: The model does not load, or the payload has another form.
     """
-    import polars as pl
-
-    from vallum.formats import read_table, write_csv_safe
-
     try:
         given = msgspec.msgpack.decode(payload, type=_Payload)
     except msgspec.DecodeError as error:
         raise InputError("the payload has another form", code="score.payload") from error
-    frame = read_table(given.table, kind=kind)
-    missing = [name for name in (*features, *keep) if name not in frame.columns]
-    if missing:
-        raise InputError(f"the data has no column `{missing[0][:80]}`", code="score.column")
-    names = list(features) or [
-        name for name in frame.columns if name not in keep and frame[name].dtype.is_numeric()
-    ]
-    wordy = [name for name in names if not frame[name].dtype.is_numeric()]
-    if wordy:
-        raise InputError(f"column `{wordy[0][:80]}` is not numeric", code="score.column")
-    harden = _hardening(output, given.noise_key)
-    model = Session(given.model, threads=len(os.sched_getaffinity(0)))
-    if not names or (model.width is not None and model.width != len(names)):
-        raise InputError(
-            f"the model takes {model.width} features, the data has {len(names)}",
-            code="score.column",
-            hint="name the model's columns with --feature, in order",
+    scorer = _Scorer(
+        Session(given.model, threads=len(os.sched_getaffinity(0))),
+        _hardening(output, given.noise_key),
+        given.mark or Mark(),
+        features=features, keep=keep, mini_batch=mini_batch, max_failed=max_failed,
+        decimals=decimals,
+    )  # fmt: skip
+    steps = scorer.steps(size, kind)
+    begun = False
+
+    def step(data: bytes = b"") -> Scored:
+        nonlocal begun
+        sent = data if begun else None
+        begun = True
+        return steps.send(sent)
+
+    return step
+
+
+class _Scorer:
+    """Scores the pieces of one table."""
+
+    def __init__(
+        self,
+        model: Session,
+        harden: Hardening | None,
+        mark: Mark,
+        *,
+        features: Sequence[str],
+        keep: Sequence[str],
+        mini_batch: int,
+        max_failed: int,
+        decimals: int | None,
+    ) -> None:
+        self._model = model
+        self._harden = harden
+        self._mark = mark
+        self._features = list(features)
+        self._keep = list(keep)
+        self._mini_batch = max(1, mini_batch)
+        self._max_failed = max_failed
+        self._decimals = decimals
+        self._checked = False
+        self._waiting: list[pl.DataFrame] = []  # failed rows, before the first that did not
+
+    def steps(self, size: int, kind: str) -> Generator[Scored, bytes | None, None]:
+        """Yield what each step comes to."""
+        from vallum.formats import Span, table_pieces
+
+        pieces = table_pieces(size, kind=kind, resume=self._mark.resume, kinds=self._mark.kinds)
+        told = Scored()
+        answer: bytes | None = None
+        while True:
+            try:
+                got = pieces.send(answer)
+            except StopIteration:
+                break
+            answer = None
+            if isinstance(got, Span):
+                need = got.offset, got.length
+                answer = yield Scored(told.table, told.mark, need, got.ahead)
+                told = Scored()
+                continue
+            for table in self._tables(got.frame):
+                if told.table:
+                    yield told
+                told = Scored(table)
+            if not self._waiting:
+                self._mark = msgspec.structs.replace(self._mark, resume=got.resume, kinds=got.kinds)
+                told = Scored(told.table, self._mark)
+        if self._waiting:
+            if told.table:
+                yield told
+            told = Scored(self._emptied(), self._mark)
+        yield Scored(told.table, self._mark, done=True)
+
+    def _tables(self, frame: "pl.DataFrame") -> Iterator[bytes]:
+        """Yield the text of the rows of a piece."""
+        if not self._checked:
+            self._check(frame)
+        start = 0
+        while start < frame.height or (frame.height == 0 == start):
+            width = len(self._features) + len(self._mark.scores)
+            rows = _SLICE_CELLS // max(1, width) if self._mark.scores else _FIRST_ROWS
+            part = frame.slice(start, max(1, rows))
+            start += max(1, part.height)
+            text = self._score(part)
+            if text:
+                yield text
+
+    def _check(self, frame: "pl.DataFrame") -> None:
+        """Check once that the table fits the model."""
+        named = self._features
+        missing = [name for name in (*named, *self._keep) if name not in frame.columns]
+        if missing:
+            raise InputError(f"the data has no column `{missing[0][:80]}`", code="score.column")
+        names = named or [
+            name
+            for name in frame.columns
+            if name not in self._keep and frame[name].dtype.is_numeric()
+        ]
+        wordy = [name for name in names if not frame[name].dtype.is_numeric()]
+        if wordy:
+            raise InputError(f"column `{wordy[0][:80]}` is not numeric", code="score.column")
+        if not names or (self._model.width is not None and self._model.width != len(names)):
+            raise InputError(
+                f"the model takes {self._model.width} features, the data has {len(names)}",
+                code="score.column",
+                hint="name the model's columns with --feature, in order",
+            )
+        self._features = names
+        self._checked = True
+
+    def _score(self, part: "pl.DataFrame") -> bytes:
+        """Return the text of some rows; nothing while it is not known which columns it has."""
+        import polars as pl
+
+        # Too large for float32 is infinite, and fails.
+        wide = part.select(pl.col(self._features).cast(pl.Float32)).to_numpy(order="fortran")
+        errors = np.full(part.height, "", dtype=object)
+        outputs: list[_Piece] = []
+        for start in range(0, part.height, self._mini_batch):
+            x = np.ascontiguousarray(wide[start : start + self._mini_batch])
+            rows = np.arange(start, start + len(x))
+            finite = np.isfinite(x).all(axis=1)
+            if not finite.all():
+                errors[rows[~finite]] = _NOT_FINITE
+                x, rows = x[finite], rows[finite]
+            if len(rows):
+                outputs.extend(self._run(x, rows, errors))
+        failed = self._count(errors)
+        scores = _columns(outputs, errors == "", self._decimals)
+        kept = [part[name] for name in self._keep]
+        return self._text(pl.DataFrame([*kept, _texts(errors, failed).alias("\0error")]), scores)
+
+    def _count(self, errors: NDArray[np.object_]) -> int:
+        """Count failed rows; the rest of a table is not scored once there are too many."""
+        mark = self._mark
+        failed = int(np.count_nonzero(errors != ""))
+        first = mark.first
+        if failed and not first:
+            at = int(np.flatnonzero(errors != "")[0])
+            first = f"row {mark.rows + at + 1}, {errors[at]}"
+        self._mark = mark = msgspec.structs.replace(
+            mark, rows=mark.rows + len(errors), failed=mark.failed + failed, first=first
         )
-    with np.errstate(over="ignore"):  # too large for float32 is infinite, and fails below
-        x = np.ascontiguousarray(frame.select(names).to_numpy(), dtype=np.float32)
-    kept = frame.select(keep)
-    del frame, given
-    errors = np.full(len(x), "", dtype=object)
-    errors[~np.isfinite(x).all(axis=1)] = _NOT_FINITE
-    outputs = _outputs(model, x, errors, mini_batch)
-    if harden is not None:
-        outputs = [_hardened(harden, x, piece, errors) for piece in outputs]
-    failed = int(np.count_nonzero(errors != ""))
-    if failed > max_failed:
-        raise GateError(
-            f"{failed} of {len(x)} rows failed, and {max_failed} may: the first is row"
-            f" {int(np.flatnonzero(errors != '')[0]) + 1}, {errors[errors != ''][0]}",
-            code="score.failed",
+        if mark.failed > self._max_failed:
+            raise GateError(
+                f"{mark.failed} of {mark.rows} rows failed, and {self._max_failed} may:"
+                f" the first is {first}",
+                code="score.failed",
+            )
+        return failed
+
+    def _text(self, kept: "pl.DataFrame", scores: "dict[str, pl.Series]") -> bytes:
+        known = self._mark.scores
+        if scores and known and tuple(scores) != known:
+            raise GateError("the model answers now more, now less a row", code="score.answer")
+        if not scores and not known:
+            self._waiting.append(kept)
+            return b""
+        if not known:
+            self._mark = msgspec.structs.replace(self._mark, scores=tuple(scores))
+        out = b"".join(self._rows(one, {}) for one in self._waiting)
+        self._waiting = []
+        return out + self._rows(kept, scores)
+
+    def _emptied(self) -> bytes:
+        """Return the text of a table of which no row has scores."""
+        out = b"".join(self._rows(one, {}) for one in self._waiting)
+        self._waiting = []
+        return out
+
+    def _rows(self, kept: "pl.DataFrame", scores: "dict[str, pl.Series]") -> bytes:
+        import polars as pl
+
+        from vallum.formats import write_csv_safe
+
+        names = self._mark.scores
+        taken = {*self._keep} & {*names, ERROR}
+        if taken:
+            raise InputError(
+                f"a kept column is called `{min(taken)[:80]}`, as a score is", code="score.column"
+            )
+        nothing = pl.repeat(None, kept.height, dtype=pl.String, eager=True)
+        made = pl.DataFrame(
+            [
+                *(kept[name] for name in self._keep),
+                *(scores.get(name, nothing).alias(name) for name in names),
+                kept["\0error"].alias(ERROR),
+            ]
         )
-    scores = _columns(outputs, errors == "", decimals)
-    taken = {*kept.columns} & {*scores, ERROR}
-    if taken:
-        raise InputError(
-            f"a kept column is called `{min(taken)[:80]}`, as a score is", code="score.column"
-        )
-    made = pl.concat(
-        [kept, pl.DataFrame(scores), pl.DataFrame({ERROR: _texts(errors, failed)})],
-        how="horizontal",
-    )
-    return ScoredTable(
-        table=write_csv_safe(made), rows=made.height, columns=tuple(made.columns), failed=failed
-    )
+        header = not self._mark.columns
+        if header:
+            self._mark = msgspec.structs.replace(self._mark, columns=tuple(made.columns))
+        return write_csv_safe(made, header=header)
+
+    def _run(
+        self, x: NDArray[np.float32], rows: NDArray[np.intp], errors: NDArray[np.object_]
+    ) -> "Iterator[_Piece]":
+        """Yield rows and what is told of them; write into `errors` where there is nothing."""
+        found = _answers(self._model, x)
+        if found is None and len(rows) == 1:
+            errors[rows] = _MODEL
+        elif found is None:
+            half = len(rows) // 2
+            yield from self._run(x[:half], rows[:half], errors)
+            yield from self._run(x[half:], rows[half:], errors)
+        else:
+            good = np.ones(len(rows), dtype=bool)
+            for _, one in found:
+                if one.dtype.kind == "f" and not np.isfinite(one).all():
+                    good &= np.isfinite(one.reshape(len(one), -1)).all(axis=1)
+            errors[rows[~good]] = _ANSWER
+            if self._harden is not None and good.any():
+                found = _hardened(self._harden, x, found, good)
+            yield rows, found
 
 
 def _hardening(output: Mapping[str, object] | None, key: bytes) -> Hardening | None:
@@ -141,20 +348,16 @@ def _hardening(output: Mapping[str, object] | None, key: bytes) -> Hardening | N
 
 
 def _hardened(
-    harden: Hardening, x: NDArray[np.float32], piece: "_Piece", errors: NDArray[np.object_]
-) -> "_Piece":
+    harden: Hardening, x: NDArray[np.float32], found: Arrays, good: NDArray[np.bool_]
+) -> Arrays:
     """Return what leaves of a mini-batch's scores; those of failed rows never do."""
-    rows, found = piece
-    good = errors[rows] == ""
-    if not good.any():
-        return piece
-    told = harden.apply(x[rows[good]], [(name, one[good]) for name, one in found])
+    told = harden.apply(x[good], [(name, one[good]) for name, one in found])
     out: Arrays = []
     for (name, whole), (_, values) in zip(found, told, strict=True):
         filled = whole.copy()
         filled[good] = values
         out.append((name, filled))
-    return rows, out
+    return out
 
 
 def _texts(errors: NDArray[np.object_], failed: int) -> "pl.Series":
@@ -185,38 +388,6 @@ def _answers(model: Session, x: NDArray[np.float32]) -> Arrays | None:
 
 
 _Piece = tuple[NDArray[np.intp], Arrays]
-
-
-def _outputs(
-    model: Session, x: NDArray[np.float32], errors: NDArray[np.object_], mini_batch: int
-) -> list[_Piece]:
-    """Return rows and what the model answers for them; writes into `errors` where it fails."""
-    good = np.flatnonzero(errors == "")
-    whole = len(good) == len(x)
-    pieces: list[_Piece] = []
-    for start in range(0, len(good), max(1, mini_batch)):
-        rows = good[start : start + max(1, mini_batch)]
-        view = x[start : start + len(rows)] if whole else x[rows]
-        pieces.extend(_run(model, view, rows, errors))
-    for rows, found in pieces:
-        for _, one in found:
-            if one.dtype.kind == "f" and not np.isfinite(one).all():
-                errors[rows[~np.isfinite(one.reshape(len(one), -1)).all(axis=1)]] = _ANSWER
-    return pieces
-
-
-def _run(
-    model: Session, x: NDArray[np.float32], rows: NDArray[np.intp], errors: NDArray[np.object_]
-) -> Iterator[_Piece]:
-    found = _answers(model, x)
-    if found is not None:
-        yield rows, found
-    elif len(rows) == 1:
-        errors[rows] = _MODEL
-    else:
-        half = len(rows) // 2
-        yield from _run(model, x[:half], rows[:half], errors)
-        yield from _run(model, x[half:], rows[half:], errors)
 
 
 def _columns(

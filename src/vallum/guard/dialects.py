@@ -25,10 +25,12 @@ class Dialect:
     Attributes:
         decode: Body and bounds to the input, shape (rows, features), and the request's id.
         encode: Endpoint, deployment, outputs and id to an answer's body.
+        json: Whether both bodies are JSON.
     """
 
     decode: Callable[[bytes, Spec], tuple[NDArray[np.float32], str]]
     encode: Callable[[str, str, list[Output], str], bytes]
+    json: bool = True
 
 
 def decode_invocation(body: bytes, spec: Spec) -> tuple[NDArray[np.float32], str]:

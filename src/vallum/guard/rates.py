@@ -4,6 +4,7 @@ Source: ITU-T I.371, annex A (GCRA, virtual scheduling).
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 
 from vallum.base import LimitExceededError
 
@@ -23,7 +24,7 @@ class RateLimiter:
         self._arrivals: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._max_keys = max_keys
 
-    def take(self, key: tuple[str, str], *, rate_per_s: float, burst: float, now_s: float) -> None:
+    def take(self, key: tuple[str, str], *, rate_per_s: float, burst: float, now_s: float) -> float:
         """Take one from `key`'s bucket.
 
         Args:
@@ -31,6 +32,9 @@ class RateLimiter:
             rate_per_s: Sustained rate, > 0.
             burst: How many at once, >= 1.
             now_s: Monotonic time.
+
+        Returns:
+            Seconds until the bucket is full again; times `rate_per_s`, that is what it lacks.
 
         Raises:
             LimitExceededError: The bucket is empty; `retry_after_s` says for how long.
@@ -48,5 +52,22 @@ class RateLimiter:
             raise LimitExceededError(
                 "too many requests", code="score.rate", retry_after_s=max(wait, 0.001)
             )
-        self._arrivals[key] = arrival + interval
+        arrival += interval
+        self._arrivals[key] = arrival
         self._arrivals.move_to_end(key)
+        return arrival - now_s
+
+    def give_back(self, key: tuple[str, str], *, rate_per_s: float) -> None:
+        """Undo the last `take` of a key."""
+        if key not in self._arrivals:
+            key = _SHARED
+        self._arrivals[key] -= 1.0 / rate_per_s
+
+    def owed(self, *, now_s: float) -> dict[tuple[str, str], float]:
+        """Return by how many seconds keys are ahead of their rates; those that are not, are not."""
+        return {key: at - now_s for key, at in self._arrivals.items() if at > now_s}
+
+    def owe(self, owed: Mapping[tuple[str, str], float], *, now_s: float) -> None:
+        """Take over what `owed` returned; never less than what is known."""
+        for key, ahead_s in sorted(owed.items(), key=lambda one: one[1])[-self._max_keys :]:
+            self._arrivals[key] = max(self._arrivals.get(key, now_s), now_s + ahead_s)

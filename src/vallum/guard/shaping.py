@@ -96,10 +96,11 @@ def _numbers(policy: OutputPolicy) -> _Numbers:
 
 def labels_of(value: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return scores as a one for the largest and zeros; other numbers rounded to whole ones."""
-    if value.dtype.kind != "f":
+    scores = value.ndim == _MATRIX and value.shape[1] > 1
+    if value.dtype.kind != "f" and not (value.dtype.kind in "iu" and scores):
         return value
     wide = np.asarray(value, dtype=np.float64)
-    if wide.ndim == _MATRIX and wide.shape[1] > 1:
+    if scores:
         out = np.zeros_like(wide)
         out[np.arange(len(wide)), wide.argmax(axis=1)] = 1.0
     else:

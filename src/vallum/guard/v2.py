@@ -20,6 +20,8 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_DIMENSIONS = 2
 DATATYPES = frozenset({"FP32", "FP64"})
 
+_Parameter = str | int | float | bool | None
+
 
 class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One input; only real numbers are taken."""
@@ -28,16 +30,18 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: tuple[int, ...]
     datatype: str
     data: list[float | list[float]]  # flat, or a list a row
-    parameters: dict[str, str | int | float | bool] = {}
+    parameters: dict[str, _Parameter] | None = None
 
 
 class InferenceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A request."""
+    """A request; clients write null for what they leave out."""
 
     inputs: tuple[Tensor, ...]
-    id: str = ""
-    outputs: tuple[dict[str, str | dict[str, str | int | float | bool]], ...] = ()
-    parameters: dict[str, str | int | float | bool] = {}
+    id: str | None = None
+    outputs: tuple[dict[str, str | dict[str, _Parameter] | None], ...] | None = None
+    parameters: dict[str, _Parameter] | None = None
+    model_name: str | None = None  # KServe's client repeats the path's, which alone counts
+    model_version: str | None = None
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -109,7 +113,7 @@ def decode_request(body: bytes, spec: Spec) -> tuple[NDArray[np.float32], str]:
         )
     if not _finite(values):
         raise InputError("a value is not finite", code="score.finite")
-    return values.reshape(rows, width), request.id
+    return values.reshape(rows, width), request.id or ""
 
 
 def _check_shape(rows: int, width: int, spec: Spec) -> None:
@@ -147,6 +151,12 @@ def _values(data: list[float | list[float]]) -> NDArray[np.float32]:
 
 def _finite(values: NDArray[np.generic]) -> bool:
     return b"\0" not in np.isfinite(values).tobytes()  # half the time of `.all()` for one row
+
+
+def encode_input(x: NDArray[np.float32]) -> bytes:
+    """Return rows, shape (n, d), as the JSON request that asks for them."""
+    tensor = {"name": "x", "shape": list(x.shape), "datatype": "FP32", "data": x.ravel().tolist()}
+    return _ENCODER.encode({"inputs": [tensor]})
 
 
 def encode_response(name: str, version: str, outputs: list[Output], request_id: str) -> bytes:
