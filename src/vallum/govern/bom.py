@@ -181,7 +181,7 @@ def _model(inventory: Inventory) -> "Component":
         ("vallum:digest", version.digest),
         ("vallum:format", version.format),
         ("vallum:label", version.label or "unclassified"),
-        *_verdicts(inventory.evidence),
+        *verdicts(inventory.evidence),
         *(("vallum:signer", one) for one in _signers(inventory.evidence)),
     ]
     if version.job_id:
@@ -215,7 +215,7 @@ def _source(workspace_id: str, source: Source) -> "Component":
     facts = [
         ("vallum:format", version.format),
         ("vallum:label", version.label or "unclassified"),
-        *_verdicts(source.evidence),
+        *verdicts(source.evidence),
     ]
     if data:
         facts.append(("vallum:protected", "true" if version.protected else "false"))
@@ -252,7 +252,7 @@ def _purl(workspace_id: str, version: AssetVersion) -> "PackageURL":
     return PackageURL("generic", f"{workspace_id}/{kind}", version.name, str(version.version))
 
 
-def _verdicts(evidence: Iterable[Evidence]) -> list[tuple[str, str]]:
+def verdicts(evidence: Iterable[Evidence]) -> list[tuple[str, str]]:
     """Return every verdict, old ones too: a failure stays on record when a test is repeated."""
     return [
         (f"vallum:evidence:{one.gate}", f"{one.made_at} {one.verdict.value} {one.id}")

@@ -10,13 +10,18 @@ from vallum.schema import Record
 Facts = dict[tuple[str, str], str]
 _VERDICT = "vallum:evidence:"
 # Properties of a model that are facts about it; the others are ids.
-_FACTS = {"vallum:format": "format", "vallum:label": "label", "vallum:signer": "signer"}
+_FACTS = {
+    "vallum:base": "base", "vallum:distribution": "distribution", "vallum:format": "format",
+    "vallum:label": "label", "vallum:platform": "platform", "vallum:signer": "signer",
+    "vallum:user": "user",
+}  # fmt: skip
+_LAYER = "vallum:layer:"
 
 
 class BomFact(Record, frozen=True):
     """One thing that only one of the two lists."""
 
-    kind: str  # `code`, `data`, `file`, `gate`, `input`, `metric`, `model`, `output`, `signer`, …
+    kind: str  # `code`, `data`, `deb`, `file`, `gate`, `layer`, `metric`, `model`, `pypi`, …
     name: str
     value: str
 
@@ -61,6 +66,7 @@ class _Component(msgspec.Struct, rename={"card": "modelCard"}):
     components: "tuple[_Component, ...]" = ()
     properties: tuple[_Named, ...] = ()
     data: tuple[_DataSet, ...] = ()
+    purl: str = ""
     card: "_Card | None" = None
 
 
@@ -147,7 +153,10 @@ def _facts(document: bytes) -> Facts:
     facts |= {
         ("code", one.name): _digest(one) for made in bom.formulation for one in made.components
     }
-    facts |= _lineage(bom.components)
+    facts |= _lineage(one for one in bom.components if one.type != "library")
+    facts |= _packages(one for one in bom.components if one.type == "library")
+    if model.type == "container":
+        facts["image", ""] = model.version
     facts |= _of_model(model.properties)
     facts |= _verdicts(model.properties)
     if model.card is not None:
@@ -169,6 +178,15 @@ def _lineage(components: Iterable[_Component]) -> Facts:
     return {key: ", ".join(sorted(values)) for key, values in found.items()}
 
 
+def _packages(components: Iterable[_Component]) -> Facts:
+    """Return packages by their kind and name; one that is there several times has each version."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in components:
+        kind = one.purl.removeprefix("pkg:").partition("/")[0] or "package"
+        found.setdefault((kind, one.name), []).append(one.version)
+    return {key: ", ".join(sorted(set(values))) for key, values in found.items()}
+
+
 def _of_model(properties: Iterable[_Named]) -> Facts:
     facts: Facts = {}
     for one in properties:
@@ -177,6 +195,8 @@ def _of_model(properties: Iterable[_Named]) -> Facts:
             facts[kind, one.value] = ""
         elif kind is not None:
             facts[kind, ""] = one.value
+        elif one.name.startswith(_LAYER):
+            facts["layer", one.name.removeprefix(_LAYER)] = one.value
     return facts
 
 

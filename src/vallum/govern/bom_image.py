@@ -5,12 +5,15 @@ Nothing comes from a clock: the same image makes the same bytes.
 Source: OWASP Foundation, CycloneDX 1.6, ECMA-424; the package URL specification's types.
 """
 
+import re
 import uuid
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from vallum.schema import ImageFacts, Package
+from vallum.govern.bom import verdicts
+from vallum.schema import Evidence, ImageFacts, Package
 
 if TYPE_CHECKING:
     from cyclonedx.model.component import Component
@@ -19,24 +22,38 @@ if TYPE_CHECKING:
 _NAMESPACE = uuid.UUID("5b5d3c0e-9a3e-4b0e-8a3c-6f0f4c3f6b1d")  # drawn once, for these documents
 _SHA256 = "sha256:"
 _MAX_LICENSE = 300
+_TIME = re.compile(r"<timestamp>[^<]*</timestamp>")  # the first is that of the metadata
 
 
-def image_bill_of_materials(name: str, image: ImageFacts, *, version: str) -> bytes:
-    """Return the bill of materials of an image as JSON text.
+def image_bill_of_materials(
+    name: str,
+    image: ImageFacts,
+    *,
+    version: str,
+    evidence: Sequence[Evidence] = (),
+    number: int = 0,
+    form: str = "json",
+) -> bytes:
+    """Return the bill of materials of an image.
 
     Args:
         name: Of the image, for people.
         image: What was found in it.
         version: Of vallum.
+        evidence: What gates found about it, where it is registered.
+        number: Of the environment version; 0 where it is none.
+        form: `json` or `xml`.
 
     Returns:
-        UTF-8, indented, ending in a line feed. The serial number names the image and its packages.
+        UTF-8, ending in a line feed; JSON is indented. The serial number names the image and its
+        packages.
     """
     from cyclonedx.model import HashAlgorithm, HashType, Property
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.model.tool import ToolRepository
     from cyclonedx.output.json import JsonV1Dot6
+    from cyclonedx.output.xml import XmlV1Dot6
 
     tool = Component(
         name="vallum", version=version, type=ComponentType.APPLICATION, bom_ref="tool:vallum"
@@ -47,6 +64,8 @@ def image_bill_of_materials(name: str, image: ImageFacts, *, version: str) -> by
         *(("vallum:signer", one) for one in image.signers),
         *((f"vallum:layer:{at}", one) for at, one in enumerate(image.layers)),
         *((f"vallum:diff-id:{at}", one) for at, one in enumerate(image.diff_ids)),
+        ("vallum:environment", f"{name}:{number}" if number else ""),
+        *verdicts(evidence),
     ]  # fmt: skip
     subject = Component(
         name=name,
@@ -57,16 +76,20 @@ def image_bill_of_materials(name: str, image: ImageFacts, *, version: str) -> by
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=image.digest.removeprefix(_SHA256))],
         properties=[Property(name=key, value=value) for key, value in facts if value],
     )
+    named = [name, image, number, evidence] if number else [name, image]
     bom = Bom(
-        serial_number=uuid.uuid5(_NAMESPACE, msgspec.json.encode([name, image]).decode()),
+        serial_number=uuid.uuid5(_NAMESPACE, msgspec.json.encode(named).decode()),
         metadata=BomMetaData(component=subject, tools=ToolRepository(components=[tool])),
     )
     parts = {one: _component(one, image.distribution) for one in dict.fromkeys(image.packages)}
     for part in parts.values():
         bom.components.add(part)
     bom.register_dependency(subject, list(parts.values()))
+    # The time is the clock's, and goes: the same image, the same bytes.
+    if form == "xml":
+        return _TIME.sub("", XmlV1Dot6(bom).output_as_string(), count=1).encode() + b"\n"
     document = msgspec.json.decode(JsonV1Dot6(bom).output_as_string())
-    document["metadata"].pop("timestamp", None)  # the clock's: the same image, the same bytes
+    document["metadata"].pop("timestamp", None)
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 

@@ -56,11 +56,25 @@ _ROWS = (
     Threat(
         id="data-leakage",
         title="Personal or secret data reaches somebody who may not see it",
-        prevented_by=("a key per version", "data rights apart from control rights", "protect"),
+        prevented_by=(
+            "a key per version",
+            "data rights apart from control rights",
+            "protect",
+            "redaction and expiry of captured requests",
+        ),
         detected_by=("refusals in the log", "posture", "planted records"),
         measured_by=("canary-watch", "pii", "secrets"),
         atlas=("AML.T0025", "AML.T0035"),
         nist="privacy compromise",
+    ),
+    Threat(
+        id="data-poisoning",
+        title="Training data are changed so that the model errs or obeys a trigger",
+        prevented_by=("requirement poisoning", "quarantine", "revert to a clean version"),
+        detected_by=("poisoning", "shares of contributors"),
+        measured_by=("poisoning",),
+        atlas=("AML.T0019", "AML.T0020"),
+        nist="data poisoning attack",
     ),
     Threat(
         id="denial-of-service",
@@ -92,7 +106,11 @@ _ROWS = (
     Threat(
         id="model-extraction",
         title="The model is copied through its answers",
-        prevented_by=("rates per key and endpoint", "rounding of answers"),
+        prevented_by=(
+            "rates per key and endpoint",
+            "budgets of information per principal",
+            "rounding of answers",
+        ),
         detected_by=("bundles of scoring requests", "watched callers"),
         measured_by=("extraction", "extraction-watch"),
         atlas=("AML.T0024.002",),
@@ -137,9 +155,15 @@ _ROWS = (
     Threat(
         id="supply-chain",
         title="Software of others brings in what it should not",
-        prevented_by=("image", "pinned digests", "trusted bases and keys"),
-        detected_by=(),
-        measured_by=("image",),
+        prevented_by=(
+            "image",
+            "pinned digests",
+            "trusted bases and keys",
+            "scoring-code",
+            "scoring code in the sandbox alone",
+        ),
+        detected_by=("integrity of running code",),
+        measured_by=("image", "scoring-code"),
         atlas=("AML.T0010.001", "AML.T0010.004"),
         nist="supply chain attack",
     ),

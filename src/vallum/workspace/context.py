@@ -3,11 +3,12 @@
 The chain of scopes comes from the records that are read here, never from a string of the caller.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from vallum.base import InputError, NotFoundError, check_name, is_id
+from vallum.base import ConflictError, InputError, NotFoundError, check_name, is_id
 from vallum.schema import (
     Alias,
     Ask,
@@ -37,6 +38,8 @@ R = TypeVar("R", bound=Record)
 _PAGE = 1000
 _VERSION_DIGITS = 9
 ASSET_KINDS = ("data", "environment", "model")
+_NUMBERED = re.compile(r"(?<=.):[0-9]+$")
+INVENTORY = "image-inventory"  # kind of the rows beside environment versions
 VERSION_KINDS = tuple(f"{kind}-version" for kind in ASSET_KINDS)
 _VERSION_IDS = {"dver": "data-version", "ever": "environment-version", "mver": "model-version"}
 _PATHS = {
@@ -356,6 +359,41 @@ class Context:
         return Resource(
             id=key, kind=found.kind, chain=(key, *found.chain), label=found.label, tags=found.tags
         )
+
+
+def asks_to_write(context: Context, kind: str, name: str) -> Sequence[Ask]:
+    """Return what a further version of an asset asks: of the asset, or of the workspace if new.
+
+    Args:
+        context: To look it up in.
+        kind: `data`, `model` or `environment`.
+        name: Of the asset.
+
+    Raises:
+        InputError: It is no name.
+    """
+    asset = context.find(kind, check_name(name, what=f"{kind} name"), Asset)
+    if asset is None:
+        return ask(f"{_PATHS[kind]}/write", context.workspace())
+    return ask(f"{_PATHS[kind]}/versions/write", context.asset_resource(asset))
+
+
+def asks_to_register(context: Context, kind: str, name: str) -> Sequence[Ask]:
+    """Return what `asks_to_write` does, also of a name with a number, which the step refuses."""
+    return asks_to_write(context, kind, _NUMBERED.sub("", name))
+
+
+def require_unnumbered(name: str) -> None:
+    """Refuse to write what a number names, be it there, deleted or to come.
+
+    Raises:
+        ConflictError: The name ends in a number: versions never change, and none is given again.
+    """
+    if _NUMBERED.search(name):
+        raise ConflictError(
+            f"`{name[:80]}` is a version, and a version never changes", code="version.immutable",
+            hint="leave the number out: the next one is given",
+        )  # fmt: skip
 
 
 def ask(action: str, *resources: Resource) -> Sequence[Ask]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vallum.audit import Anchor, Courier, Log, Publisher, Refusals, Tiles
 from vallum.base import Clock, Secret
-from vallum.crypto import KeyProvider, Keyring, Purpose, SigningKey, WrappedKey, derive
+from vallum.crypto import KeyProvider, Keyring, Purpose, Signer, SigningKey, WrappedKey, derive
 from vallum.identity import Authenticator
 from vallum.sandbox import BubblewrapRunner
 from vallum.store import Database, Objects, Records
@@ -27,6 +27,7 @@ class House:
         scoring_base: Address of the gateway; empty while none serves.
         free_bytes: Room left for database and log.
         courier: Takes checkpoints elsewhere, where that is asked for.
+        release_token: The release key in a token, open, where the workspace signs with one.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class House:
     reseal: Callable[[WrappedKey], None]
     scoring_base: str = ""
     courier: Courier | None = None
+    release_token: Signer | None = None
     _runner: list[BubblewrapRunner] = field(default_factory=list)
     residents: Residents = field(init=False)
     metric_leases: Leases = field(init=False)
@@ -74,8 +76,8 @@ class House:
         """Return the key of credential hashes."""
         return self.keyring.derive(Purpose.CREDENTIAL)
 
-    def release_key(self) -> SigningKey:
-        """Return the workspace's own release key, which signs models on the server."""
+    def derived_release_key(self) -> SigningKey:
+        """Return the release key of a workspace that was given none in a token."""
         return SigningKey.p256_from_seed(
             derive(self.keyring.derive(Purpose.RELEASE), b"p-256", length=48)
         )

@@ -10,9 +10,23 @@ from datetime import timedelta
 import msgspec
 
 from vallum.base import digest
-from vallum.schema import Artifact, AssetVersion, EntryKind, Evidence, Job, JobState, Part, Record
-from vallum.workspace.context import VERSION_KINDS, Context
+from vallum.schema import (
+    Artifact,
+    AssetVersion,
+    BatchProgress,
+    EntryKind,
+    Evidence,
+    ImageInventory,
+    Job,
+    JobState,
+    Part,
+    Record,
+    ScoringCode,
+)
+from vallum.workspace.capture_books import capture_parts
+from vallum.workspace.context import INVENTORY, VERSION_KINDS, Context
 from vallum.workspace.house import House
+from vallum.workspace.scoring import drop_stale
 from vallum.workspace.versions import settle_erasures
 
 SYSTEM_SETTLEMENT = "system-settlement"
@@ -85,6 +99,7 @@ def settle_all(house: House) -> int:
     for job in jobs:
         _requeue(house, job)
     settle_erasures(house)
+    drop_stale(house)
     _sweep(house)
     return len(intents) + len(jobs)
 
@@ -102,6 +117,12 @@ def published_parts(house: House) -> list[Part]:
             if job.logs is not None:
                 parts.append(job.logs)
         parts.extend(one.content for one in context.all("artifact", Artifact))
+        for progress in context.all("batch-progress", BatchProgress):
+            parts.extend(progress.pieces)
+        parts.extend(one.part for one in context.all(INVENTORY, ImageInventory))
+        parts.extend(part for _, part in capture_parts(context))
+        for code in context.all("scoring-code", ScoringCode):
+            parts.extend(code.parts)
     return parts
 
 

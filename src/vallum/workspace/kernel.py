@@ -8,11 +8,10 @@
 6. barrier: a change of authority is in force at every gateway before the reply leaves
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 import structlog
@@ -26,7 +25,6 @@ from vallum.base import (
     Secret,
     UnavailableError,
     VallumError,
-    canonical_json,
     digest,
     new_id,
 )
@@ -44,10 +42,12 @@ from vallum.schema import (
     Session,
 )
 from vallum.workspace.authority import AuthorityCache, Rules
+from vallum.workspace.call import Call, DryRun, policy_step, request_digest, unknown
 from vallum.workspace.context import Context
 from vallum.workspace.house import House
 from vallum.workspace.intent import Intent, settle
-from vallum.workspace.step import Act, Download, Length, Step, Work
+from vallum.workspace.release_keys import standing
+from vallum.workspace.step import Act, Download, Length, Look, Step, Work
 
 _LOG = structlog.get_logger("vallum.workspace")
 SHORT_S = 30.0
@@ -62,6 +62,7 @@ class Reply:
     value: Record | None
     chunks: Iterator[bytes] | None = None
     file_name: str = ""
+    media_type: str = ""
 
 
 class Kernel:
@@ -167,7 +168,7 @@ class Kernel:
             raise NotFoundError(f"there is no step `{name}`")
         if not isinstance(arguments, step.arguments):
             raise InputError(f"`{name}` takes other arguments", code="request.arguments")
-        call = _Call(
+        call = Call(
             step=step,
             caller=caller,
             arguments=arguments,
@@ -175,14 +176,16 @@ class Kernel:
             request_id=request_id,
             dry_run=dry_run,
             purpose=purpose,
-            request_digest=_request_digest(caller, name, arguments),
+            request_digest=request_digest(caller, name, arguments),
         )
         self._keep_room(caller)
         if step.length is Length.LONG:
             return self._perform_long(call)
+        if step.apart and not dry_run:
+            return self._perform_apart(call)
         return self._perform_short(call)
 
-    def _perform_short(self, call: "_Call") -> Reply:
+    def _perform_short(self, call: Call) -> Reply:
         lease_s = call.step.lease_s
         kind = EntryKind.BUNDLE_OPENED if lease_s else EntryKind.DECISION
         try:
@@ -190,9 +193,9 @@ class Kernel:
                 act, decision = self._admit(tx, call, kind, lease_s or SHORT_S)
                 value = call.step.act(act, call.arguments)
                 if call.dry_run:
-                    raise _DryRun(value)
+                    raise DryRun(value)
                 self._seal(tx, act, spend=not lease_s)
-        except _DryRun as dry:
+        except DryRun as dry:
             self._note(call, "dry-run")
             return Reply(value=dry.value)
         except AdmissionRefusal as refused:
@@ -203,7 +206,41 @@ class Kernel:
         self._after(act, decision)
         return _reply(value)
 
-    def _perform_long(self, call: "_Call") -> Reply:
+    def _perform_apart(self, call: Call) -> Reply:
+        """Read on a snapshot, so that nobody who writes waits; then log it, and only then reply.
+
+        What may be seen is decided by the authority of that snapshot. If it moved meanwhile, the
+        step runs again, in the transaction that logs it.
+        """
+        house = self.house
+        try:
+            with house.database.snapshot() as snapshot:
+                rules = self._cache.rules(snapshot)
+                now = max(house.clock.now(), house.log.newest_at(snapshot))
+                look = Look(
+                    house=house,
+                    context=Context(
+                        records=house.records, snapshot=snapshot, workspace_id=house.workspace_id
+                    ),
+                    caller=call.caller,
+                    now=now,
+                    request_id=call.request_id,
+                    visible=self._may(call, now, rules),
+                )
+                value = call.step.act(look, call.arguments)
+            with house.log.transaction() as tx:
+                act, decision = self._admit(tx, call, EntryKind.DECISION, SHORT_S)
+                if decision.generation != rules.generation:
+                    value = call.step.act(act, call.arguments)
+                self._seal(tx, act)
+        except AdmissionRefusal as refused:
+            raise refused.error from None
+        except VallumError as error:
+            self._note(call, error.code)
+            raise
+        return _reply(value)
+
+    def _perform_long(self, call: Call) -> Reply:
         house = self.house
         intent = Intent(id=str(new_id("int")), step=call.step.name, principal_id=call.caller.id)
         try:
@@ -213,10 +250,10 @@ class Kernel:
                 if call.step.reserve is not None:
                     told = call.step.reserve(act, call.arguments, intent.id)
                     if call.dry_run:
-                        raise _DryRun(told)
+                        raise DryRun(told)
                 self._seal(tx, act, spend=False)
                 permit = act.permit
-        except _DryRun as dry:
+        except DryRun as dry:
             self._note(call, "dry-run")
             return Reply(value=dry.value)
         except AdmissionRefusal as refused:
@@ -242,9 +279,9 @@ class Kernel:
                 value = call.step.act(act, call.arguments, prepared)
                 act.remove("intent", intent.id, on=act.first_resource)
                 if call.dry_run:
-                    raise _DryRun(value)
+                    raise DryRun(value)
                 self._seal(tx, act)
-        except _DryRun as dry:
+        except DryRun as dry:
             self._settle(call, intent, work, "dry-run")
             return Reply(value=dry.value)
         except AdmissionRefusal as refused:
@@ -294,7 +331,7 @@ class Kernel:
     def _admit(
         self,
         tx: LogTransaction,
-        call: "_Call",
+        call: Call,
         kind: EntryKind,
         lifetime_s: float,
         *,
@@ -309,7 +346,7 @@ class Kernel:
             asks = tuple(call.step.asks(context, call.arguments, call.caller))
         except NotFoundError:
             asks = ()
-            decision = _unknown(call, rules.generation)
+            decision = unknown(call, rules.generation)
         else:
             decision = self._decide(context, call, asks, rules, facts)
         permit = house.log.admit(
@@ -323,6 +360,25 @@ class Kernel:
             own=house.workspace_id,
         )
 
+        act = Act(
+            house=house,
+            tx=tx,
+            context=context,
+            permit=permit,
+            caller=call.caller,
+            now=now,
+            request_id=call.request_id,
+            visible=self._may(call, now, rules),
+            rules=rules,
+            asks=asks,
+            dry_run=call.dry_run,
+            purpose=call.purpose,
+        )
+        return act, decision
+
+    def _may(self, call: Call, now: datetime, rules: Rules) -> Callable[[str, Resource], bool]:
+        """Return what tells whether the caller may do an action."""
+
         def may(action: str, resource: Resource) -> bool:
             return visible(
                 action,
@@ -332,28 +388,14 @@ class Kernel:
                 facts=self._facts(call, now, rules, step=""),
             )
 
-        act = Act(
-            house=house,
-            tx=tx,
-            context=context,
-            permit=permit,
-            caller=call.caller,
-            now=now,
-            request_id=call.request_id,
-            visible=may,
-            rules=rules,
-            asks=asks,
-            dry_run=call.dry_run,
-            purpose=call.purpose,
-        )
-        return act, decision
+        return may
 
     def _facts(
-        self, call: "_Call", now: datetime, rules: Rules, step: str | None = None
+        self, call: Call, now: datetime, rules: Rules, step: str | None = None
     ) -> RequestFacts:
         return RequestFacts(
             now=now,
-            step=_policy_step(call.step.name) if step is None else step,
+            step=policy_step(call.step.name) if step is None else step,
             purpose=call.purpose,
             interactive=call.caller.session is Session.CONSOLE,
             request_digest=call.request_digest,
@@ -363,7 +405,7 @@ class Kernel:
     def _decide(
         self,
         context: Context,
-        call: "_Call",
+        call: Call,
         asks: Sequence[Ask],
         rules: Rules,
         facts: RequestFacts,
@@ -403,7 +445,7 @@ class Kernel:
         if act.generation_after != decision.generation:
             self._barrier(act.generation_after)
 
-    def _note(self, call: "_Call", code: str) -> None:
+    def _note(self, call: Call, code: str) -> None:
         """Log a request that was allowed and then changed nothing: one request, one entry."""
         with self.house.log.transaction() as tx:
             self.house.log.note(
@@ -416,34 +458,11 @@ class Kernel:
                 error=code,
             )
 
-    def _settle(self, call: "_Call", intent: Intent, work: Work, code: str) -> None:
+    def _settle(self, call: Call, intent: Intent, work: Work, code: str) -> None:
         """Undo a long step that did not commit; what its gates found stays on record."""
         for effect in reversed(work.undo):
             effect()
         settle(self.house, intent, code=code, failed=work.failed, request_id=call.request_id)
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    step: Step
-    caller: Caller
-    arguments: Record
-    content: BinaryIO | None
-    request_id: str
-    dry_run: bool
-    purpose: str
-    request_digest: str
-
-
-class _DryRun(Exception):  # noqa: N818 - not an error: it rolls the transaction back
-    def __init__(self, value: Any) -> None:  # noqa: ANN401 - the reply of any step
-        super().__init__()
-        self.value = value
-
-
-def _policy_step(name: str) -> str:
-    """Return what the policy file calls a step: its verb, but that a job trains."""
-    return "train" if name == "job.submit" else name.partition(".")[2]
 
 
 def evidence_view(context: Context, asks: Sequence[Ask], rules: Rules) -> EvidenceView:
@@ -457,34 +476,14 @@ def evidence_view(context: Context, asks: Sequence[Ask], rules: Rules) -> Eviden
         makers[resource.digest] = frozenset(context.version_by_id(resource.id).makers)
     digests = set(makers)
     return EvidenceView(
-        evidence=tuple(evidence),
+        evidence=tuple(standing(context, evidence)),
         waivers=tuple(one for one in rules.waivers if one.subject_digest in digests),
         approvals=tuple(one for one in rules.approvals if one.subject_digest in digests),
         makers=makers,
     )
 
 
-def _unknown(call: _Call, generation: int) -> Decision:
-    """Refuse what does not exist exactly as what the caller may not know to exist."""
-    return Decision(
-        allowed=False,
-        caller=call.caller,
-        asks=(),
-        request_digest=call.request_digest,
-        reasons=(Reason(kind="default", id="", text="no such resource for this caller"),),
-        generation=generation,
-        concealed=True,
-    )
-
-
-def _request_digest(caller: Caller, name: str, arguments: Record) -> str:
-    """Name the request in the log without telling what personal data it held."""
-    document = {"caller": caller.id, "step": name, "nonce": str(new_id("req"))}
-    body = hashlib.sha256(canonical_json(document) + msgspec.json.encode(arguments))
-    return "sha256:" + body.hexdigest()
-
-
 def _reply(value: Record | Download) -> Reply:
     if isinstance(value, Download):
-        return Reply(value=None, chunks=value.chunks, file_name=value.file_name)
+        return Reply(None, value.chunks, value.file_name, value.media_type)
     return Reply(value=value)

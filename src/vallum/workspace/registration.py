@@ -7,11 +7,20 @@ from vallum.base import GateError, InputError, new_id
 from vallum.convert import Sample, kind_of, may_be_suspicious
 from vallum.scan import ScanVerdict
 from vallum.schema import Evidence, ModelInterface, Part, Verdict, WrappedDataKey
+from vallum.schema.release import ReleaseKey
 from vallum.workspace.gates.conversion import Conversion, convert_model
 from vallum.workspace.gates.models import Scanned, carries_no_code, scan_model, search_texts
 from vallum.workspace.gates.texts import card_of, refuse, require_clean
 from vallum.workspace.step import Work
 from vallum.workspace.versions import manifest_digest, stage
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A model signature that came along and was verified, and the release key that made it."""
+
+    bundle: bytes
+    key: ReleaseKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,7 @@ class Registered:
     interface: ModelInterface | None = None
     conversion: Conversion | None = None
     card: str = ""
+    signature: Signature | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +96,11 @@ def register_files(
         raise GateError(
             f"the model is {scanned.verdict} and was quarantined: {first}",
             code="gate.scan",
-            hint="export it as ONNX, safetensors or skops; `vallum scan FILE` shows every finding",
+            hint=(
+                "take the secret out and make it void"
+                if "secret." in first
+                else "export it as ONNX, safetensors or skops; `vallum scan FILE` shows all"
+            ),
         )
     if card:
         require_clean(card=card)

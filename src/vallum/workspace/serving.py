@@ -8,7 +8,6 @@ request after a revoke is refused.
 import base64
 import hashlib
 import hmac
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,6 +39,8 @@ from vallum.schema import (
     Part,
     WrappedDataKey,
 )
+from vallum.schema.capture import CaptureHanded
+from vallum.schema.release import Scale
 from vallum.schema.serving import (
     AuthorizeAsk,
     Authorized,
@@ -57,13 +58,15 @@ from vallum.schema.serving import (
     ServedEndpoint,
 )
 from vallum.store import chunks
+from vallum.workspace.captures import allowed_now, keep_piece
 from vallum.workspace.context import Context, ask
+from vallum.workspace.gateways import LEASE_S, Gateways
 from vallum.workspace.kernel import Kernel
+from vallum.workspace.signing import verify_signatures
 from vallum.workspace.traces import check_traces
 from vallum.workspace.versions import CONTENT, served_part
 from vallum.workspace.watches import SYSTEM_GATEWAY, learn_queries, log_caller
 
-LEASE_S = 1.0
 UNCLOSED_S = 120.0
 SCORE = "onlineEndpoints/score/action"
 PICK = "onlineEndpoints/deployments/score/action"
@@ -71,57 +74,31 @@ _VERIFY_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
-class _Gateway:
-    generation: int = -1
-    until_s: float = 0.0
-
-
-@dataclass(slots=True)
 class Serving:
     """Holds which gateways live. Safe for threads."""
 
     kernel: Kernel
-    _changed: threading.Condition = field(default_factory=threading.Condition)
-    _gateways: dict[str, _Gateway] = field(default_factory=dict)
+    _gateways: Gateways = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Know no gateway yet."""
+        self._gateways = Gateways(self.kernel.house)
 
     # -- leases ---------------------------------------------------------------------------------
 
     def lease(self, question: LeaseAsk) -> Lease:
         """Return what may be served; waits up to `wait_s` while nothing has changed."""
-        clock = self.kernel.house.clock
-        with self._changed:
-            gateway = self._gateways.setdefault(question.gateway, _Gateway())
-            if gateway.generation != question.have:
-                gateway.generation = question.have
-                self._changed.notify_all()
-            # Before the snapshot is read: from here on `barrier` waits for this gateway. It counts
-            # from when it asked, which was earlier, so ours ends later.
-            gateway.until_s = clock.monotonic() + LEASE_S
-        made = self._lease()
+        made = self._lease(self._gateways.renew(question.gateway, question.have))
         if made.generation == question.have and question.wait_s > 0:
-            with self._changed:
-                self._changed.wait(min(question.wait_s, LEASE_S / 2))
-                gateway.until_s = clock.monotonic() + LEASE_S
-            made = self._lease()
+            self._gateways.wait(question.wait_s)
+            made = self._lease(self._gateways.renew(question.gateway, question.have))
         return made
 
     def barrier(self, generation: int) -> None:
         """Wait until no live gateway serves under an older generation."""
-        clock = self.kernel.house.clock
-        with self._changed:
-            self._changed.notify_all()
-            while True:
-                now = clock.monotonic()
-                behind = [
-                    gateway.until_s
-                    for gateway in self._gateways.values()
-                    if gateway.generation < generation and gateway.until_s > now
-                ]
-                if not behind:
-                    return
-                self._changed.wait(max(0.001, max(behind) - now))
+        self._gateways.barrier(generation)
 
-    def _lease(self) -> Lease:
+    def _lease(self, gateways: int = 1) -> Lease:
         house = self.kernel.house
         with house.database.snapshot() as snapshot:
             generation = house.records.authority_generation(snapshot)
@@ -129,6 +106,7 @@ class Serving:
                 records=house.records, snapshot=snapshot, workspace_id=house.workspace_id
             )
             endpoints = []
+            requirements = self.kernel.rules().requirements
             for endpoint in context.all("endpoint", Endpoint):
                 served = tuple(
                     ServedDeployment(
@@ -140,11 +118,15 @@ class Serving:
                         in_process=one.in_process,
                         decimals=one.decimals,
                         output=one.output,
+                        capture=allowed_now(one.capture, requirements),
+                        code_digest=one.code_digest,
+                        scale=one.scale or Scale(),
                         on_evasion="" if one.watch is None else one.watch.on_evasion,
                         on_extraction="" if one.watch is None else one.watch.response,
                     )
                     for one in context.deployments(endpoint)
                     if one.state is DeploymentState.RUNNING
+                    and (not one.code_id or requirements.scoring_code.allow)
                 )
                 endpoints.append(
                     ServedEndpoint(
@@ -154,6 +136,9 @@ class Serving:
                         burst=endpoint.burst,
                         max_rows=endpoint.max_rows,
                         networks=endpoint.networks,
+                        information=endpoint.information,
+                        rates=endpoint.rates,
+                        quotas=endpoint.quotas,
                         deployments=served,
                     )
                 )
@@ -168,6 +153,7 @@ class Serving:
             lease_s=LEASE_S,
             endpoints=tuple(endpoints),
             authorities=tuple(sorted(authorities)),
+            gateways=gateways,
         )
 
     # -- who ------------------------------------------------------------------------------------
@@ -401,6 +387,11 @@ class Serving:
                 raise NotFoundError("the deployment is not running")
             version = context.version_by_id(deployment.model_version_id)
             row = house.records.get(tx, "wrapped-key", version.id, WrappedDataKey)
+            try:
+                verify_signatures(house, context, version)
+                unsigned = None
+            except IntegrityError as error:
+                unsigned = error
             permit = house.log.system_permit(
                 tx,
                 step="endpoint.load",
@@ -411,6 +402,8 @@ class Serving:
             )
             house.log.seal(tx, permit)
         try:
+            if unsigned is not None:
+                raise unsigned
             part = served_part(version)
             if version.digest != deployment.model_digest or part is None:
                 raise IntegrityError("the deployment names another model", code="model.digest")
@@ -426,21 +419,32 @@ class Serving:
 
     def tampered(self, error: IntegrityError) -> None:
         """Log that records do not hold; nothing is served while they do not."""
+        self._noticed("endpoint.stop", error.code[:64], error.message[:500])
+
+    def door_ended(self, module: str, code: int) -> None:
+        """Log that a process of ours ended by itself; it is started again."""
+        self._noticed("door.start", "door.ended", f"{module} ended with {code}")
+
+    def _noticed(self, step: str, error: str, reason: str) -> None:
         house = self.kernel.house
         with house.log.transaction() as tx:
             permit = house.log.system_permit(
                 tx,
-                step="endpoint.stop",
+                step=step,
                 kind=EntryKind.FINDING,
                 principal_id=SYSTEM_GATEWAY,
                 resources=(house.workspace_id,),
-                error=error.code[:64],
+                error=error,
             )
-            house.log.seal(tx, permit, changes=[], details={"reason": error.message[:500]})
+            house.log.seal(tx, permit, changes=[], details={"reason": reason})
 
     def caller_seen(self, seen: CallerSeen) -> None:
         """Log what a caller's queries look like, and leave it as evidence about the model."""
         log_caller(self.kernel.house, seen)
+
+    def captured(self, handed: CaptureHanded) -> None:
+        """Store redacted requests and answers of a gateway, encrypted."""
+        keep_piece(self.kernel.house, handed, self.kernel.rules().requirements)
 
     def fail(self, report: DeploymentFailed) -> None:
         """Stop a deployment and log why: its bytes changed, or its model does not run."""

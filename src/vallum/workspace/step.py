@@ -40,17 +40,31 @@ class Effect(Enum):
 
 
 @dataclass(slots=True)
-class Act:
-    """The inside of the committing transaction: collects what the log entry must name."""
+class Look:
+    """A view of what there is, for one caller: all that a step gets which only reads apart."""
 
     house: House
-    tx: Transaction
     context: Context
-    permit: Permit
     caller: Caller
     now: datetime
     request_id: str
     visible: Callable[[str, Resource], bool]
+
+    def read(self, look: Callable[[Context], T]) -> T:
+        """Look something up in this view."""
+        return look(self.context)
+
+    def may(self, action: str, resource: Resource) -> bool:
+        """Tell whether the caller may do `action`: the rule that lists what may be read."""
+        return self.visible(action, resource)
+
+
+@dataclass(slots=True)
+class Act(Look):
+    """The inside of the committing transaction: collects what the log entry must name."""
+
+    tx: Transaction
+    permit: Permit
     rules: Rules
     asks: tuple[Ask, ...]
     dry_run: bool = False  # everything is rolled back: no effect outside the transaction
@@ -92,14 +106,6 @@ class Act:
     def remove(self, kind: str, identity: str, *, on: str) -> None:
         """Remove a state record under the permit for resource `on`."""
         self.changes.append(self.house.records.remove(self.tx, self.permit, kind, identity, on=on))
-
-    def read(self, look: Callable[[Context], T]) -> T:
-        """Look something up in the view of this transaction."""
-        return look(self.context)
-
-    def may(self, action: str, resource: Resource) -> bool:
-        """Tell whether the caller may do `action`: the rule that lists what may be read."""
-        return self.visible(action, resource)
 
     # -- what would escalate --------------------------------------------------------------------
 
@@ -199,6 +205,7 @@ class Download:
 
     file_name: str
     chunks: Iterator[bytes]
+    media_type: str = ""  # where it is not that of the route
 
 
 Asks = Callable[[Context, Any, Caller], Sequence[Ask]]
@@ -226,6 +233,8 @@ class Step:
         prepare: Slow part of a long step, before `act`.
         reserve: What a long step takes beforehand, in the transaction of its intent: it stays
             taken whatever comes after. Gets the intent's id; returns what a dry run tells.
+        apart: It only reads, and each row is decided by itself: `act` gets a `Look` at a snapshot,
+            outside the one writer's transaction.
         lease_s: Above 0: the step opens a bundle. Its permit is not used up by the commit, and is
             good for that long: what happens under it is logged together when the bundle closes.
         threat: What the step's gates answer, from `govern.threats`; empty where it has none.
@@ -240,5 +249,6 @@ class Step:
     prepare: Callable[[Work, Any], Any] | None = None
     reserve: Callable[[Act, Any, str], Any] | None = None
     content: bool = False
+    apart: bool = False
     lease_s: float = 0.0
     threat: str = ""

@@ -6,29 +6,35 @@ the row that `publish` writes makes them visible. What is not published is swept
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 import msgspec
 
-from vallum.base import Digest, canonical_json, timestamp
-from vallum.crypto import WrappedKey
+from vallum.base import Digest, NotFoundError, canonical_json, timestamp
+from vallum.crypto import StreamReader, WrappedKey
 from vallum.schema import (
     Alias,
     Asset,
     AssetVersion,
+    BatchProgress,
     Erasure,
     Evidence,
+    ImageInventory,
     ModelCard,
     Part,
+    Principal,
     RegisteredFrom,
+    Texts,
     WrappedDataKey,
     api,
+    release,
 )
 from vallum.store import chunks
 from vallum.workspace import model_names
-from vallum.workspace.context import Context
+from vallum.workspace.context import INVENTORY, Context
 from vallum.workspace.house import House
+from vallum.workspace.release_keys import standing
 from vallum.workspace.step import Act, Work
 
 CONTENT = "content"  # purpose that a version's data key is wrapped for
@@ -145,6 +151,12 @@ def content_chunks_of(
     """Decrypt one part, chunk by chunk; every byte is authenticated before it is yielded.
 
     The key is unwrapped, and the permit checked, now; not when the first chunk is asked for.
+    """
+    return chunks(content_reader(holder, subject_id, part, on=on))
+
+
+def content_reader(holder: Act | Work, subject_id: str, part: Part, *, on: str) -> StreamReader:
+    """Open one part for reading at random; every byte is authenticated before it is returned.
 
     Args:
         holder: The step.
@@ -160,20 +172,52 @@ def content_chunks_of(
     )
     wrapped = msgspec.convert(row.wrapped, WrappedKey)
     key = house.keyring.unwrap(holder.permit, wrapped, subject_id, CONTENT, on=on)
-    reader = house.objects.open(
-        holder.permit, version_id=subject_id, part=part, data_key=key, on=on
-    )
-    return chunks(reader)
+    return house.objects.open(holder.permit, version_id=subject_id, part=part, data_key=key, on=on)
 
 
 def shown(act: Act, version: AssetVersion) -> api.VersionShown:
     """Return a version with the public part of the evidence about it."""
-    found = act.context.evidence(version.digest)
+    found = standing(act.context, act.context.evidence(version.digest))
     evidence = tuple(sorted(found, key=lambda one: (one.made_at, one.gate)))
-    signers = tuple(sorted({one.issuer for one in evidence if one.gate == "signature"}))
+    signatures = tuple(_signature(act, one) for one in evidence if one.gate == "signature")
+    texts, of_model = _texts(act, version)
     return api.VersionShown(
-        version=version, evidence=evidence, signatures=signers, aliases=_aliases(act, version)
+        version=version, evidence=evidence, signatures=signatures, aliases=_aliases(act, version),
+        texts=texts, model_texts=of_model,
+    )  # fmt: skip
+
+
+def _signature(act: Act, found: Evidence) -> release.SignatureShown:
+    said = found.parameters
+    signer = said.get("signer", "")
+    try:
+        records, snapshot = act.context.records, act.context.snapshot
+        name = records.get(snapshot, "principal", signer, Principal).name
+    except NotFoundError:
+        name = ""
+    return release.SignatureShown(
+        signer=signer,
+        name=name,
+        key_id=said.get("key", ""),
+        key=said.get("key_name", ""),
+        key_kind=said.get("key_kind", "derived"),  # all were, before that was recorded
+        made_at=found.made_at,
     )
+
+
+def _texts(act: Act, version: AssetVersion) -> tuple[Texts, Texts]:
+    """Return what stands beside a version of a model, and beside the model."""
+    if version.kind != "model":
+        return Texts(), Texts()
+    rows = act.context.all("registered-from", RegisteredFrom, parent_id=version.asset_id)
+    texts = next(
+        (Texts(one.description, dict(one.tags)) for one in rows if one.id == version.id),
+        Texts(),
+    )
+    asset = act.context.asset("model", version.asset_id)
+    if not act.may("models/read", act.context.asset_resource(asset)):
+        return texts, Texts()
+    return texts, Texts(asset.description, asset.tags)
 
 
 def _aliases(act: Act, version: AssetVersion) -> tuple[api.AliasShown, ...]:
@@ -229,6 +273,12 @@ def erase_versions(act: Act, doomed: Sequence[AssetVersion], *, reason: str) -> 
         cards = act.context.all("model-card", ModelCard, parent_id=version.asset_id)
         if any(one.id == version.id for one in cards):
             act.remove("model-card", version.id, on=version.id)
+        for listed in act.context.all(INVENTORY, ImageInventory, parent_id=version.asset_id):
+            if listed.id == version.id:
+                act.remove(INVENTORY, listed.id, on=version.id)
+                act.after_commit.append(
+                    lambda part=listed.part: act.house.objects.discard(part)  # type: ignore[misc]
+                )
         told = Erasure(
             id=version.id, name=version.name, version=version.version, kind=version.kind,
             erased_at=timestamp(act.now), erased_by=act.caller.id, reason=reason,
@@ -236,8 +286,32 @@ def erase_versions(act: Act, doomed: Sequence[AssetVersion], *, reason: str) -> 
         act.put("erasure", told, on=version.id, parent_id=version.asset_id)
         for part in version.parts:
             act.after_commit.append(lambda part=part: act.house.objects.discard(part))  # type: ignore[misc]  # default binds the loop variable
+    for progress in act.context.all("batch-progress", BatchProgress):
+        if progress.source_id in gone:  # its pieces were made from what is erased
+            end_batch(act.put, act.remove, progress, on=progress.source_id, at=timestamp(act.now))
+            gone.add(progress.id)
+            for part in progress.pieces:
+                act.after_commit.append(lambda part=part: act.house.objects.discard(part))  # type: ignore[misc]  # default binds the loop variable
     erased = sorted(gone)
     act.after_commit.append(lambda: shred(act.house, erased))
+
+
+def end_batch(
+    put: Callable[..., None],
+    remove: Callable[..., None],
+    progress: BatchProgress,
+    *,
+    on: str,
+    at: str,
+) -> None:
+    """Remove the rows of a batch under way; its pieces are discarded and its key shredded after."""
+    remove("wrapped-key", progress.id, on=on)
+    remove("batch-progress", progress.id, on=on)
+    told = Erasure(
+        id=progress.id, name=progress.into, version=0, kind="batch", erased_at=at,
+        erased_by=progress.principal_id, reason="ended",
+    )  # fmt: skip
+    put("erasure", told, on=on, parent_id=progress.endpoint_id)
 
 
 def shred(house: House, version_ids: Sequence[str]) -> None:

@@ -9,10 +9,11 @@ checked every two seconds. The code that serves: `environment`.
 from collections.abc import Callable
 
 from vallum.base import IntegrityError
-from vallum.schema import AssetVersion, Deployment, DeploymentState
+from vallum.schema import Deployment, DeploymentState, Part
 from vallum.schema.serving import DeploymentFailed
 from vallum.workspace.context import Context
 from vallum.workspace.environment import RunningCode
+from vallum.workspace.scoring_code import parts_of, verify_of
 from vallum.workspace.serving import Serving
 
 LOOK_S = 2.0
@@ -53,36 +54,35 @@ class StoredModels:
             for identity, look in self._looks.items()
             if identity in {one for one, _ in running}
         }
-        for identity, version in running:
-            look = self._look(version)
+        for identity, parts in running:
+            look = self._look(parts)
             known = self._looks.get(identity)
-            if known is None:  # it was verified when it was loaded
-                self._looks[identity] = (look, now_s)
-            elif look != known[0] or now_s - known[1] >= VERIFY_S:
-                self._verify(identity, whole=look != known[0])
+            changed = known is None or look != known[0]  # since loading, where nobody looked yet
+            if known is None or changed or now_s - known[1] >= VERIFY_S:
+                self._verify(identity, whole=changed)
                 self._looks[identity] = (look, self._monotonic())
         if running and self._code is not None:
             self._check_code([identity for identity, _ in running], now_s)
 
-    def _running(self) -> list[tuple[str, AssetVersion]]:
+    def _running(self) -> list[tuple[str, tuple[Part, ...]]]:
         house = self._serving.kernel.house
         with house.database.snapshot() as snapshot:
             context = Context(
                 records=house.records, snapshot=snapshot, workspace_id=house.workspace_id
             )
             return [
-                (one.id, context.version_by_id(one.model_version_id))
+                (one.id, parts_of(context, one))
                 for one in context.all("deployment", Deployment)
                 if one.state is DeploymentState.RUNNING
             ]
 
-    def _look(self, version: AssetVersion) -> object:
+    def _look(self, parts: tuple[Part, ...]) -> object:
         objects = self._serving.kernel.house.objects
-        return tuple(objects.look(part) for part in version.parts)
+        return tuple(objects.look(part) for part in parts)
 
     def _verify(self, identity: str, *, whole: bool) -> None:
         try:
-            self._serving.verify(identity, whole=whole)
+            verify_of(self._serving, identity, whole=whole)
         except IntegrityError:
             return  # it is stopped, and the finding is in the log
 

@@ -9,6 +9,7 @@ import msgspec
 from vallum.base import InputError, VallumError
 from vallum.base.bounds import GIB
 from vallum.crypto import VerifyKey
+from vallum.formats import Ranged
 from vallum.sandbox import BubblewrapRunner, Limits, run_check
 from vallum.scan import ScanVerdict
 from vallum.scan.advisories import advisories_path
@@ -84,14 +85,14 @@ def image_rules(document: Mapping[str, Any]) -> tuple[Written, tuple[VerifyKey, 
 
 
 def judge(
-    runner: BubblewrapRunner, image: bytes, digest: str, document: Mapping[str, Any], *,
+    runner: BubblewrapRunner, image: Ranged, digest: str, document: Mapping[str, Any], *,
     now: datetime,
 ) -> Judged:  # fmt: skip
     """Judge an image in a fresh sandbox.
 
     Args:
         runner: Of the sandbox.
-        image: A tar of an OCI layout.
+        image: A tar of an OCI layout; the sandbox asks for the parts that it reads.
         digest: Of the image that is meant.
         document: What the policy file asks of images.
         now: Waivers end by it.
@@ -101,7 +102,7 @@ def judge(
         InputError: It is no layout, or holds no such image.
     """
     written, keys = image_rules(document)
-    payload = {"image": image, "rules": msgspec.json.encode(written)}
+    payload = {"rules": msgspec.json.encode(written)}
     for family in KEYS:
         path = advisories_path(family)
         if path.is_file():
@@ -109,7 +110,7 @@ def judge(
     report = run_check(
         runner, IMAGE.function, msgspec.msgpack.encode(payload), report_type=ImageGateReport,
         allowed=ALLOWED, limits=_LIMITS,
-        arguments={"digest": digest, "today": now.date().isoformat()},
+        arguments={"digest": digest, "today": now.date().isoformat()}, beside=image,
     )  # fmt: skip
     signers: tuple[str, ...] = ()
     unsigned = ""

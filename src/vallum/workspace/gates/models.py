@@ -11,7 +11,8 @@ from vallum.base import InputError, digest
 from vallum.sandbox import BubblewrapRunner, run_check
 from vallum.scan import FileReport, ScanReport, ScanVerdict
 from vallum.scan.gate import GateReport
-from vallum.schema import AssetVersion, Evidence, ModelInterface, Verdict
+from vallum.schema import AssetVersion, Caller, Evidence, ModelInterface, Verdict
+from vallum.schema.release import ReleaseKey
 from vallum.workspace.gates.table import (
     ALLOWED,
     INTEGRITY,
@@ -48,7 +49,7 @@ class Scanned:
 
     def worst(self) -> str:
         """Return the first finding as a sentence."""
-        for file in self.report.files:
+        for file in sorted(self.report.files, key=lambda one: one.format == "empty"):
             for finding in file.findings:
                 where = f" at {finding.offset}" if finding.offset is not None else ""
                 member = f" in `{finding.member}`" if finding.member else ""
@@ -121,23 +122,31 @@ def search_texts(
 def carries_no_code(file: FileReport) -> bool:
     """Tell whether a file can be handed to somebody who loads it.
 
-    `clean` files cannot carry code. skops files of trusted types alone name the types that they
-    are made of, and their loader makes no other; a pickle that looks harmless is still a pickle.
+    `clean` files cannot carry code, and empty ones hold none. skops files of trusted types alone
+    name the types that they are made of, and their loader makes no other; a pickle that looks
+    harmless is still a pickle. No loader runs a notebook.
     """
-    if file.verdict is ScanVerdict.CLEAN:
+    if file.verdict is ScanVerdict.CLEAN or file.format == "empty":
         return True
-    return file.verdict is ScanVerdict.DATA_LIKE and file.format == "skops"
+    return file.verdict is ScanVerdict.DATA_LIKE and file.format in {"notebook", "skops"}
 
 
 def signature_evidence(
-    version: AssetVersion, signer: str, bundle: bytes, *, now: datetime
+    version: AssetVersion, signer: Caller, key: ReleaseKey, bundle: bytes, *, now: datetime
 ) -> Evidence:
-    """Return that `signer` signed every byte of `version`."""
+    """Return that `signer` signed every byte of `version` with a release key."""
     return evidence(
         SIGNATURE,
         Verdict.PASS,
         About(version.id, version.digest, now),
-        parameters={"signer": signer, "bundle": digest(bundle)},
+        parameters={
+            "signer": signer.id,
+            "signer_kind": signer.kind.value,
+            "key": key.key_id,
+            "key_name": key.name,
+            "key_kind": key.kind,
+            "bundle": digest(bundle),
+        },
     )
 
 

@@ -63,29 +63,42 @@ IMAGE = Gate(
     "image", "1", "supply-chain", ("formats", "scan"), "vallum.scan.image.gate:judge_upload"
 )
 
+POISONING = Gate(
+    "poisoning", "1", "data-poisoning", ("defend", "formats"),
+    "vallum.defend.gate:inspect_poisoning",
+)  # fmt: skip
+
 EXTRACTION_WATCH = Gate("extraction-watch", "1", "model-extraction", ("monitor",))
 EVASION_WATCH = Gate("evasion-watch", "1", "evasion", ("monitor",))
 CANARY_WATCH = Gate("canary-watch", "1", "data-leakage", ("monitor",))
 
+SCORING_CODE = Gate(
+    "scoring-code", "1", "supply-chain", ("formats", "scan"), "vallum.scan.gate:scan_code_files"
+)
 RELEASE = Gate("private-release", "1", "re-identification", ("formats", "privacy"))
 
 GATES = (
     ANONYMITY, CANARY_WATCH, CONVERSION, DRIFT, EVASION, EVASION_WATCH, EXTRACTION,
-    EXTRACTION_WATCH, FAIRNESS, IMAGE, INTEGRITY, INVERSION, MEMBERSHIP, PERFORMANCE, PII, RELEASE,
-    RISK, SCAN, SECRETS, SIGNATURE,
+    EXTRACTION_WATCH, FAIRNESS, IMAGE, INTEGRITY, INVERSION, MEMBERSHIP, PERFORMANCE, PII,
+    POISONING, RELEASE, RISK, SCAN, SCORING_CODE, SECRETS, SIGNATURE,
 )  # fmt: skip
 DP_OPEN = "vallum.privacy.dp.gate:open_table"
 DP_SKETCH = "vallum.privacy.dp.gate:sketch_table"
 EXTRACT = "vallum.privacy.gate:extract_table"
 FORGET = "vallum.privacy.gate:forget_people"
 LEARN_QUERIES = "vallum.monitor.gate:learn_queries"
+QUARANTINE = "vallum.defend.gate:quarantine_rows"
 READ_CANARIES = "vallum.monitor.gate:read_canaries"
+REDACT = "vallum.privacy.captured:open_redaction"
 SYNTHESIZE = "vallum.privacy.dp.synthetic:synthesize"
-SCORE = "vallum.guard.batch:score_table"
+SCORE = "vallum.guard.batch:open_batch"
+SHOW_NOTEBOOK = "vallum.scan.code.notebook_text:notebook_text"
 UNMASK = "vallum.privacy.gate:unmask_rows"
 # Not gates: they parse content for reading or scoring it, and give no verdict on it.
 _READERS = (
-    DP_OPEN, DP_SKETCH, EXTRACT, FORGET, LEARN_QUERIES, READ_CANARIES, SCORE, SYNTHESIZE, UNMASK,
+    DP_OPEN, DP_SKETCH, EXTRACT, FORGET, LEARN_QUERIES, QUARANTINE, READ_CANARIES, REDACT, SCORE,
+    SHOW_NOTEBOOK,
+    SYNTHESIZE, UNMASK,
 )  # fmt: skip
 ALLOWED = frozenset({*_READERS, *(gate.function for gate in GATES if gate.function)})
 

@@ -121,7 +121,8 @@ def searched(files: Sequence[tuple[str, bytes]]) -> dict[str, bytes]:
     return {
         path: data
         for path, data in files
-        if len(data) <= MAX_TEXT_BYTES and (path.lower().endswith(".ipynb") or _TEXTS.search(path))
+        if (len(data) <= MAX_TEXT_BYTES and _TEXTS.search(path))
+        or path.lower().endswith(".ipynb")  # whose size the scan bounds
     }
 
 

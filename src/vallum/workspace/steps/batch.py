@@ -1,5 +1,6 @@
 """The step of batch scoring: a whole data version by a deployment, into a data asset."""
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,16 +13,19 @@ from vallum.base import (
     IntegrityError,
     NotFoundError,
     RefusedError,
+    VallumError,
+    canonical_json,
     check_name,
+    digest,
     new_id,
 )
-from vallum.base.bounds import GIB
-from vallum.guard.batch import ScoredTable
-from vallum.sandbox import Limits, run_check
+from vallum.guard.batch import Mark
+from vallum.sandbox import Resident
 from vallum.schema import (
     Ask,
     Asset,
     AssetVersion,
+    BatchProgress,
     Caller,
     Deployment,
     DeploymentState,
@@ -29,13 +33,15 @@ from vallum.schema import (
     WrappedDataKey,
 )
 from vallum.schema import release as wire
-from vallum.workspace.context import Context, ask
+from vallum.workspace.context import Context, ask, asks_to_write
 from vallum.workspace.gates.table import ALLOWED, SCORE
+from vallum.workspace.scoring import LIMITS, Pieces, run
+from vallum.workspace.serving import PICK
 from vallum.workspace.step import Act, Length, Step, Work
 from vallum.workspace.steps.data import derive
 from vallum.workspace.versions import (
-    content_chunks,
     content_chunks_of,
+    content_reader,
     publish,
     served_part,
     stage,
@@ -43,9 +49,6 @@ from vallum.workspace.versions import (
 
 MAX_MINI_BATCH = 1_000_000
 MAX_NAMES = 10_000
-_LIMITS = Limits(
-    wall_s=3600.0, cpu_s=36_000, processes=128, memory_bytes=12 * GIB, output_bytes=4 * GIB
-)
 
 
 def _source(context: Context, args: wire.EndpointBatch) -> AssetVersion:
@@ -55,16 +58,11 @@ def _source(context: Context, args: wire.EndpointBatch) -> AssetVersion:
 def _asks(context: Context, args: wire.EndpointBatch, caller: Caller) -> Sequence[Ask]:
     source = context.version_resource(_source(context, args))
     endpoint = context.endpoint_resource(context.endpoint(args.endpoint))
-    into = context.find("data", check_name(args.into, what="data name"), Asset)
-    target = (
-        ask("data/write", context.workspace())
-        if into is None
-        else ask("data/versions/write", context.asset_resource(into))
-    )
     return (
         *ask("onlineEndpoints/score/action", endpoint),
+        *(ask(PICK, endpoint) if args.deployment else ()),
         *ask("data/versions/content/read", source),
-        *target,
+        *asks_to_write(context, "data", check_name(args.into, what="data name")),
     )
 
 
@@ -87,11 +85,22 @@ def _deployment(context: Context, args: wire.EndpointBatch) -> Deployment:
             hint=f"vallum endpoint show {endpoint.name}",
         )  # fmt: skip
     chosen = max(running, key=lambda one: endpoint.traffic.get(one.name, 0))
+    if chosen.code_id:
+        raise InputError(
+            "this deployment runs scoring code, and batches are scored by models",
+            code="score.code", hint="name a deployment without code: --deployment NAME",
+        )  # fmt: skip
     if chosen.watch is not None:
         raise RefusedError(
             "this deployment is watched for theft, and a batch would pass the watch by",
             code="score.watched",
             hint="name a deployment that is not watched, or have the model's owner score the data",
+        )
+    if endpoint.information is not None:
+        raise RefusedError(
+            "this endpoint bounds what its answers tell, and a batch would pass the bound by",
+            code="score.information",
+            hint="have the model's owner score the data by an endpoint without that bound",
         )
     return chosen
 
@@ -103,22 +112,16 @@ class _Made:
     version_id: str
     wrapped: WrappedDataKey
     part: Part
-    scored: ScoredTable
+    mark: Mark
+    resumed: int
+    pieces: Pieces
 
 
 def _prepare(work: Work, args: wire.EndpointBatch) -> _Made:
     source = work.read(lambda context: _source(context, args))
     deployment = work.read(lambda context: _deployment(context, args))
     model = work.read(lambda context: context.version_by_id(deployment.model_version_id))
-    if not 1 <= args.mini_batch <= MAX_MINI_BATCH:
-        raise InputError(f"a mini-batch has 1 to {MAX_MINI_BATCH} rows", code="score.batch")
-    if args.max_failed < 0 or len(args.features) + len(args.keep) > MAX_NAMES:
-        raise InputError("that is no number of rows, or too many columns", code="score.batch")
-    into = work.read(lambda context: context.find("data", args.into, Asset))
-    if into is not None and into.id == source.asset_id:  # said before the work, not after it
-        raise ConflictError(
-            "what is made from a data asset needs one of its own", code="data.own-source"
-        )
+    _check(work, args, source)
     part = served_part(model)
     if part is None:
         raise IntegrityError("the deployment names another model", code="model.digest")
@@ -128,61 +131,129 @@ def _prepare(work: Work, args: wire.EndpointBatch) -> _Made:
         or f"sha256:{hashlib.sha256(data).hexdigest()}" != part.digest
     ):
         raise IntegrityError("the model is not what was registered", code="model.digest")
-    table = b"".join(content_chunks(work, source, source.parts[0]))
-    scored = run_check(
-        work.house.runner,
-        SCORE,
-        msgspec.msgpack.encode(
-            {"model": data, "table": table, "noise_key": work.house.noise_key(part.digest)}
-        ),
-        report_type=ScoredTable,
-        allowed=ALLOWED,
-        arguments={
-            "kind": source.format,
-            "features": args.features,
-            "keep": args.keep,
-            "mini_batch": args.mini_batch,
-            "max_failed": args.max_failed,
-            "decimals": deployment.decimals,
-            "output": (
-                None if deployment.output is None else msgspec.to_builtins(deployment.output)
+    output = None if deployment.output is None else msgspec.to_builtins(deployment.output)
+    progress = _progress(work, args, source, deployment, output)
+    pieces = Pieces.resume(work, progress) if args.resume else Pieces.begin(work, progress)
+    resumed = 0 if pieces.mark is None else pieces.mark.rows
+    try:
+        table = content_reader(work, source.id, source.parts[0], on=source.id)
+        resident = Resident.open(
+            work.house.runner,
+            SCORE,
+            msgspec.msgpack.encode(
+                {
+                    "model": data,
+                    "noise_key": work.house.noise_key(part.digest),
+                    "mark": pieces.mark,
+                }
             ),
-        },
-        limits=_LIMITS,
+            allowed=ALLOWED,
+            arguments={
+                "size": table.size,
+                "kind": source.format,
+                "features": args.features,
+                "keep": args.keep,
+                "mini_batch": args.mini_batch,
+                "max_failed": args.max_failed,
+                "decimals": deployment.decimals,
+                "output": output,
+            },
+            limits=LIMITS,
+        )
+        with contextlib.closing(resident):
+            mark = run(resident, table, pieces.take)
+        version_id = str(new_id("dver"))
+        with pieces.text() as text:
+            wrapped, parts = stage(work, version_id, [(f"{args.into}.csv", text)], personal=True)
+    except VallumError as error:
+        if isinstance(error, InputError) or error.code.startswith("score."):
+            pieces.abandon()  # it would fail again
+        else:
+            pieces.keep()
+        raise
+    except BaseException:
+        pieces.keep()
+        raise
+    work.undo.append(pieces.abandon)
+    return _Made(source, deployment, version_id, wrapped, parts[0], mark, resumed, pieces)
+
+
+def _check(work: Work, args: wire.EndpointBatch, source: AssetVersion) -> None:
+    if not 1 <= args.mini_batch <= MAX_MINI_BATCH:
+        raise InputError(f"a mini-batch has 1 to {MAX_MINI_BATCH} rows", code="score.batch")
+    if args.max_failed < 0 or len(args.features) + len(args.keep) > MAX_NAMES:
+        raise InputError("that is no number of rows, or too many columns", code="score.batch")
+    into = work.read(lambda context: context.find("data", args.into, Asset))
+    if into is not None and into.id == source.asset_id:  # said before the work, not after it
+        raise ConflictError(
+            "what is made from a data asset needs one of its own", code="data.own-source"
+        )
+
+
+def _progress(
+    work: Work,
+    args: wire.EndpointBatch,
+    source: AssetVersion,
+    deployment: Deployment,
+    output: object,
+) -> BatchProgress:
+    """Return what the batch is, with nothing scored."""
+    settings = {
+        "decimals": deployment.decimals,
+        "features": list(args.features),
+        "keep": list(args.keep),
+        "output": output,
+    }
+    return BatchProgress(
+        id=str(new_id("batch")),
+        principal_id=work.caller.id,
+        endpoint_id=deployment.endpoint_id,
+        into=args.into,
+        deployment_id=deployment.id,
+        model_digest=deployment.model_digest,
+        source_id=source.id,
+        source_digest=source.digest,
+        settings=digest(canonical_json(settings)),
+        mark="",
+        pieces=(),
+        turn=0,
+        saved_at="",
     )
-    version_id = str(new_id("dver"))
-    wrapped, parts = stage(work, version_id, [(f"{args.into}.csv", scored.table)], personal=True)
-    return _Made(source, deployment, version_id, wrapped, parts[0], scored)
 
 
 def _act(act: Act, args: wire.EndpointBatch, made: _Made) -> wire.BatchScored:
+    mark = made.mark
+    made.pieces.end(act)
     version, on = derive(
         act,
         made.source,
         args.into,
         version_id=made.version_id,
         part=made.part,
-        rows=made.scored.rows,
-        columns=made.scored.columns,
+        rows=mark.rows,
+        columns=mark.columns,
         what=f"scores by {args.endpoint} of",
         label=made.source.label,
         protected=made.source.protected,
     )
+    version = msgspec.structs.replace(version, scored_by=made.deployment.model_version_id)
     publish(act, version, made.wrapped, (), on=on)
     act.details["batch"] = {
         "deployment": made.deployment.id,
         "model": made.deployment.model_version_id,
-        "rows": made.scored.rows,
-        "failed": made.scored.failed,
+        "rows": mark.rows,
+        "failed": mark.failed,
+        "resumed": made.resumed,
     }
     return wire.BatchScored(
         name=version.name,
         version=version.version,
-        rows=made.scored.rows,
-        failed=made.scored.failed,
-        columns=made.scored.columns,
+        rows=mark.rows,
+        failed=mark.failed,
+        columns=mark.columns,
         deployment=made.deployment.name,
         model_digest=made.deployment.model_digest,
+        resumed=made.resumed,
     )
 
 

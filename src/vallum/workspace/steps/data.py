@@ -25,7 +25,13 @@ from vallum.schema import (
     WrappedDataKey,
     api,
 )
-from vallum.workspace.context import Context, ask
+from vallum.workspace.context import (
+    Context,
+    ask,
+    asks_to_register,
+    asks_to_write,
+    require_unnumbered,
+)
 from vallum.workspace.gates.tables import (
     Inspection,
     Protection,
@@ -49,10 +55,7 @@ FORMATS = ("csv", "parquet", "jsonl")
 
 
 def _create_asks(context: Context, args: api.DataCreate, caller: Caller) -> Sequence[Ask]:
-    asset = context.find("data", args.name, Asset)
-    if asset is None:
-        return ask("data/write", context.workspace())
-    return ask("data/versions/write", context.asset_resource(asset))
+    return asks_to_register(context, "data", args.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class _Ingested:
 
 
 def _prepare_create(work: Work, args: api.DataCreate) -> _Ingested:
+    require_unnumbered(args.name)
     if args.format not in FORMATS:
         raise InputError(
             f"`{args.format[:20]}` is not a table format",
@@ -185,16 +189,10 @@ def _act_download(act: Act, args: api.Named) -> Download:
 def _protect_asks(context: Context, args: api.DataProtect, caller: Caller) -> Sequence[Ask]:
     version = context.version("data", args.name, args.version)
     resource = context.version_resource(version)
-    into = context.find("data", _target(args, version), Asset)
-    target = (
-        ask("data/write", context.workspace())
-        if into is None
-        else ask("data/versions/write", context.asset_resource(into))
-    )
     return (
         *ask("data/versions/protect/action", resource),
         *ask("data/versions/content/read", resource),
-        *target,
+        *asks_to_write(context, "data", _target(args, version)),
     )
 
 

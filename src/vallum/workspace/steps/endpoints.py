@@ -21,18 +21,33 @@ from vallum.schema import (
     DeploymentState,
     Endpoint,
     EndpointKeyKind,
+    Lent,
     OutputPolicy,
     QueryWatch,
+    Scale,
     api,
 )
+from vallum.workspace.capture_books import all_books
+from vallum.workspace.captures import check_capture
 from vallum.workspace.context import Context, ask
+from vallum.workspace.information import check_budget
+from vallum.workspace.lending import KINDS
+from vallum.workspace.limits import check_quotas, check_rates
+from vallum.workspace.signing import verify_signatures
 from vallum.workspace.step import Act, Effect, Step
+from vallum.workspace.steps.captures import erase_captures
 from vallum.workspace.steps.directory import issue, revoke
+from vallum.workspace.steps.scoring_code import CODE, code_for, erase_codes
 from vallum.workspace.versions import served_part
 
+CAPTURE = "onlineEndpoints/deployments/capture/action"
+CAPTURE_DELETE = "onlineEndpoints/deployments/capture/delete"
 STAGES = ("development", "production")
 MAX_LIMIT = 1_000_000  # a second, at once, rows
 MAX_DECIMALS = 15  # of a binary64
+MAX_INSTANCES = 16  # each has a sandbox, and up to 2 GiB
+MAX_CONCURRENCY = 256
+MAX_COOL_DOWN_S = 86_400
 RESPONSES = ("alert", "throttle", "label-only", "stop")
 """What a watched caller gets who looks like a thief; each also leaves evidence."""
 
@@ -80,6 +95,9 @@ def _act_create(act: Act, args: api.EndpointCreate) -> api.EndpointShown:
         max_rows=args.max_rows,
         description=args.description,
         networks=check_networks(args.networks),
+        information=check_budget(args.information),
+        rates=check_rates(args.rates),
+        quotas=check_quotas(args.quotas),
     )
     act.put("endpoint", endpoint, on=workspace_id, parent_id=workspace_id, name=args.name)
     return shown(act, endpoint)
@@ -128,7 +146,26 @@ def _deploy_asks(context: Context, args: api.EndpointDeploy, caller: Caller) -> 
         *ask("onlineEndpoints/deployments/write", context.endpoint_resource(endpoint)),
         *ask("models/versions/promote/action", context.version_resource(version)),
         *watched,
+        *(  # it sees the model, and what every caller sends
+            (
+                *ask(CODE, context.endpoint_resource(endpoint)),
+                *ask("models/versions/content/read", context.version_resource(version)),
+            )
+            if args.code
+            else ()
+        ),
+        *(  # it is personal data of others that is kept
+            ask(CAPTURE, context.endpoint_resource(endpoint))
+            if args.capture is not None or _captured(context, endpoint, args.deployment)
+            else ()
+        ),
     )
+
+
+def _captured(context: Context, endpoint: Endpoint, name: str) -> bool:
+    """Tell whether a deployment that is to be replaced is captured: to end that is a right, too."""
+    old = context.find("deployment", name, Deployment, parent_id=endpoint.id)
+    return old is not None and old.capture is not None
 
 
 def _watched(context: Context, watch: QueryWatch) -> list[AssetVersion]:
@@ -174,16 +211,46 @@ def _output(args: api.EndpointDeploy) -> OutputPolicy | None:
     return args.output
 
 
+def _scale(args: api.EndpointDeploy) -> Scale | None:
+    """Return how many processes answer; None where it is one.
+
+    Raises:
+        InputError: The bounds are none.
+    """
+    one = args.scale
+    if one is None:
+        return None
+    if args.in_process:
+        raise InputError(
+            "a model inside the gateway has no processes of its own", code="deploy.scale"
+        )
+    if not 1 <= one.min_instances <= one.max_instances <= MAX_INSTANCES:
+        raise InputError(f"instances are 1 to {MAX_INSTANCES}", code="deploy.scale")
+    if not 1 <= one.target_percent <= 100:  # noqa: PLR2004 - per cent
+        raise InputError("the target is 1 to 100 per cent", code="deploy.scale")
+    if not 1 <= one.concurrency <= MAX_CONCURRENCY or not 1 <= one.cool_down_s <= MAX_COOL_DOWN_S:
+        raise InputError(
+            f"concurrency is 1 to {MAX_CONCURRENCY}, the cool-down 1 to {MAX_COOL_DOWN_S} s",
+            code="deploy.scale",
+        )
+    return one
+
+
 def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
     endpoint = act.context.endpoint(args.endpoint)
     version = act.context.version("model", args.model, args.version)
-    if served_part(version) is None:
+    code = code_for(act, args, version)
+    if code is None and served_part(version) is None:
         raise InputError(
             "only ONNX models are served now", code="deploy.format",
             hint="vallum model register NAME FILE --convert",
         )  # fmt: skip
+    verify_signatures(act.house, act.context, version)  # by keys that count now, not as once found
     if not 0 <= args.traffic <= 100:  # noqa: PLR2004 - per cent
         raise InputError("traffic is a percentage", code="deploy.traffic")
+    if args.capture is not None:
+        check_capture(args.capture, act.rules.requirements)
+        act.details["capture"] = msgspec.to_builtins(args.capture)
     deployment = Deployment(
         id=str(new_id("dep")),
         endpoint_id=endpoint.id,
@@ -197,6 +264,11 @@ def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
         decimals=args.decimals,
         watch=_watch(act, args),
         output=_output(args),
+        capture=args.capture,
+        code_id="" if code is None else code.id,
+        code_digest="" if code is None else code.digest,
+        code_entry="" if code is None else code.entry,
+        scale=_scale(args),
     )
     old = act.context.find("deployment", args.deployment, Deployment, parent_id=endpoint.id)
     if old is not None:
@@ -262,7 +334,13 @@ def _act_keys(act: Act, args: api.EndpointKeys) -> api.Shown:
 
 
 def _delete_asks(context: Context, args: api.Named, caller: Caller) -> Sequence[Ask]:
-    return ask("onlineEndpoints/delete", context.endpoint_resource(context.endpoint(args.name)))
+    endpoint = context.endpoint(args.name)
+    resource = context.endpoint_resource(endpoint)
+    kept = bool(all_books(context, endpoint.id))
+    return (
+        *ask("onlineEndpoints/delete", resource),
+        *(ask(CAPTURE_DELETE, resource) if kept else ()),
+    )
 
 
 def _act_delete(act: Act, args: api.Named) -> api.Done:
@@ -272,6 +350,11 @@ def _act_delete(act: Act, args: api.Named) -> api.Done:
     for credential in act.context.all("credential", Credential):
         if credential.endpoint_id == endpoint.id and not credential.revoked_at:
             revoke(act, credential)
+    erase_codes(act, endpoint)
+    erase_captures(act, all_books(act.context, endpoint.id), reason="endpoint deleted")
+    for kind in KINDS:
+        for lent in act.context.all(kind, Lent, parent_id=endpoint.id):
+            act.remove(kind, lent.id, on=endpoint.id)
     act.remove("endpoint", endpoint.id, on=endpoint.id)
     return api.Done(id=endpoint.id, text=f"stopped and deleted endpoint {endpoint.name}")
 

@@ -1,23 +1,28 @@
 """Steps on environments: add, list, show, download, delete."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
-from vallum.base import GateError, InputError, check_name, new_id, timestamp
+import msgspec
+
+from vallum.base import GateError, InputError, new_id, timestamp
+from vallum.formats import Ranged
 from vallum.schema import (
     Ask,
     Asset,
     AssetVersion,
     Caller,
     Evidence,
+    ImageInventory,
     Part,
     PrincipalKind,
     WrappedDataKey,
     api,
     environments,
 )
-from vallum.workspace.context import Context, ask
+from vallum.workspace.context import INVENTORY, Context, ask, asks_to_register, require_unnumbered
 from vallum.workspace.gates.images import judge
 from vallum.workspace.gates.texts import require_clean
 from vallum.workspace.step import Act, Asks, Download, Effect, Length, Step, Work
@@ -33,7 +38,7 @@ from vallum.workspace.versions import (
 )
 
 _KIND = "environment"
-_FILE = "image.tar"
+_FILE, _FACTS = "image.tar", "inventory.json"
 
 
 def _version_asks(*actions: str) -> Asks:
@@ -45,11 +50,7 @@ def _version_asks(*actions: str) -> Asks:
 
 
 def _add_asks(context: Context, args: environments.EnvironmentAdd, caller: Caller) -> Sequence[Ask]:
-    check_name(args.name, what="environment name")
-    asset = context.find(_KIND, args.name, Asset)
-    if asset is None:
-        return ask("environments/write", context.workspace())
-    return ask("environments/versions/write", context.asset_resource(asset))
+    return asks_to_register(context, _KIND, args.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +60,28 @@ class _Added:
     version_id: str
     wrapped: WrappedDataKey
     parts: tuple[Part, ...]
+    inventory: Part
     evidence: Evidence
     asked: dict[str, Any]  # of images, when it was judged
 
 
 def _prepare_add(work: Work, args: environments.EnvironmentAdd) -> _Added:
+    require_unnumbered(args.name)
     if not args.digest:
         raise InputError(
             "an image is named by its digest: a tag can be moved", code="image.not-pinned",
             hint="--digest sha256:…",
         )  # fmt: skip
     require_clean(tags=args.tags, description=args.description)
-    image = work.require_content().read()
+    image = work.require_content()
     asked = work.read(current_images)
-    judged = judge(work.house.runner, image, args.digest, asked, now=work.now)
+    judged = judge(work.house.runner, _ranged(image), args.digest, asked, now=work.now)
+    image.seek(0)
     version_id = str(new_id("ever"))
-    wrapped, parts = stage(work, version_id, [(_FILE, image)], personal=False)
+    facts = msgspec.json.encode(judged.facts)
+    files: list[tuple[str, BinaryIO | bytes]] = [(_FILE, image), (_FACTS, facts)]
+    wrapped, (part, inventory) = stage(work, version_id, files, personal=False)
+    parts = (part,)
     found = judged.evidence(
         subject_id=version_id, subject_digest=manifest_digest(parts), digest=args.digest,
         now=work.now,
@@ -85,7 +92,17 @@ def _prepare_add(work: Work, args: environments.EnvironmentAdd) -> _Added:
             f"the image is refused: {judged.worst()}", code="gate.image",
             hint="`vallum scan --image` shows every finding; the policy file says what is asked",
         )  # fmt: skip
-    return _Added(version_id, wrapped, parts, found, asked)
+    return _Added(version_id, wrapped, parts, inventory, found, asked)
+
+
+def _ranged(content: BinaryIO) -> Ranged:
+    """Return uploaded content as bytes that are read where they lie."""
+
+    def read(offset: int, length: int) -> bytes:
+        content.seek(offset)
+        return content.read(length)
+
+    return Ranged(read, content.seek(0, io.SEEK_END))
 
 
 def _act_add(act: Act, args: environments.EnvironmentAdd, made: _Added) -> api.VersionShown:
@@ -109,6 +126,8 @@ def _act_add(act: Act, args: environments.EnvironmentAdd, made: _Added) -> api.V
         tags={**args.tags, "image": args.digest},
     )  # fmt: skip
     publish(act, version, made.wrapped, (made.evidence,), on=on)
+    listed = ImageInventory(id=version.id, part=made.inventory)
+    act.put(INVENTORY, listed, on=on, parent_id=asset.id)
     return api.VersionShown(version=version, evidence=(made.evidence,))
 
 

@@ -8,7 +8,7 @@ import msgspec
 from vallum.base import ConflictError, InputError, NotFoundError, is_id, new_id
 from vallum.schema import Ask, Caller, Experiment, mlflow
 from vallum.workspace.context import Context, ask
-from vallum.workspace.step import Act, Asks, Effect, Step, on_workspace
+from vallum.workspace.step import Act, Asks, Effect, Look, Step, on_workspace
 from vallum.workspace.tracking import checks, filters, pages, shown
 from vallum.workspace.tracking.bundles import absorb, milliseconds, opened
 
@@ -196,18 +196,18 @@ def limit_of(number: int, *, most: int = mlflow.MAX_RESULTS) -> int:
     return number
 
 
-def _act_search(act: Act, args: mlflow.Search) -> mlflow.ExperimentsFound:
+def _act_search(look: Look, args: mlflow.Search) -> mlflow.ExperimentsFound:
     view, limit = view_of(args.view_type), limit_of(args.max_results)
     passes = filters.matcher(
         filters.parse_filter(args.filter, shown.EXPERIMENTS), shown.EXPERIMENTS
     )
     orders = filters.parse_orders(args.order_by, shown.EXPERIMENTS)
-    visible = visible_experiments(act, "experiments/read")
+    visible = visible_experiments(look, "experiments/read")
     found = [one for one in visible if shown.stage(one) in view and passes(one)]
     found.sort(key=lambda one: (-one.created_ms, one.id))
     rows = filters.ordered(found, orders, shown.EXPERIMENTS)
     taken, token = pages.page(
-        act,
+        look,
         rows,
         [one.id for one in rows],
         question=msgspec.structs.replace(args, page_token=""),
@@ -219,12 +219,12 @@ def _act_search(act: Act, args: mlflow.Search) -> mlflow.ExperimentsFound:
     )
 
 
-def visible_experiments(act: Act, action: str) -> list[Experiment]:
+def visible_experiments(look: Look, action: str) -> list[Experiment]:
     """Return the experiments on which the caller may do `action`."""
-    may: Callable[[Experiment], bool] = lambda one: act.may(  # noqa: E731 - read at the next line
-        action, act.context.experiment_resource(one)
+    may: Callable[[Experiment], bool] = lambda one: look.may(  # noqa: E731 - read at the next line
+        action, look.context.experiment_resource(one)
     )
-    return [one for one in act.context.all("experiment", Experiment) if may(one)]
+    return [one for one in look.context.all("experiment", Experiment) if may(one)]
 
 
 STEPS = (
@@ -233,7 +233,8 @@ STEPS = (
     Step("experiment.get", mlflow.ExperimentNamed, _own("experiments/read"), _act_get,
          Effect.READ),
     Step("experiment.find", mlflow.ExperimentByName, _find_asks, _act_find, Effect.READ),
-    Step("experiment.search", mlflow.Search, _search_asks, _act_search, Effect.READ),
+    Step("experiment.search", mlflow.Search, _search_asks, _act_search, Effect.READ,
+         apart=True),
     Step("experiment.update", mlflow.ExperimentUpdate, _own("experiments/write"), _act_update),
     Step("experiment.delete", mlflow.ExperimentNamed, _own("experiments/delete"), _act_delete),
     Step("experiment.restore", mlflow.ExperimentNamed, _own("experiments/delete"),

@@ -23,7 +23,6 @@ from vallum.policy import RequestFacts, visible
 from vallum.schema import (
     PRIVACY_REPORT,
     Ask,
-    Asset,
     AssetVersion,
     Caller,
     Claim,
@@ -38,7 +37,7 @@ from vallum.schema import (
     WrappedDataKey,
     api,
 )
-from vallum.workspace.context import Context, ask
+from vallum.workspace.context import Context, ask, asks_to_write
 from vallum.workspace.registration import Registered, register_files
 from vallum.workspace.step import Act, Asks, Download, Effect, Length, Step, Work
 from vallum.workspace.steps.job_privacy import checked_report, give_back, reserve_for
@@ -81,13 +80,7 @@ def _submit_asks(context: Context, args: api.JobSubmit, caller: Caller) -> Seque
             raise InputError(
                 f"`{target[:80]}` is not an output", code="job.output", hint="write model/NAME"
             )
-        check_name(name, what="model name")
-        asset = context.find("model", name, Asset)
-        asks.extend(
-            ask("models/write", context.workspace())
-            if asset is None
-            else ask("models/versions/write", context.asset_resource(asset))
-        )
+        asks.extend(asks_to_write(context, kind, check_name(name, what="model name")))
     return tuple({(one.action, one.resource.id): one for one in asks}.values())
 
 

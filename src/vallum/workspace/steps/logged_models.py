@@ -5,19 +5,20 @@ from typing import Protocol
 
 import msgspec
 
-from vallum.base import InputError, NotFoundError, new_id
+from vallum.base import InputError, LimitExceededError, NotFoundError, new_id
 from vallum.schema import (
     Artifact,
     Ask,
     Caller,
     DatasetUsed,
     LoggedModel,
+    ModelMetric,
     Run,
     mlflow,
     mlflow_models,
 )
 from vallum.workspace.context import Context, ask
-from vallum.workspace.step import Act, Asks, Effect, Step
+from vallum.workspace.step import Act, Asks, Effect, Look, Step
 from vallum.workspace.steps.artifacts import erase_files
 from vallum.workspace.steps.experiments import experiment_of, limit_of, visible_experiments
 from vallum.workspace.tracking import checks, filters, model_metrics, pages, shown
@@ -134,7 +135,7 @@ def _act_set_tags(act: Act, args: mlflow_models.ModelSetTags) -> mlflow_models.M
     found = act.context.logged_model(args.model_id)
     given = checks.pairs(args.tags, what="tag", limit=checks.MAX_TAG)
     tags = {**dict(found.tags), **given}
-    checks.room(len(tags), checks.MAX_RUN_PAIRS, what="tags")
+    checks.room_for(tags.items(), what="tags")
     return _change(act, found, tags=tuple(sorted(tags.items())))
 
 
@@ -157,7 +158,7 @@ def _act_log_params(act: Act, args: mlflow_models.ModelLogParams) -> mlflow.Noth
                 f"parameter {key[:60]!a} has another value already: parameters never change",
                 code="mlflow.param",
             )
-    checks.room(len(params), checks.MAX_RUN_PAIRS, what="parameters")
+    checks.room_for(params.items(), what="parameters")
     _change(act, found, params=tuple(sorted(params.items())))
     return mlflow.Nothing()
 
@@ -169,13 +170,9 @@ def _pair(pairs: Sequence[tuple[str, str]], key: str) -> Value:
     return next((value for name, value in pairs if name == key), None)
 
 
-def _metric(one: LoggedModel, key: str) -> Value:
-    return next((float(metric.value) for metric in one.metrics if metric.key == key), None)
-
-
 def _attribute(one: LoggedModel, key: str) -> Value:
     found = getattr(one, _FIELDS[key])
-    return str(found) if key in MODELS.textual else found
+    return found if key in _TIMES else str(found)
 
 
 _FIELDS = {
@@ -188,22 +185,51 @@ _FIELDS = {
     "creation_timestamp": "created_ms",
     "last_updated_timestamp": "updated_ms",
 }
-MODELS: Vocabulary[LoggedModel] = Vocabulary(
-    entities={
-        "metric": _metric,
-        "param": lambda one, key: _pair(one.params, key),
-        "tag": lambda one, key: _pair(one.tags, key),
-        "attribute": _attribute,
-    },
-    numeric=frozenset({"creation_timestamp", "last_updated_timestamp"}),
-    textual=frozenset(set(_FIELDS) - {"creation_timestamp", "last_updated_timestamp"}),
-    aliases={
-        "name": "model_name",
-        "creation_timestamp_ms": "creation_timestamp",
-        "last_updated_timestamp_ms": "last_updated_timestamp",
-        "creation_time": "creation_timestamp",
-    },
-)
+_TIMES = frozenset({"creation_timestamp", "last_updated_timestamp"})
+
+
+def _vocabulary(datasets: Sequence[mlflow_models.DatasetAsked]) -> Vocabulary[LoggedModel]:
+    """Return what can be asked of logged models, by their metrics on some data sets or on all."""
+
+    def measured(one: LoggedModel, key: str) -> list[ModelMetric]:
+        return [
+            metric
+            for metric in one.metrics
+            if metric.key == key and (not datasets or any(_is_on(metric, on) for on in datasets))
+        ]
+
+    def newest(one: LoggedModel, key: str) -> Value:
+        found = max(
+            measured(one, key), key=lambda metric: (metric.at_ms, metric.step), default=None
+        )
+        return None if found is None else float(found.value)
+
+    return Vocabulary(
+        entities={
+            "metric": newest,
+            "param": lambda one, key: _pair(one.params, key),
+            "tag": lambda one, key: _pair(one.tags, key),
+            "attribute": _attribute,
+        },
+        numeric=_TIMES,
+        textual=frozenset(set(_FIELDS) - _TIMES),
+        aliases={
+            "name": "model_name",
+            "creation_timestamp_ms": "creation_timestamp",
+            "last_updated_timestamp_ms": "last_updated_timestamp",
+            "creation_time": "creation_timestamp",
+        },
+        several={"metric": lambda one, key: [float(it.value) for it in measured(one, key)]},
+    )
+
+
+def _is_measured(one: LoggedModel, datasets: Sequence[mlflow_models.DatasetAsked]) -> bool:
+    return any(_is_on(metric, on) for metric in one.metrics for on in datasets)
+
+
+def _is_on(metric: ModelMetric, asked: mlflow_models.DatasetAsked) -> bool:
+    digest = asked.dataset_digest
+    return metric.dataset_name == asked.dataset_name and digest in ("", metric.dataset_digest)
 
 
 def _search_asks(
@@ -212,26 +238,34 @@ def _search_asks(
     return ()  # each experiment is decided by itself
 
 
-def _act_search(act: Act, args: mlflow_models.ModelSearch) -> mlflow_models.ModelsFound:
-    if args.datasets:
-        raise InputError("models are not searched by data set", code="mlflow.search-datasets")
+def _act_search(look: Look, args: mlflow_models.ModelSearch) -> mlflow_models.ModelsFound:
     limit = limit_of(args.max_results)
-    passes = filters.matcher(filters.parse_filter(args.filter, MODELS), MODELS)
-    texts = [f"{one.field_name} {'ASC' if one.ascending else 'DESC'}" for one in args.order_by]
-    orders = filters.parse_orders(texts, MODELS)
+    asked = _vocabulary(args.datasets)
+    comparisons = filters.parse_filter(args.filter, asked)
+    passes = filters.matcher(comparisons, asked)
+    # MLflow's meaning: without a filter on metrics, any metric on one of the data sets will do.
+    measured = args.datasets and not any(one.field.entity == "metric" for one in comparisons)
+    if len(args.order_by) > filters.MAX_ORDERS:
+        raise LimitExceededError(
+            f"at most {filters.MAX_ORDERS} clauses order a search", code="mlflow.filter"
+        )
     wanted = set(args.experiment_ids)
     found = [
         one
-        for experiment in visible_experiments(act, _READ)
+        for experiment in visible_experiments(look, _READ)
         if experiment.id in wanted
         or (experiment.name == shown.DEFAULT and shown.DEFAULT_ID in wanted)
-        for one in act.context.all("logged-model", LoggedModel, parent_id=experiment.id)
-        if passes(one)
+        for one in look.context.all("logged-model", LoggedModel, parent_id=experiment.id)
+        if passes(one) and (not measured or _is_measured(one, args.datasets))
     ]
     found.sort(key=lambda one: (-one.created_ms, one.id))
-    rows = filters.ordered(found, orders, MODELS)
+    rows = found
+    for one in reversed(args.order_by):  # the first counts most, and each may be of one data set
+        words = _vocabulary([one.dataset] if one.dataset is not None else [])
+        text = f"{one.field_name} {'ASC' if one.ascending else 'DESC'}"
+        rows = filters.ordered(rows, filters.parse_orders([text], words), words)
     taken, token = pages.page(
-        act,
+        look,
         rows,
         [one.id for one in rows],
         question=msgspec.structs.replace(args, page_token=""),
@@ -328,7 +362,7 @@ STEPS = (
     Step("logged-model.log-params", mlflow_models.ModelLogParams, _own(_WRITE),
          _act_log_params),
     Step("logged-model.search", mlflow_models.ModelSearch, _search_asks, _act_search,
-         Effect.READ),
+         Effect.READ, apart=True),
     Step("run.log-inputs", mlflow_models.RunLogInputs, _inputs_asks, _act_inputs),
     Step("run.log-outputs", mlflow_models.RunLogOutputs, _outputs_asks, _act_outputs),
 )  # fmt: skip

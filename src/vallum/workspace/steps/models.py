@@ -4,30 +4,37 @@ import base64
 import binascii
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vallum.base import GateError, InputError, NotFoundError, check_name, new_id, timestamp
 from vallum.base.bounds import ARCHIVE
 from vallum.convert import Sample
+from vallum.crypto.model_signing import MAX_BUNDLE_BYTES
 from vallum.formats import TarArchive
 from vallum.schema import (
     Ask,
     Asset,
     AssetVersion,
     Caller,
-    Evidence,
     ModelCard,
     Part,
     PrincipalKind,
     api,
     release,
 )
+from vallum.schema.release import ReleaseKey
 from vallum.workspace import model_names
-from vallum.workspace.context import Context, ask
-from vallum.workspace.gates.models import integrity_evidence, signature_evidence
+from vallum.workspace.context import Context, ask, asks_to_register, require_unnumbered
+from vallum.workspace.gates.models import integrity_evidence
 from vallum.workspace.gates.texts import MAX_CARD_BYTES, checked_card, require_clean
-from vallum.workspace.registration import Conversions, Registered, register_files
-from vallum.workspace.signing import SignatureRow, sign_version, verify_version
+from vallum.workspace.registration import Conversions, Registered, Signature, register_files
+from vallum.workspace.signing import (
+    accept_bundle,
+    attach,
+    read_manifest,
+    sign_version,
+    verify_signatures,
+)
 from vallum.workspace.step import Act, Asks, Download, Effect, Length, Step, Work
 from vallum.workspace.versions import (
     READ_ACTIONS,
@@ -52,12 +59,7 @@ def _version_asks(*actions: str) -> Asks:
 
 
 def _register_asks(context: Context, args: api.ModelRegister, caller: Caller) -> Sequence[Ask]:
-    asset = context.find("model", args.name, Asset)
-    own = (
-        ask("models/write", context.workspace())
-        if asset is None
-        else ask("models/versions/write", context.asset_resource(asset))
-    )
+    own = asks_to_register(context, "model", args.name)
     # A registration that claims what its caller cannot read would forge lineage.
     claimed = [context.version_by_id(identity) for identity in args.lineage]
     reads = [
@@ -68,14 +70,19 @@ def _register_asks(context: Context, args: api.ModelRegister, caller: Caller) ->
     if args.data:
         measured = context.version_resource(context.version("data", args.data))
         reads += ask("data/versions/content/read", measured)
-    return (*own, *reads)
+    signs = ask("models/versions/sign/action", own[0].resource) if args.bundle_bytes else ()
+    return (*own, *reads, *signs)
 
 
 def _prepare_register(work: Work, args: api.ModelRegister) -> Registered:
+    require_unnumbered(args.name)
     content = work.require_content()
     if not 0 <= args.card_bytes <= MAX_CARD_BYTES:
         raise InputError(f"a model card has at most {MAX_CARD_BYTES} bytes", code="model.card")
     card = checked_card(content.read(args.card_bytes)) if args.card_bytes else ""
+    if not 0 <= args.bundle_bytes <= MAX_BUNDLE_BYTES:
+        raise InputError("the model signature is too large", code="signature.form")
+    bundle = content.read(args.bundle_bytes) if args.bundle_bytes else b""
     require_clean(tags=args.tags, description=args.description)
     if args.folder:
         files = tar_files(content.read())
@@ -87,7 +94,18 @@ def _prepare_register(work: Work, args: api.ModelRegister) -> Registered:
                 "data and features are what a conversion is measured on", code="convert.data",
                 hint="add --convert",
             )  # fmt: skip
-        return register_files(work, files, single=not args.folder, card=card)
+        made = register_files(work, files, single=not args.folder, card=card)
+        if not bundle:
+            return made
+        # Over the digests of what was scanned and staged: nothing is visible yet.
+        files_of = {part.part: part.digest.removeprefix("sha256:") for part in made.parts}
+        signature = Signature(bundle, accept_bundle(work, bundle, files_of))
+        return replace(made, signature=signature)
+    if bundle:
+        raise InputError(
+            "a signature is of what was given, not of what it is converted to",
+            code="signature.converted", hint="sign the version: vallum model sign",
+        )  # fmt: skip
     sample, data_digest = None, ""
     if args.data:
         version = work.read(lambda context: context.version("data", args.data))
@@ -123,6 +141,10 @@ def _act_register(act: Act, args: api.ModelRegister, made: Registered) -> api.Ve
         description=args.description,
         tags=args.tags,
     )
+    if made.signature is not None:
+        signed = made.signature
+        attach(act, version, signed.bundle, signed.key, on=act.first_resource)
+        return shown(act, version)
     return api.VersionShown(version=version, evidence=made.evidence)
 
 
@@ -253,40 +275,44 @@ def _tar(opened: Sequence[tuple[Part, Iterator[bytes]]]) -> Iterator[bytes]:
 @dataclass(frozen=True, slots=True)
 class _Signed:
     bundle: bytes
-    evidence: Evidence
+    key: ReleaseKey
+    digest: str  # of what was read
 
 
 def _prepare_sign(work: Work, args: api.ModelSign) -> _Signed:
     version = work.read(lambda context: context.version("model", args.name, args.version))
     if args.bundle:
-        try:
-            bundle = base64.b64decode(args.bundle, validate=True)
-        except binascii.Error as error:
-            raise InputError("the bundle is not base64", code="signature.form") from error
+        bundle = _bundle(args.bundle)
+        key = accept_bundle(work, bundle, read_manifest(work, version))
     else:
-        bundle = sign_version(work, version)
-    signer = verify_version(work, version, bundle)
-    return _Signed(bundle, signature_evidence(version, signer, bundle, now=work.now))
+        bundle, key = sign_version(work, version)
+    return _Signed(bundle, key, version.digest)
+
+
+def _bundle(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise InputError("the bundle is not base64", code="signature.form") from error
 
 
 def _act_sign(act: Act, args: api.ModelSign, made: _Signed) -> api.VersionShown:
     version = act.context.version("model", args.name, args.version)
-    if version.digest != made.evidence.subject_digest:
+    if version.digest != made.digest:
         raise GateError("the model changed while it was signed", code="gate.signature")
-    act.leave(made.evidence, on=version.id)
-    row = SignatureRow(id=str(new_id("sig")), bundle=made.bundle.decode())
-    act.put("signature", row, on=version.id, parent_id=version.id)
+    attach(act, version, made.bundle, made.key, on=version.id)
     return shown(act, version)
 
 
 def _act_verify(act: Act, args: api.Named) -> api.Done:
     version = act.context.version("model", args.name, args.version)
-    rows = act.context.all("signature", SignatureRow, parent_id=version.id)
-    signers = [verify_version(act, version, row.bundle.encode()) for row in rows]
-    if not signers:
-        verify_version(act, version, None)
+    read_manifest(act, version)
+    said = []
+    for row, key in verify_signatures(act.house, act.context, version):
+        who = row.signer_id or f"workspace:{act.context.workspace_id}"
+        said.append(f"{who} with the {key.kind} key {key.key_id[:16]}")
     act.leave(integrity_evidence(version, now=act.now), on=version.id)
-    by = f", signed by {', '.join(signers)}" if signers else ", not signed"
+    by = f", signed by {', '.join(said)}" if said else ", not signed"
     return api.Done(
         id=version.id, text=f"{version.digest}: {len(version.parts)} file(s) verified{by}"
     )

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from vallum.base import InputError
 from vallum.base.version import VERSION
-from vallum.crypto import sign_envelope, verify_envelope
+from vallum.crypto import VerifyKey, sign_envelope, verify_envelope
 from vallum.govern.provenance import PAYLOAD_TYPE, provenance_statement, read_provenance
 from vallum.scan.code.secrets import is_secret
 from vallum.schema import Ask, Caller, api
 from vallum.schema.release import ModelProvenance, ModelProvenanceCheck
 from vallum.workspace.context import Context, ask
-from vallum.workspace.signing import release_identity
+from vallum.workspace.release_keys import own_key, own_signer
 from vallum.workspace.step import Act, Download, Effect, Step
 from vallum.workspace.steps.bom import inventory_of
 
@@ -28,13 +28,13 @@ def _asks(
 
 def _act_provenance(act: Act, args: ModelProvenance) -> Download:
     version = act.context.version("model", args.name, args.version)
-    key = act.house.release_key()
     if args.key:
-        return Download(file_name="release.pem", chunks=iter([key.verify_key.to_pem()]))
+        own = own_key(act.house, act.context)
+        return Download(file_name="release.pem", chunks=iter([own.public_key.encode()]))
     statement = provenance_statement(
         inventory_of(act, version), version=VERSION, withholds=is_secret
     )
-    envelope = sign_envelope(PAYLOAD_TYPE, statement, [key])
+    envelope = sign_envelope(PAYLOAD_TYPE, statement, [own_signer(act)])
     return Download(
         file_name=f"{version.name}-{version.version}.intoto.jsonl",
         chunks=iter([envelope + b"\n"]),
@@ -49,7 +49,8 @@ def _act_check(act: Act, args: ModelProvenanceCheck) -> api.Done:
         envelope = base64.b64decode(args.envelope, validate=True)
     except binascii.Error as error:
         raise InputError("the envelope is not base64", code="provenance.form") from error
-    trusted = [act.house.release_key().verify_key]
+    own = own_key(act.house, act.context)
+    trusted = [VerifyKey.from_pem(own.public_key.encode())]
     payload, _ = verify_envelope(envelope, payload_type=PAYLOAD_TYPE, trusted=trusted)
     files = {part.part: part.digest.removeprefix("sha256:") for part in version.parts}
     said = read_provenance(payload, files)
@@ -58,7 +59,8 @@ def _act_check(act: Act, args: ModelProvenanceCheck) -> api.Done:
         id=version.id,
         text=(
             f"{version.name}:{version.version} was made by {made} from {said.dependencies} "
-            f"dependencies, signed by {release_identity(act)}"
+            f"dependencies, signed by workspace:{act.context.workspace_id} with the {own.kind} "
+            f"key {own.key_id[:16]}"
         ),
     )
 

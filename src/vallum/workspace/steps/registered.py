@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import msgspec
-
 from vallum.base import (
     ConflictError,
     InputError,
@@ -32,15 +30,21 @@ from vallum.schema import (
     mlflow_models,
 )
 from vallum.workspace import model_names
-from vallum.workspace.context import Context, ask
+from vallum.workspace.context import Context, ask, asks_to_write
 from vallum.workspace.gates.conversion import Conversion
-from vallum.workspace.gates.texts import require_clean
 from vallum.workspace.registration import Conversions, Registered, register_files
 from vallum.workspace.step import Act, Asks, Effect, Length, Step, Work
 from vallum.workspace.steps import aliases
 from vallum.workspace.steps.artifacts import read_file
+from vallum.workspace.steps.model_texts import (
+    ascii_tags,
+    change_version,
+    given_description,
+    given_tags,
+    replace_model,
+)
 from vallum.workspace.steps.models import card_of_version, publish_model
-from vallum.workspace.tracking import checks, places, shown
+from vallum.workspace.tracking import checks, places, prompts, shown
 from vallum.workspace.tracking.bundles import milliseconds
 from vallum.workspace.tracking.places import Place, place_of
 from vallum.workspace.tracking.registry import (
@@ -52,8 +56,6 @@ from vallum.workspace.tracking.registry import (
 )
 from vallum.workspace.versions import content_chunks, delete_version
 
-MAX_DESCRIPTION = 5000
-MAX_TAG = 5000
 CONVERT = "vallum.convert"
 """Tag of a version to be: `onnx` converts any flavour, `no` refuses what would have to be."""
 WANTED = ("onnx", "no")
@@ -110,18 +112,6 @@ def _create_asks(
     return ask("models/write", context.workspace())
 
 
-def _tags(given: Sequence[mlflow.Pair]) -> dict[str, str]:
-    tags = checks.pairs(given, what="tag", limit=MAX_TAG)
-    require_clean(tags=tags)
-    return tags
-
-
-def _description(text: str) -> str:
-    checks.value(text, what="description", limit=MAX_DESCRIPTION)
-    require_clean(description=text)
-    return text
-
-
 def _act_create(act: Act, args: mlflow_models.RegisteredCreate) -> mlflow_models.RegisteredReply:
     name = check_name(args.name, what="model name")
     model_names.require_free(act.context, name)
@@ -131,20 +121,12 @@ def _act_create(act: Act, args: mlflow_models.RegisteredCreate) -> mlflow_models
         name=name,
         owner_id=act.caller.id,
         created_at=timestamp(act.now),
-        description=_description(args.description),
-        tags=_ascii(_tags(args.tags)),
+        description=given_description(args.description),
+        tags=ascii_tags(given_tags(args.tags)),
     )
     workspace_id = act.context.workspace_id
     act.put("model", made, on=workspace_id, parent_id=workspace_id, name=made.name)
     return mlflow_models.RegisteredReply(registered_model=registered_shown(act, made))
-
-
-def _ascii(tags: dict[str, str]) -> dict[str, str]:
-    """Return the tags of an asset, whose names conditions of roles read: ASCII alone."""
-    for key in tags:
-        if not key.isascii():
-            raise InputError(f"tag {key[:60]!a} of a model is not ASCII", code="mlflow.value")
-    return tags
 
 
 def _act_get(act: Act, args: mlflow_models.RegisteredNamed) -> mlflow_models.RegisteredReply:
@@ -152,15 +134,9 @@ def _act_get(act: Act, args: mlflow_models.RegisteredNamed) -> mlflow_models.Reg
     return mlflow_models.RegisteredReply(registered_model=registered_shown(act, asset))
 
 
-def _replace(act: Act, asset: Asset, **changed: object) -> Asset:
-    made = msgspec.structs.replace(asset, **changed)
-    act.put("model", made, on=asset.id, parent_id=act.context.workspace_id, name=made.name)
-    return made
-
-
 def _act_update(act: Act, args: mlflow_models.RegisteredUpdate) -> mlflow_models.RegisteredReply:
     asset = act.context.asset("model", args.name)
-    made = _replace(act, asset, description=_description(args.description))
+    made = replace_model(act, asset, description=given_description(args.description))
     return mlflow_models.RegisteredReply(registered_model=registered_shown(act, made))
 
 
@@ -171,19 +147,21 @@ def _act_rename(act: Act, args: mlflow_models.RegisteredRename) -> mlflow_models
 
 
 def _act_set_tag(act: Act, args: mlflow_models.RegisteredSetTag) -> mlflow.Nothing:
+    prompts.require_changeable(args.key)
     asset = act.context.asset("model", args.name)
-    given = _ascii(_tags([mlflow.Pair(key=args.key, value=args.value)]))
+    given = ascii_tags(given_tags([mlflow.Pair(key=args.key, value=args.value)]))
     tags = {**asset.tags, **given}
     checks.room(len(tags), checks.MAX_RUN_PAIRS, what="tags")
-    _replace(act, asset, tags=tags)
+    replace_model(act, asset, tags=tags)
     return mlflow.Nothing()
 
 
 def _act_delete_tag(act: Act, args: mlflow_models.RegisteredDeleteTag) -> mlflow.Nothing:
+    prompts.require_changeable(args.key)
     asset = act.context.asset("model", args.name)
     if args.key not in asset.tags:
         raise NotFoundError(f"model `{asset.name}` has no tag {args.key[:60]!a}")
-    _replace(act, asset, tags={k: v for k, v in asset.tags.items() if k != args.key})
+    replace_model(act, asset, tags={k: v for k, v in asset.tags.items() if k != args.key})
     return mlflow.Nothing()
 
 
@@ -251,12 +229,9 @@ def _source(context: Context, args: mlflow_models.VersionCreate) -> Place:
 def _register_asks(
     context: Context, args: mlflow_models.VersionCreate, caller: Caller
 ) -> Sequence[Ask]:
-    asset = context.find("model", args.name, Asset)
-    asks = list(
-        ask("models/write", context.workspace())
-        if asset is None
-        else ask("models/versions/write", context.asset_resource(asset))
-    )
+    asks = list(asks_to_write(context, "model", args.name))
+    if prompts.is_prompt(args):
+        return tuple(asks)
     # A registration that claims what its caller cannot read would forge lineage.
     asks += _source(context, args).asks(context, "read")
     named = []
@@ -277,6 +252,9 @@ class _Snapshot:
 
 
 def _taken(context: Context, args: mlflow_models.VersionCreate) -> tuple[Place, list[Artifact]]:
+    prompts.require_kind(context, args)
+    if prompts.is_prompt(args):
+        return Place("", ""), []
     place = _source(context, args)
     if place.version is not None:
         if place.path:
@@ -297,6 +275,8 @@ def _taken(context: Context, args: mlflow_models.VersionCreate) -> tuple[Place, 
 
 def _prepare_register(work: Work, args: mlflow_models.VersionCreate) -> _Snapshot:
     place, found = work.read(lambda context: _taken(context, args))
+    if prompts.is_prompt(args):
+        return _Snapshot(register_files(work, [prompts.file_of(args)], single=True), ())
     if place.version is not None:
         version = place.version
         copied = [
@@ -308,7 +288,7 @@ def _prepare_register(work: Work, args: mlflow_models.VersionCreate) -> _Snapsho
         return _Snapshot(made, (version.id,))
     below = f"{place.path}/" if place.path else ""
     files = [(one.path.removeprefix(below), read_file(work, one)) for one in found]
-    wanted = _tags(args.tags).get(CONVERT, "")
+    wanted = given_tags(args.tags).get(CONVERT, "")
     if wanted not in {"", *WANTED}:
         raise InputError(
             f"tag `{CONVERT}` is {wanted[:40]!a}; it is `onnx` or `no`", code="mlflow.value"
@@ -331,12 +311,13 @@ def _act_register(
         raise ConflictError(
             "the files changed while they were scanned", code="mlflow.changed", hint="try again"
         )
-    tags = {**_tags(args.tags), **_converted(snapshot.made.conversion)}
+    others, template = prompts.split(args.tags)
+    tags = {**given_tags(others), **template, **_converted(snapshot.made.conversion)}
     version = publish_model(
         act, name=args.name, made=snapshot.made, label="" if copied is None else copied.label,
         # Not through what it was copied from alone: that may be deleted, and the data erased.
         lineage=() if copied is None else (copied.id, *_still_here(act, copied.lineage)),
-        description=_description(args.description),
+        description=given_description(args.description),
     )  # fmt: skip
     kept = RegisteredFrom(
         id=version.id,
@@ -370,33 +351,29 @@ def _act_show(act: Act, args: mlflow_models.VersionNamed) -> mlflow_models.Versi
     return mlflow_models.VersionReply(model_version=version_shown(act, _version(act.context, args)))
 
 
-def _change(act: Act, version: AssetVersion, *, on: str = "", **changed: object) -> RegisteredFrom:
-    made = msgspec.structs.replace(beside(act, version), updated_ms=milliseconds(act), **changed)
-    act.put("registered-from", made, on=on or version.id, parent_id=version.asset_id)
-    return made
-
-
 def _act_describe(act: Act, args: mlflow_models.VersionUpdate) -> mlflow_models.VersionReply:
     version = _version(act.context, args)
-    made = _change(act, version, description=_description(args.description))
+    made = change_version(act, version, description=given_description(args.description))
     return mlflow_models.VersionReply(model_version=version_shown(act, version, made))
 
 
 def _act_tag(act: Act, args: mlflow_models.VersionSetTag) -> mlflow.Nothing:
+    prompts.require_changeable(args.key)
     version = _version(act.context, args)
-    given = _tags([mlflow.Pair(key=args.key, value=args.value)])
+    given = given_tags([mlflow.Pair(key=args.key, value=args.value)])
     tags = {**dict(beside(act, version).tags), **given}
     checks.room(len(tags), checks.MAX_RUN_PAIRS, what="tags")
-    _change(act, version, tags=tuple(sorted(tags.items())))
+    change_version(act, version, tags=tuple(sorted(tags.items())))
     return mlflow.Nothing()
 
 
 def _act_untag(act: Act, args: mlflow_models.VersionDeleteTag) -> mlflow.Nothing:
+    prompts.require_changeable(args.key)
     version = _version(act.context, args)
     tags = dict(beside(act, version).tags)
     if tags.pop(args.key, None) is None:
         raise NotFoundError(f"the version has no tag {args.key[:60]!a}")
-    _change(act, version, tags=tuple(sorted(tags.items())))
+    change_version(act, version, tags=tuple(sorted(tags.items())))
     return mlflow.Nothing()
 
 
@@ -430,8 +407,8 @@ def _act_stage(act: Act, args: mlflow_models.VersionStage) -> mlflow_models.Vers
                         f"version {one.version} holds that stage, and you may not move it",
                         code="mlflow.stage",
                     )
-                _change(act, one, on=version.id, stage="Archived")
-    made = _change(act, version, stage=stage)
+                change_version(act, one, on=version.id, stage="Archived")
+    made = change_version(act, version, stage=stage)
     return mlflow_models.VersionReply(model_version=version_shown(act, version, made))
 
 

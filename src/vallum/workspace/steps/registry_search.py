@@ -7,7 +7,7 @@ import msgspec
 
 from vallum.schema import Ask, Asset, Caller, mlflow, mlflow_models
 from vallum.workspace.context import Context
-from vallum.workspace.step import Act, Effect, Step
+from vallum.workspace.step import Effect, Look, Step
 from vallum.workspace.steps.experiments import limit_of
 from vallum.workspace.tracking import filters, pages
 from vallum.workspace.tracking.filters import Value, Vocabulary
@@ -61,17 +61,17 @@ def _search_asks(
     return ()  # each row is decided by itself: what may be read is what is listed
 
 
-def _assets(act: Act) -> list[Asset]:
-    workspace_id = act.context.workspace_id
+def _assets(look: Look) -> list[Asset]:
+    workspace_id = look.context.workspace_id
     return [
         one
-        for one in act.context.all("model", Asset, parent_id=workspace_id)
-        if act.may("models/read", act.context.asset_resource(one))
+        for one in look.context.all("model", Asset, parent_id=workspace_id)
+        if look.may("models/read", look.context.asset_resource(one))
     ]
 
 
 def _page(
-    act: Act,
+    look: Look,
     args: mlflow_models.RegistrySearch,
     rows: Sequence[T],
     vocabulary: Vocabulary[T],
@@ -82,7 +82,7 @@ def _page(
     orders = filters.parse_orders(args.order_by, vocabulary)
     found = filters.ordered([one for one in rows if passes(one)], orders, vocabulary)
     return pages.page(
-        act,
+        look,
         found,
         [identity(one) for one in found],
         question=msgspec.structs.replace(args, page_token=""),
@@ -91,22 +91,22 @@ def _page(
     )
 
 
-def _act_models(act: Act, args: mlflow_models.RegistrySearch) -> mlflow_models.RegisteredFound:
-    rows = sorted((registered_shown(act, one) for one in _assets(act)), key=lambda one: one.name)
-    taken, token = _page(act, args, rows, REGISTERED, lambda one: one.name)
+def _act_models(look: Look, args: mlflow_models.RegistrySearch) -> mlflow_models.RegisteredFound:
+    rows = sorted((registered_shown(look, one) for one in _assets(look)), key=lambda one: one.name)
+    taken, token = _page(look, args, rows, REGISTERED, lambda one: one.name)
     return mlflow_models.RegisteredFound(registered_models=tuple(taken), next_page_token=token)
 
 
-def _act_versions(act: Act, args: mlflow_models.RegistrySearch) -> mlflow_models.VersionsFound:
-    rows = [version_shown(act, one) for asset in _assets(act) for one in readable(act, asset)]
+def _act_versions(look: Look, args: mlflow_models.RegistrySearch) -> mlflow_models.VersionsFound:
+    rows = [version_shown(look, one) for asset in _assets(look) for one in readable(look, asset)]
     rows.sort(key=lambda one: (one.name, -int(one.version)))
-    taken, token = _page(act, args, rows, VERSIONS, lambda one: f"{one.name}:{one.version}")
+    taken, token = _page(look, args, rows, VERSIONS, lambda one: f"{one.name}:{one.version}")
     return mlflow_models.VersionsFound(model_versions=tuple(taken), next_page_token=token)
 
 
 STEPS = (
     Step("registered-model.search", mlflow_models.RegistrySearch, _search_asks, _act_models,
-         Effect.READ),
+         Effect.READ, apart=True),
     Step("model-version.search", mlflow_models.RegistrySearch, _search_asks, _act_versions,
-         Effect.READ),
+         Effect.READ, apart=True),
 )  # fmt: skip

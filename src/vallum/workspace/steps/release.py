@@ -27,7 +27,7 @@ from vallum.schema import (
     WrappedDataKey,
 )
 from vallum.schema import privacy as wire
-from vallum.workspace.context import Context, ask
+from vallum.workspace.context import Context, ask, asks_to_write
 from vallum.workspace.gates.table import ALLOWED, RELEASE, SYNTHESIZE, About, evidence
 from vallum.workspace.step import Act, Length, Step, Work
 from vallum.workspace.steps.data import derive, purposed
@@ -49,13 +49,8 @@ def _source(context: Context, args: wire.DpRelease) -> AssetVersion:
 
 def _asks(context: Context, args: wire.DpRelease, caller: Caller) -> Sequence[Ask]:
     source = context.version_resource(_source(context, args))
-    into = context.find("data", check_name(args.into, what="data name"), Asset)
-    target = (
-        ask("data/write", context.workspace())
-        if into is None
-        else ask("data/versions/write", context.asset_resource(into))
-    )
-    return (*ask("data/versions/query/action", source), *target)
+    into = check_name(args.into, what="data name")
+    return (*ask("data/versions/query/action", source), *asks_to_write(context, "data", into))
 
 
 def _reserve(act: Act, args: wire.DpRelease, intent_id: str) -> wire.DpReleased:

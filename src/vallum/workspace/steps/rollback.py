@@ -10,13 +10,16 @@ from vallum.policy import RequestFacts, visible
 from vallum.schema import (
     Artifact,
     AssetVersion,
+    CaptureBook,
     Credential,
     PrincipalKind,
     PrivacyBudget,
     Record,
+    ScoringCode,
     Session,
     api,
 )
+from vallum.workspace.capture_books import remove_book
 from vallum.workspace.step import Act, Step, on_workspace
 from vallum.workspace.steps.directory import issue, revoke
 
@@ -118,6 +121,21 @@ def _erase_again(act: Act) -> int:
             act.remove("wrapped-key", one.id, on=act.first_resource)
             act.remove("artifact", one.id, on=act.first_resource)
             act.after_commit.append(lambda part=one.content: act.house.objects.discard(part))  # type: ignore[misc]  # default binds the loop variable
+            erased += 1
+    for book in act.context.all("capture-book", CaptureBook):
+        if book.id in gone:
+            on = act.first_resource
+            changes, parts = remove_book(act.house, act.tx, act.permit, book, on=on)
+            act.changes.extend(changes)
+            for part in parts:
+                act.after_commit.append(lambda part=part: act.house.objects.discard(part))  # type: ignore[misc]  # default binds the loop variable
+            erased += 1
+    for code in act.context.all("scoring-code", ScoringCode):
+        if code.id in gone:
+            act.remove("wrapped-key", code.id, on=act.first_resource)
+            act.remove("scoring-code", code.id, on=act.first_resource)
+            for part in code.parts:
+                act.after_commit.append(lambda part=part: act.house.objects.discard(part))  # type: ignore[misc]  # default binds the loop variable
             erased += 1
     return erased
 

@@ -8,6 +8,8 @@ import msgspec
 from vallum.base import ConflictError, InputError, NotFoundError, check_networks, timestamp
 from vallum.schema import Ask, Caller, Deployment, DeploymentState, Endpoint, api, release
 from vallum.workspace.context import Context, ask
+from vallum.workspace.information import check_budget
+from vallum.workspace.limits import check_quotas, check_rates
 from vallum.workspace.step import Act, Step
 from vallum.workspace.steps.directory import issue, refuse_lesser
 from vallum.workspace.steps.endpoints import check_limits, shown
@@ -86,6 +88,10 @@ def _mirror(
                 code="deploy.mirror",
                 hint="deploy it without --in-process",
             )
+        if served[name].code_id:
+            raise ConflictError(
+                f"`{name}` runs scoring code, and copies are rows of numbers", code="deploy.mirror"
+            )
         if traffic.get(name, 0):
             raise ConflictError(
                 f"`{name}` cannot have both traffic and copies of it",
@@ -118,13 +124,27 @@ def _update_asks(context: Context, args: release.EndpointUpdate, caller: Caller)
 def _act_update(act: Act, args: release.EndpointUpdate) -> api.EndpointShown:
     endpoint = act.context.endpoint(args.name)
     check_limits(args.rate_per_s, args.burst, args.max_rows)
-    given = {
+    given: dict[str, object] = {
         name: value
         for name in ("rate_per_s", "burst", "max_rows", "description", "networks")
         if (value := getattr(args, name)) is not None
     }
     if args.networks is not None:
         given["networks"] = check_networks(args.networks)
+    if args.rates is not None:
+        given["rates"] = check_rates(args.rates)
+    if args.quotas is not None:
+        given["quotas"] = check_quotas(args.quotas)
+    if args.information is not None:
+        given["information"] = check_budget(args.information)
+        if given["information"] is not None and any(
+            one.code_id for one in act.context.deployments(endpoint)
+        ):
+            raise ConflictError(
+                "it runs scoring code, and nobody knows what that tells",
+                code="endpoint.information",
+                hint="delete the deployment with code first",
+            )
     if not given:
         raise InputError("nothing is to be changed", code="endpoint.update")
     act.details["changed"] = {name: str(value)[:200] for name, value in given.items()}

@@ -4,12 +4,14 @@ Rights are asked on the experiment that the run's record names. Who made a run a
 and ended come from the credential and the server; tags such as `mlflow.user` are a client's claim.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
 from vallum.base import InputError, LimitExceededError, NotFoundError, new_id
+from vallum.formats import load_json
 from vallum.schema import (
     Ask,
     Caller,
@@ -20,7 +22,7 @@ from vallum.schema import (
     mlflow,
 )
 from vallum.workspace.context import Context, ask
-from vallum.workspace.step import Act, Asks, Effect, Step
+from vallum.workspace.step import Act, Asks, Effect, Look, Step
 from vallum.workspace.steps.experiments import (
     experiment_of,
     limit_of,
@@ -34,7 +36,8 @@ from vallum.workspace.tracking.model_metrics import link, link_asks
 
 MAX_EXPERIMENTS = 1000  # a search
 MAX_HISTORY = 250_000  # points a reply
-MAX_SEARCH_S = 10.0  # nobody writes while runs are searched
+MAX_SEARCH_S = 10.0  # of a thread that others wait for
+HISTORY_TAG = "mlflow.log-model.history"
 _ENDED = frozenset({RunStatus.FINISHED, RunStatus.FAILED, RunStatus.KILLED})
 
 
@@ -116,7 +119,16 @@ def _act_create(act: Act, args: mlflow.RunCreate) -> mlflow.RunReply:
         )
     tags = checks.pairs(args.tags, what="tag", limit=checks.MAX_TAG, most=checks.MAX_RUN_PAIRS)
     identity = str(new_id("run"))
-    name = args.run_name or tags.get(shown.RUN_NAME_TAG) or f"run-{identity[-6:]}"
+    claimed = tags.get(shown.RUN_NAME_TAG)
+    if args.run_name and claimed and args.run_name != claimed:
+        raise InputError(
+            f"the run is called {args.run_name[:60]!a}, and {claimed[:60]!a} by its tag"
+            f" `{shown.RUN_NAME_TAG}`",
+            code="mlflow.value",
+            hint="name it once",
+        )
+    checks.room_for(tags.items(), what="tags")
+    name = args.run_name or claimed or f"run-{identity[-6:]}"
     tags[shown.RUN_NAME_TAG] = checks.name(name, what="a run")
     run = Run(
         id=identity,
@@ -156,16 +168,17 @@ def _renamed(run: Run, name: str) -> Run:
 
 
 def _act_delete(act: Act, args: mlflow.RunNamed) -> mlflow.Nothing:
-    run = bundles.absorb(act, _active(act, args))
-    _put(act, msgspec.structs.replace(run, deleted_ms=milliseconds(act)))
+    run = _run_of(act.context, args)
+    if not run.deleted_ms:  # to delete what is deleted is no error for MLflow's clients
+        run = bundles.absorb(act, _active(act, args))
+        _put(act, msgspec.structs.replace(run, deleted_ms=milliseconds(act)))
     return mlflow.Nothing()
 
 
 def _act_restore(act: Act, args: mlflow.RunNamed) -> mlflow.Nothing:
     run = _run_of(act.context, args)
-    if not run.deleted_ms:
-        raise InputError(f"run `{run.id}` was not deleted", code="mlflow.active")
-    _put(act, msgspec.structs.replace(run, deleted_ms=0))
+    if run.deleted_ms:
+        _put(act, msgspec.structs.replace(run, deleted_ms=0))
     return mlflow.Nothing()
 
 
@@ -222,13 +235,13 @@ def _with_params(run: Run, given: dict[str, str]) -> Run:
                 code="mlflow.param",
                 hint="use a tag or a metric for what changes, or start another run",
             )
-    checks.room(len(params), checks.MAX_RUN_PAIRS, what="parameters")
+    checks.room_for(params.items(), what="parameters")
     return msgspec.structs.replace(run, params=tuple(sorted(params.items())))
 
 
 def _with_tags(run: Run, given: dict[str, str]) -> Run:
     tags = {**dict(run.tags), **given}
-    checks.room(len(tags), checks.MAX_RUN_PAIRS, what="tags")
+    checks.room_for(tags.items(), what="tags")
     run = msgspec.structs.replace(run, tags=tuple(sorted(tags.items())))
     name = given.get(shown.RUN_NAME_TAG)
     return run if name is None else _renamed(run, name)
@@ -254,6 +267,22 @@ def _act_delete_tag(act: Act, args: mlflow.RunDeleteTag) -> mlflow.Nothing:
     if tags.pop(args.key, None) is None:
         raise NotFoundError(f"run `{run.id}` has no tag {args.key[:60]!a}")
     _put(act, msgspec.structs.replace(run, tags=tuple(sorted(tags.items()))))
+    return mlflow.Nothing()
+
+
+def _act_log_model(act: Act, args: mlflow.RunLogModel) -> mlflow.Nothing:
+    """Keep what the client says of the model in the tag where MLflow keeps it, newest last."""
+    run = _active(act, args)
+    told = load_json(args.model_json.encode())
+    if not isinstance(told, dict):
+        raise InputError("the model is not a JSON object", code="mlflow.value")
+    before = load_json(dict(run.tags).get(HISTORY_TAG, "[]").encode())
+    models = [*(before if isinstance(before, list) else []), told]
+    text = json.dumps(models)
+    while len(text) > checks.MAX_TAG and models:  # what was noted first makes room
+        del models[0]
+        text = json.dumps(models)
+    _put(act, _with_tags(run, {HISTORY_TAG: text}))
     return mlflow.Nothing()
 
 
@@ -310,20 +339,20 @@ def _search_asks(context: Context, args: mlflow.RunSearch, caller: Caller) -> Se
     return ()  # each experiment is decided by itself: its runs are found or they are not there
 
 
-def _act_search(act: Act, args: mlflow.RunSearch) -> mlflow.RunsFound:
+def _act_search(look: Look, args: mlflow.RunSearch) -> mlflow.RunsFound:
     view, limit = view_of(args.run_view_type), limit_of(args.max_results)
     passes = filters.matcher(filters.parse_filter(args.filter, shown.RUNS), shown.RUNS)
     orders = filters.parse_orders(args.order_by, shown.RUNS)
-    taking_in = bundles.opened(act.context)
+    taking_in = bundles.opened(look.context)
     deleted: set[str] = set()
     found: list[Run] = []
-    monotonic = act.house.clock.monotonic
+    monotonic = look.house.clock.monotonic
     end = monotonic() + MAX_SEARCH_S
-    for experiment in _searched(act, args.experiment_ids):
+    for experiment in _searched(look, args.experiment_ids):
         gone = experiment.deleted_ms != 0
         if gone:
             deleted.add(experiment.id)
-        for run in act.context.all("run", Run, parent_id=experiment.id):
+        for run in look.context.all("run", Run, parent_id=experiment.id):
             if (shown.DELETED if gone else shown.stage(run)) not in view:
                 continue
             if monotonic() > end:
@@ -338,7 +367,7 @@ def _act_search(act: Act, args: mlflow.RunSearch) -> mlflow.RunsFound:
     found.sort(key=lambda one: (-one.started_ms, one.id))
     rows = filters.ordered(found, orders, shown.RUNS)
     taken, token = pages.page(
-        act,
+        look,
         rows,
         [one.id for one in rows],
         question=msgspec.structs.replace(args, page_token=""),
@@ -351,13 +380,13 @@ def _act_search(act: Act, args: mlflow.RunSearch) -> mlflow.RunsFound:
     )
 
 
-def _searched(act: Act, identities: Sequence[str]) -> list[Experiment]:
+def _searched(look: Look, identities: Sequence[str]) -> list[Experiment]:
     """Return the named experiments whose runs the caller may read; others are as if not there."""
     if len(identities) > MAX_EXPERIMENTS:
         raise LimitExceededError(
             f"a search names at most {MAX_EXPERIMENTS} experiments", code="mlflow.batch"
         )
-    visible = {one.id: one for one in visible_experiments(act, "experiments/runs/read")}
+    visible = {one.id: one for one in visible_experiments(look, "experiments/runs/read")}
     names = {one.name: one for one in visible.values()}
     found = [
         names.get(shown.DEFAULT) if one == shown.DEFAULT_ID else visible.get(one)
@@ -381,7 +410,8 @@ STEPS = (
     Step("run.log-param", mlflow.RunLogParam, _own(_WRITE), _act_log_param),
     Step("run.set-tag", mlflow.RunSetTag, _own(_WRITE), _act_set_tag),
     Step("run.delete-tag", mlflow.RunDeleteTag, _own(_WRITE), _act_delete_tag),
+    Step("run.log-model", mlflow.RunLogModel, _own(_WRITE), _act_log_model),
     Step("run.log-batch", mlflow.RunLogBatch, _batch_asks, _act_log_batch),
     Step("run.metric-history", mlflow.MetricHistory, _own(_READ), _act_history, Effect.READ),
-    Step("run.search", mlflow.RunSearch, _search_asks, _act_search, Effect.READ),
+    Step("run.search", mlflow.RunSearch, _search_asks, _act_search, Effect.READ, apart=True),
 )  # fmt: skip

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from vallum.base import InputError, LimitExceededError
 from vallum.schema import mlflow
 
-# MLflow's own bounds: mlflow/utils/validation.py.
+# MLflow's own bounds: mlflow/utils/validation.py. What is longer than its 6000 characters of a
+# parameter and 8000 of a tag, which it cuts off, is kept whole here, up to bounds of our own.
 MAX_KEY = 250
-MAX_PARAM = 6000
-MAX_TAG = 8000
+MAX_PARAM = 64 * 1024
+MAX_TAG = 64 * 1024
 MAX_EXPERIMENT_TAG = 20_000
 MAX_EXPERIMENT_NAME = 500
 MAX_POINTS = 1000  # a request
@@ -19,6 +20,7 @@ MAX_PAIRS = 100  # parameters, or tags, a request
 # Ours: of one run.
 MAX_RUN_PAIRS = 2000
 MAX_RUN_METRICS = 10_000
+MAX_RUN_TEXT = 2 * 1024 * 1024  # characters of all parameters, or tags
 MAX_INTEGER = 2**53 - 1
 
 _KEY = re.compile(r"[/\w.\- :]+")
@@ -105,6 +107,17 @@ def pairs(
         if out.setdefault(key(one.key, what=what), text) != text:
             raise bad(f"{what} {one.key[:60]!a} is given twice with different values")
     return out
+
+
+def room_for(values: Iterable[tuple[str, str]], *, what: str) -> None:
+    """Refuse the parameters or tags that would make one run too large.
+
+    Raises:
+        LimitExceededError: Too many, or too long together.
+    """
+    lengths = [len(text) for _, text in values]
+    room(len(lengths), MAX_RUN_PAIRS, what=what)
+    room(sum(lengths), MAX_RUN_TEXT, what=f"characters of {what}")
 
 
 def room(count: int, most: int, *, what: str) -> None:

@@ -13,8 +13,8 @@ Source: mlflow.org/docs/latest/ml/search/search-runs; mlflow/utils/search_utils.
 
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, NoReturn, TypeVar
 
 from vallum.base import InputError
@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 Value = str | float | None
 Getter = Callable[[T, str], Value]
+Several = Callable[[T, str], Iterable[Value]]
 
 MAX_FILTER = 8000
 MAX_COMPARISONS = 100
@@ -63,6 +64,14 @@ _ENTITIES = {
     "attributes": "attribute",
     "attr": "attribute",
     "run": "attribute",
+    "dataset": "dataset",
+    "datasets": "dataset",
+    "trace": "attribute",
+    "traces": "attribute",
+    "metadata": "metadata",
+    "request_metadata": "metadata",
+    "feedback": "feedback",
+    "expectation": "expectation",
 }
 
 
@@ -75,12 +84,17 @@ class Vocabulary(Generic[T]):
         numeric: Attributes that are numbers.
         textual: Attributes that are texts.
         aliases: Other names of attributes.
+        several: Entities of which a row has several values under one key, such as its data sets:
+            a comparison holds if it does for one of them.
+        keys: Of entities that do not have just any key: which there are.
     """
 
     entities: Mapping[str, Getter[T]]
     numeric: frozenset[str]
     textual: frozenset[str]
     aliases: Mapping[str, str]
+    several: Mapping[str, Several[T]] = field(default_factory=dict)
+    keys: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,25 +226,33 @@ def _comparable(value: Value) -> bool:
 
 
 def _test(one: Comparison, vocabulary: Vocabulary[T]) -> Callable[[T], bool]:
-    get, key, wanted = vocabulary.entities[one.field.entity], one.field.key, one.value
+    passes, key = _predicate(one), one.field.key
+    several = vocabulary.several.get(one.field.entity)
+    if several is not None:
+        return lambda row: any(passes(value) for value in several(row, key))
+    get = vocabulary.entities[one.field.entity]
+    return lambda row: passes(get(row, key))
+
+
+def _predicate(one: Comparison) -> Callable[[Value], bool]:
+    """Return what tells whether a value passes; None is a value that a row does not have."""
+    wanted = one.value
     if one.op == "IS NULL":
-        return lambda row: get(row, key) is None
+        return lambda value: value is None
     if one.op == "IS NOT NULL":
-        return lambda row: get(row, key) is not None
+        return lambda value: value is not None
     if one.field.numeric:
         compare, limit = _NUMERIC[one.op], float(wanted)  # type: ignore[arg-type]  # the parser made it one
-        return lambda row: (value := get(row, key)) is not None and compare(float(value), limit)
+        return lambda value: value is not None and compare(float(value), limit)
     if isinstance(wanted, tuple):
         members, inside = frozenset(wanted), one.op == "IN"
-        return lambda row: (value := get(row, key)) is not None and (value in members) is inside
+        return lambda value: value is not None and (value in members) is inside
     text = str(wanted)
     if one.op in {"LIKE", "ILIKE"}:
-        fold = one.op == "ILIKE"
-        return lambda row: (
-            (value := get(row, key)) is not None and like(str(value), text, fold=fold)
-        )
+        like_it = _pattern(text, fold=one.op == "ILIKE")
+        return lambda value: value is not None and like_it(str(value))
     equal = one.op == "="
-    return lambda row: (value := get(row, key)) is not None and (value == text) is equal
+    return lambda value: value is not None and (value == text) is equal
 
 
 class _Reader(Generic[T]):
@@ -284,6 +306,8 @@ class _Reader(Generic[T]):
 
     def order(self) -> Order:
         field = self._field()
+        if field.entity not in self._vocabulary.entities:
+            raise _wrong(f"a row has several {field.entity}s: it cannot be ordered by them")
         ascending = not self.word("DESC")
         if ascending:
             self.word("ASC")
@@ -316,8 +340,9 @@ class _Reader(Generic[T]):
         entity = _ENTITIES.get(first.lower())
         if not self._is("mark", "."):
             return self._attribute(first)
-        if entity not in self._vocabulary.entities:
-            known = ", ".join(f"{one}s" for one in self._vocabulary.entities)
+        if entity not in self._vocabulary.entities and entity not in self._vocabulary.several:
+            all_of_them = dict.fromkeys([*self._vocabulary.entities, *self._vocabulary.several])
+            known = ", ".join(f"{one}s" for one in all_of_them)
             raise _wrong(f"{first[:40]!a} is not one of {known}")
         self._take()
         key = self._name("a key")
@@ -326,6 +351,9 @@ class _Reader(Generic[T]):
             key += "." + self._name("a key")
         if entity == "attribute":
             return self._attribute(key)
+        if key not in self._vocabulary.keys.get(str(entity), {key}):
+            known = ", ".join(sorted(self._vocabulary.keys[str(entity)]))
+            raise _wrong(f"{entity} {key[:40]!a} is none of {known}")
         return Field(str(entity), key, numeric=entity == "metric")
 
     def _attribute(self, name: str) -> Field:
@@ -334,6 +362,9 @@ class _Reader(Generic[T]):
             return Field("attribute", key, numeric=True)
         if key in self._vocabulary.textual:
             return Field("attribute", key, numeric=False)
+        # An attribute of which a row has several.
+        if key in self._vocabulary.several and key not in _ENTITIES:
+            return Field(key, key, numeric=False)
         known = ", ".join(sorted(self._vocabulary.numeric | self._vocabulary.textual))
         raise _wrong(f"{name[:40]!a} is not an attribute; there are {known}")
 

@@ -11,7 +11,7 @@ import msgspec
 from vallum.base import InputError, IntegrityError, canonical_json
 from vallum.crypto import Purpose, seal, unseal
 from vallum.schema import Record
-from vallum.workspace.step import Act
+from vallum.workspace.step import Look
 
 T = TypeVar("T")
 _MAX_TOKEN = 1000
@@ -23,12 +23,12 @@ class _Place(msgspec.Struct, array_like=True, frozen=True):
 
 
 def page(
-    act: Act, found: Sequence[T], ids: Sequence[str], *, question: Record, limit: int, token: str
+    look: Look, found: Sequence[T], ids: Sequence[str], *, question: Record, limit: int, token: str
 ) -> tuple[Sequence[T], str]:
     """Return one page of what was found, and the token of the next; empty: there is none.
 
     Args:
-        act: Whose caller asks.
+        look: Whose caller asks.
         found: All that the caller may see, filtered and in order.
         ids: Of each of them.
         question: What was asked, without page token.
@@ -38,8 +38,8 @@ def page(
     Raises:
         InputError: The token is of another caller or question, or none at all.
     """
-    key = act.house.keyring.derive(Purpose.PAGE_TOKEN)
-    asked = canonical_json([act.caller.id, type(question).__name__])
+    key = look.house.keyring.derive(Purpose.PAGE_TOKEN)
+    asked = canonical_json([look.caller.id, type(question).__name__])
     bound = hashlib.sha256(asked + msgspec.json.encode(question)).digest()
     start = 0
     if token:

@@ -7,6 +7,7 @@ from vallum.base import InputError, NotFoundError
 from vallum.schema import Artifact, Ask, AssetVersion, Experiment, LoggedModel
 from vallum.workspace.context import Context, ask
 from vallum.workspace.tracking.shown import experiment_location
+from vallum.workspace.tracking.tracing import FOLDER, trace_of
 
 MAX_PATH = 500
 MAX_DEPTH = 30
@@ -23,6 +24,7 @@ class Place:
     path: str  # within the holder; empty: all of it
     experiment: Experiment | None = None
     version: AssetVersion | None = None
+    area: str = "artifacts"  # what rights on it are called: `artifacts`, or `traces`
 
     def asks(self, context: Context, action: str) -> Sequence[Ask]:
         """Return what `action`, `read` or `write`, asks here."""
@@ -32,7 +34,7 @@ class Place:
         if self.experiment is None:
             raise NotFoundError("there is no such artifact")
         resource = context.experiment_resource(self.experiment)
-        return ask(f"experiments/artifacts/{action}", resource)
+        return ask(f"experiments/{self.area}/{action}", resource)
 
 
 def model_location(model: LoggedModel) -> str:
@@ -85,6 +87,11 @@ def place_of(context: Context, path: str) -> Place:
         model = context.logged_model(parts[2])
         if model.experiment_id == parts[0]:
             return Place(model.id, "/".join(parts[4:]), context.experiment(model.experiment_id))
+    elif len(parts) > 3 and parts[1] == FOLDER and parts[3] == _ROOT:  # noqa: PLR2004 - as above
+        trace = trace_of(context, parts[2])
+        if trace.experiment_id == parts[0]:
+            experiment = context.experiment(trace.experiment_id)
+            return Place(trace.id, "/".join(parts[4:]), experiment, area="traces")
     raise NotFoundError("there is no such artifact")
 
 

@@ -1,6 +1,6 @@
 """Records as MLflow shows them, and what searches may ask about them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from vallum.schema import DatasetUsed, Experiment, Run, mlflow
@@ -11,6 +11,7 @@ DEFAULT = "Default"
 DEFAULT_ID = "0"
 ACTIVE, DELETED = "active", "deleted"
 RUN_NAME_TAG = "mlflow.runName"
+CONTEXT_TAG = "mlflow.data.context"
 VIEWS = {"ACTIVE_ONLY": (ACTIVE,), "DELETED_ONLY": (DELETED,), "ALL": (ACTIVE, DELETED)}
 
 
@@ -111,6 +112,14 @@ def _metric(run: Run, key: str) -> Value:
     return None
 
 
+def _datasets(run: Run, key: str) -> Iterable[Value]:
+    for one in run.datasets:
+        if key == "context":
+            yield _pair(one.tags, CONTEXT_TAG)
+        else:
+            yield one.name if key == "name" else one.digest
+
+
 def _run_attribute(run: Run, key: str) -> Value:
     if key == "artifact_uri":
         return run_location(run)
@@ -158,6 +167,8 @@ RUNS: Vocabulary[Run] = Vocabulary(
         "Run name": "run_name",
         "Run Name": "run_name",
     },
+    several={"dataset": _datasets},
+    keys={"dataset": frozenset({"name", "digest", "context"})},
 )
 EXPERIMENTS: Vocabulary[Experiment] = Vocabulary(
     entities={

@@ -8,9 +8,21 @@ from vallum.audit import verify_log
 from vallum.base import VallumError
 from vallum.crypto import WrappedKey
 from vallum.guard import Decisions, count_decisions, unpack_decisions
-from vallum.schema import Artifact, AssetVersion, EntryKind, Job, Part, WrappedDataKey, api
+from vallum.schema import (
+    Artifact,
+    AssetVersion,
+    BatchProgress,
+    EntryKind,
+    ImageInventory,
+    Job,
+    Part,
+    ScoringCode,
+    WrappedDataKey,
+    api,
+)
 from vallum.store import Snapshot
-from vallum.workspace.context import VERSION_KINDS, Context
+from vallum.workspace.capture_books import capture_parts
+from vallum.workspace.context import INVENTORY, VERSION_KINDS, Context
 from vallum.workspace.house import House
 
 SYSTEM_VERIFY = "system-verify"
@@ -130,6 +142,12 @@ def _parts(
             if job.logs is not None:
                 parts.append((job.id, job.logs))
         parts.extend((one.id, one.content) for one in context.all("artifact", Artifact))
+        for progress in context.all("batch-progress", BatchProgress):
+            parts.extend((progress.id, part) for part in progress.pieces)
+        parts.extend((one.id, one.part) for one in context.all(INVENTORY, ImageInventory))
+        parts.extend(capture_parts(context))
+        for code in context.all("scoring-code", ScoringCode):
+            parts.extend((code.id, part) for part in code.parts)
     except VallumError as error:
         findings.append(api.VerifyFinding(code=error.code, message=error.message))
     return parts
