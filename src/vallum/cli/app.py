@@ -14,20 +14,23 @@ from vallum.cli import (
     anonymize,
     assets,
     attack,
+    capture,
     convert,
     dp,
     environments,
+    jobs,
     log,
     migrate,
     offline,
     people,
     poison,
+    quarantine,
+    release_keys,
     rules,
     scan,
     serving,
     signature,
     top,
-    views,
 )
 from vallum.cli.border import SESSION, report, say
 from vallum.cli.progress import DISPLAY
@@ -42,11 +45,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 top.register(serving.endpoint)
+capture.register(serving.endpoint)
 for noun in (
-    views.data, assets.model, environments.environment, dp.dp, serving.endpoint, serving.job,
+    quarantine.data, assets.model, environments.environment, dp.dp, serving.endpoint, jobs.job,
     access.role, access.connection, people.group, people.identity, people.key, people.approval,
-    rules.policy, rules.waiver, rules.break_glass, log.audit, log.workspace,
-    migrate.importing, signature.signature,
+    rules.policy, rules.waiver, release_keys.release_key, rules.break_glass, log.audit,
+    log.workspace, migrate.importing, signature.signature,
 ):  # fmt: skip
     app.add_typer(noun, cls=Nouns)
 scan.register(app)
@@ -96,9 +100,30 @@ def options(
 @app.command("up")
 def up_command(
     data: Annotated[Path, typer.Option(help="Data folder.")] = Path("vallum-data"),
-    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address, or network interface such as wg0, to bind.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the API.")] = 8443,
+    gateway_host: Annotated[
+        str, typer.Option(help="The same of scoring, where it differs from --host.")
+    ] = "",
     gateway_port: Annotated[int, typer.Option(help="Port of scoring.")] = 8444,
+    gateway_socket: Annotated[
+        Path | None, typer.Option(help="Score through this Unix socket (0600), not a port.")
+    ] = None,
+    gateway_group: Annotated[
+        str, typer.Option(help="Group that may open the socket, too (0660).")
+    ] = "",
+    grpc_port: Annotated[
+        int, typer.Option(help="Port of scoring over gRPC, too; 0 serves none.")
+    ] = 0,
+    grpc_client_certificates: Annotated[
+        bool, typer.Option(help="Let only clients with a certificate through to gRPC.")
+    ] = False,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(help="Network, or `unix`, whose X-Forwarded-For scoring believes."),
+    ] = None,
     name: Annotated[
         list[str] | None, typer.Option(help="Further name for the certificate.")
     ] = None,
@@ -123,6 +148,18 @@ def up_command(
     checkpoint_token_file: Annotated[
         Path | None, typer.Option(help="0600 file with the sink's bearer token.")
     ] = None,
+    release_key: Annotated[
+        str,
+        typer.Option(
+            help="Sign models with this from now on: pkcs11:token=NAME;object=LABEL, or derived."
+        ),
+    ] = "",
+    pkcs11_module: Annotated[
+        Path | None, typer.Option(help="The token's library, such as libsofthsm2.so.")
+    ] = None,
+    pin_file: Annotated[
+        Path | None, typer.Option(help="0600 file with the token's PIN; else VALLUM_TOKEN_PIN.")
+    ] = None,
     otlp: Annotated[
         str, typer.Option(help="Send traces to this OpenTelemetry collector: https://…:4318")
     ] = "",
@@ -144,7 +181,13 @@ def up_command(
             data=data,
             host=host,
             port=port,
+            gateway_host=gateway_host,
             gateway_port=gateway_port,
+            gateway_socket=gateway_socket,
+            gateway_group=gateway_group,
+            grpc_port=grpc_port,
+            grpc_client_certificates=grpc_client_certificates,
+            trusted_proxies=tuple(trusted_proxy or ()),
             names=tuple(name or ()),
             passphrase_file=passphrase_file,
             database_file=database_file,
@@ -153,6 +196,9 @@ def up_command(
             checkpoint_every_s=checkpoint_every,
             checkpoint_ca=checkpoint_ca,
             checkpoint_token_file=checkpoint_token_file,
+            release_key=release_key,
+            pkcs11_module=pkcs11_module,
+            pin_file=pin_file,
             otlp=otlp,
             otlp_ratio=otlp_ratio,
             otlp_ca=otlp_ca,

@@ -11,8 +11,18 @@ from vallum.base import InputError
 from vallum.cli.anonymize import hierarchy_texts
 from vallum.cli.attack_report import left_open, page_of
 from vallum.cli.bom import difference_text, printable
-from vallum.cli.border import SESSION, check_content, content_out, read_file, show, table
-from vallum.cli.options import DryRun, Name, Output, Version, data, version_text
+from vallum.cli.border import (
+    SESSION,
+    check_content,
+    check_output,
+    content_out,
+    read_file,
+    show,
+    table,
+    write_out,
+)
+from vallum.cli.notebook import notebook_lines
+from vallum.cli.options import DryRun, Name, Output, Version, data, texts_lines, version_text
 from vallum.cli.progress import progress
 from vallum.govern import bom_difference
 from vallum.schema import Asset, api
@@ -152,6 +162,9 @@ def model_register(
         str, typer.Option("--data", help="NAME:VERSION that the conversion is measured on, too.")
     ] = "",
     feature: Annotated[list[str] | None, typer.Option(help="Column of it, in order.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Signature of it, by a release key of yours.")
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Scan and register a version. Example: vallum model register risk model.onnx."""
@@ -162,7 +175,8 @@ def model_register(
     ):
         shown = client.models.register(
             name, source, label=label, lineage=lineage or (), description=description, card=told,
-            convert=convert, data=data_name, features=feature or (), dry_run=dry_run,
+            convert=convert, data=data_name, features=feature or (),
+            bundle=b"" if bundle is None else read_file(bundle), dry_run=dry_run,
         )  # fmt: skip
     show("model.register", shown, version_text(shown))
 
@@ -196,11 +210,36 @@ def model_show(name: Name, version: Version = None) -> None:
 
 
 @model.command("download")
-def model_download(name: Name, version: Version = None, output: Output = None) -> None:
+def model_download(
+    name: Name,
+    version: Version = None,
+    bom: Annotated[
+        Path | None, typer.Option(help="Also write its bill of materials, CycloneDX.")
+    ] = None,
+    output: Output = None,
+) -> None:
     """Download as a tar archive. Example: vallum model download risk -o risk.tar."""
     check_content(output)
+    if str(bom) == "-":
+        raise InputError("--bom takes a file: stdout is the model's", code="cli.usage")
+    check_output(bom)
     with SESSION.client() as client:
+        if bom is not None:
+            version = client.models.show(name, version).version.version  # both of one version
+            write_out(client.models.bom(name, version), bom)
         content_out("model.download", client.models.stream(name, version), output)
+
+
+@model.command("notebook")
+def model_notebook(
+    name: Name,
+    path: Annotated[str, typer.Argument(help="Of the notebook within the version.")],
+    version: Version = None,
+) -> None:
+    """Show a notebook of a version as text. Example: vallum model notebook risk look.ipynb."""
+    with SESSION.client() as client:
+        told = client.models.notebook(name, path, version)
+    show("model.notebook", told, notebook_lines(told.notebook))
 
 
 @model.command("bom")
@@ -354,6 +393,33 @@ def model_unalias(
     with SESSION.client() as client:
         done = client.models.unalias(name, alias, dry_run=dry_run)
     show("model.unalias", done, done.text)
+
+
+@model.command("update")
+def model_update(
+    name: Annotated[str, typer.Argument(help="Name of the model, or NAME:VERSION.")],
+    description: Annotated[
+        str | None, typer.Option(help="For people; an empty one removes it.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE to set; again for more.")] = None,
+    remove_tag: Annotated[list[str] | None, typer.Option(help="Tag to remove.")] = None,
+    version: Annotated[int | None, typer.Option(help="That version; else the model.")] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Change description and tags. Example: vallum model update risk:2 --tag stage=trial."""
+    tags: dict[str, str] = {}
+    for one in tag or ():
+        key, equals, value = one.partition("=")
+        if not equals or tags.setdefault(key, value) != value:
+            raise InputError("a tag is written KEY=VALUE, and once", code="cli.usage",
+                             hint="--tag owner=fraud-team")  # fmt: skip
+    with SESSION.client() as client:
+        told = client.models.update(
+            name, version, description=description, tags=tags, remove_tags=remove_tag or (),
+            dry_run=dry_run,
+        )  # fmt: skip
+    number = "" if told.version is None else f":{told.version}"
+    show("model.update", told, "\n".join([f"model {told.name}{number}", *texts_lines(told.texts)]))
 
 
 @model.command("delete")

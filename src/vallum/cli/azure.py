@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vallum.base import InputError
+from vallum.cli.azure_collector import read_collector
 from vallum.cli.border import read_file, say
+from vallum.cli.scaling import azure_scale
 from vallum.formats import load_yaml
+from vallum.schema import CapturePolicy, Scale
 
 _PREFIX = "azureml:"
 _PRIVATE = (  # RFC 1918, RFC 4193 and loopback
@@ -33,30 +36,36 @@ _ENDPOINT_SAME: Mapping[str, tuple[object, ...]] = {
     "properties": (),
     "tags": (),
 }
-_ENDPOINT_TAKEN = {"name", "description", "traffic", "mirror_traffic", "public_network_access"}
+_ENDPOINT_TAKEN = {
+    "name",
+    "description",
+    "traffic",
+    "mirror_traffic",
+    "public_network_access",
+    "information",
+    "rate",
+    "quota",
+}
 _DEPLOYMENT_SAME: Mapping[str, tuple[object, ...]] = {
     "$schema": (),
     "app_insights_enabled": (False,),
     "description": (),
-    "instance_count": (1,),
     "instance_type": (),
     "liveness_probe": (),
     "properties": (),
     "readiness_probe": (),
-    "scale_settings": ({"type": "default"},),
     "tags": (),
     "type": ("managed",),
 }
+_DEPLOYMENT_TAKEN = {
+    "name", "endpoint_name", "model", "data_collector", "code_configuration",
+    "instance_count", "request_settings", "scale_settings",
+}  # fmt: skip
 _WHY = {
     "auth_mode": "endpoints take keys and tokens",
-    "code_configuration": "scoring code of one's own is not run; register the model as ONNX",
-    "data_collector": "requests are not captured",
     "egress_public_network_access": "model processes have no network at all",
     "environment": "models are served by the runtime here",
     "environment_variables": "model processes have no environment",
-    "instance_count": "one process serves a deployment",
-    "request_settings": "limits are of the endpoint: --rate-per-s, --burst",
-    "scale_settings": "one process serves a deployment",
 }
 
 
@@ -69,6 +78,9 @@ class AzureEndpoint:
     traffic: dict[str, int]
     mirror: dict[str, int]
     networks: tuple[str, ...]  # CIDR; empty: all
+    information: str  # a budget as `--information` takes it; ours, not Azure's
+    rates: list[str]  # as `--rate` takes them; ours, too
+    quotas: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +90,10 @@ class AzureDeployment:
     name: str
     endpoint: str
     model: str
+    capture: CapturePolicy | None = None
+    code: Path | None = None  # folder
+    entry: str = ""  # the scoring script in it
+    scale: Scale | None = None
 
 
 def read_endpoint(path: Path) -> AzureEndpoint:
@@ -99,6 +115,9 @@ def read_endpoint(path: Path) -> AzureEndpoint:
         traffic=_shares(path, document, "traffic"),
         mirror=_shares(path, document, "mirror_traffic"),
         networks=() if access == "enabled" else _PRIVATE,
+        information=str(document.get("information") or ""),
+        rates=_texts(path, document, "rate"),
+        quotas=_texts(path, document, "quota"),
     )
 
 
@@ -109,12 +128,38 @@ def read_deployment(path: Path) -> AzureDeployment:
         InputError: It is no such file, or asks for what is not done here.
     """
     document = _document(path)
-    _check(path, document, {"name", "endpoint_name", "model"}, _DEPLOYMENT_SAME)
+    _check(path, document, _DEPLOYMENT_TAKEN, _DEPLOYMENT_SAME)
+    code, entry = _code(path, document.get("code_configuration"))
     return AzureDeployment(
         _text(path, document, "name"),
         _text(path, document, "endpoint_name"),
         _model(path, _text(path, document, "model")),
+        read_collector(path, document.get("data_collector")),
+        code,
+        entry,
+        azure_scale(path, document),
     )
+
+
+def _code(path: Path, value: object) -> tuple[Path | None, str]:
+    """Return the folder of scoring code, which the file names from where it lies, and the script.
+
+    Raises:
+        InputError: It names none, or a place that is no folder here.
+    """
+    if value is None:
+        return None, ""
+    if not isinstance(value, dict) or set(value) != {"code", "scoring_script"}:
+        raise InputError(
+            f"`code_configuration` of `{path}` has `code` and `scoring_script`", code="cli.azure"
+        )
+    folder, entry = value["code"], value["scoring_script"]
+    if not isinstance(folder, str) or not isinstance(entry, str):
+        raise InputError(f"`code_configuration` of `{path}` names files", code="cli.azure")
+    found = path.parent / folder.removeprefix("file:")
+    if not found.is_dir():
+        raise InputError(f"`code` of `{path}` is no folder here: `{found}`", code="cli.azure")
+    return found, entry.removeprefix("./")
 
 
 def _document(path: Path) -> dict[str, object]:
@@ -153,6 +198,14 @@ def _text(path: Path, document: Mapping[str, object], name: str) -> str:
     if not isinstance(value, str) or not value:
         raise InputError(f"`{path}` names no `{name}`", code="cli.azure")
     return value
+
+
+def _texts(path: Path, document: Mapping[str, object], name: str) -> list[str]:
+    value = document.get(name) or []
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):
+        raise InputError(f"`{name}` of `{path}` is a text, or a list of them", code="cli.azure")
+    return texts
 
 
 def _shares(path: Path, document: Mapping[str, object], name: str) -> dict[str, int]:

@@ -42,7 +42,7 @@ ENVIRONMENT = {
     "VALLUM_STATE_DIR": "folder of what clients saw of each log; `off` keeps nothing",
     "VALLUM_TOKEN": "an API key; prefer a file, which other processes cannot read",
     "VALLUM_TOKEN_FILE": "file with an API key, readable by you alone; `--token-file`",
-    "VALLUM_TOKEN_PIN": "PIN of the PKCS#11 token of `signature sign`; `--pin-file`",
+    "VALLUM_TOKEN_PIN": "PIN of the PKCS#11 token of `signature sign` and `up`; `--pin-file`",
     "VALLUM_URL": "address of the server; `--url`; loopback on port 8443 if neither is given",
 }
 
@@ -130,6 +130,9 @@ def write_out(data: bytes, target: Path | None, *, secret: bool = False) -> None
         sys.stdout.buffer.flush()
         return
     try:
+        if _is_device(target):
+            target.write_bytes(data)
+            return
         write_atomic(target, data, mode=0o600 if secret else 0o644)
     except OSError as error:
         raise _unwritable(target, error) from error
@@ -172,10 +175,20 @@ def content_out(
             sys.stdout.buffer.flush()
             return
         try:
-            write_chunks_atomic(target, counted(), mode=0o600 if secret else 0o644)
+            if _is_device(target):
+                with target.open("wb") as sink:
+                    for chunk in counted():
+                        sink.write(chunk)
+            else:
+                write_chunks_atomic(target, counted(), mode=0o600 if secret else 0o644)
         except OSError as error:
             raise _unwritable(target, error) from error
     show(command, {"file": str(target), "bytes": length}, f"{length} bytes are in {target}")
+
+
+def _is_device(target: Path) -> bool:
+    """Tell whether a target, such as `/dev/null` or a pipe, is written to and never replaced."""
+    return target.exists() and not target.is_file() and not target.is_dir()
 
 
 def _unwritable(target: Path, error: OSError) -> InputError:
@@ -191,6 +204,8 @@ def check_output(target: Path | None) -> None:
     if target is None or str(target) == "-":
         return
     folder = target.parent
+    if _is_device(target):
+        return
     if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"`{target}` cannot be written", code="cli.output")
 

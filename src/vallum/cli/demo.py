@@ -216,11 +216,11 @@ def _run(story: Story, owner: Client, folder: Path, url: str) -> None:
     )
 
     signed = releaser.models.sign(MODEL)
-    signature = _evidence(signed.evidence, "signature")
+    by = signed.signatures[-1]
     story.tell(
         "sign",
-        f"OpenSSF model signature by {signature.parameters['signer'][:30]}…",
-        signer=signature.parameters["signer"],
+        f"OpenSSF model signature by {by.name} with the {by.key_kind} key {by.key_id[:16]}",
+        signer=by.signer,
     )
 
     author.endpoints.create(ENDPOINT, stage="production")

@@ -4,14 +4,18 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from vallum.base import InputError, write_atomic
 from vallum.cli.assets import size_of
+from vallum.cli.bom import difference_text
 from vallum.cli.border import SESSION, check_content, content_out, read_private, show, table
 from vallum.cli.options import DryRun, Name, Output, Version, version_text
 from vallum.cli.progress import progress
+from vallum.govern import bom_difference
 from vallum.schema import api
+from vallum.schema.environments import BomForm
 
 environment = typer.Typer(name="environment", help="Container images: sign, add, show, delete.",
                           no_args_is_help=True)  # fmt: skip
@@ -122,6 +126,38 @@ def environment_download(name: Name, version: Version = None, output: Output = N
     check_content(output)
     with SESSION.client() as client:
         content_out("environment.download", client.environments.stream(name, version), output)
+
+
+@environment.command("bom")
+def environment_bom(
+    name: Name,
+    version: Version = None,
+    platform: Annotated[
+        str, typer.Option(help="Of an image for several, such as linux/arm64.")
+    ] = "",
+    form: Annotated[
+        BomForm, typer.Option("--format", help="Of the document: JSON or XML.")
+    ] = "json",
+    diff: Annotated[
+        str, typer.Option(help="Tell how NAME:VERSION differs instead; NAME comes first.")
+    ] = "",
+    output: Output = None,
+) -> None:
+    """Write the packages of an image, CycloneDX. Example: vallum environment bom py -o py.json."""
+    if diff:
+        if output is not None or form != "json":
+            raise InputError("--diff prints what differs and writes no file", code="cli.usage")
+        with SESSION.client() as client:
+            boms = client.environments.bom
+            found = bom_difference(
+                boms(name, version, platform=platform), boms(diff, platform=platform)
+            )
+        show("environment.bom-diff", msgspec.to_builtins(found), difference_text(found))
+        return
+    check_content(output)
+    with SESSION.client() as client:
+        written = client.environments.bom(name, version, platform=platform, form=form)
+        content_out("environment.bom", [written], output)
 
 
 @environment.command("delete")

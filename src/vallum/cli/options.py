@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from vallum.cli.bom import printable
 from vallum.cli.border import SESSION
-from vallum.schema import api
+from vallum.schema import Texts, api
 
 data = typer.Typer(name="data", help="Data assets: ingest, protect, read, erase.",
                    no_args_is_help=True)  # fmt: skip
@@ -36,8 +37,13 @@ def version_text(shown: api.VersionShown) -> str:
         f"{one.kind} {one.name}:{one.version}  {one.digest}",
         f"{one.label or 'unclassified'}, {size} bytes in {len(files)} file(s), made {made}",
     ]
+    lines += [
+        f"signed by {one.name or one.signer} with the {one.key_kind} key {one.key_id[:16]}".rstrip()
+        for one in {(one.signer, one.key_id): one for one in shown.signatures}.values()
+    ]
     if shown.aliases:
         lines.append("aliases: " + ", ".join(f"{a.name} = {a.version}" for a in shown.aliases))
+    lines += texts_lines(shown.texts)
     said: dict[str, None] = {}  # the newest of what was found again and again, oldest gate first
     for evidence in shown.evidence:
         measures = ", ".join(f"{key} {value}" for key, value in sorted(evidence.measures.items()))
@@ -45,3 +51,10 @@ def version_text(shown: api.VersionShown) -> str:
         said.pop(line, None)
         said[line] = None
     return "\n".join([*lines, *said])
+
+
+def texts_lines(texts: Texts) -> list[str]:
+    """Return a description and tags for people; a text of somebody else's is escaped."""
+    told = [f"description: {texts.description}"] if texts.description else []
+    told += [f"tag {key} = {value}" for key, value in sorted(texts.tags.items())]
+    return [printable(one) for one in told]

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from vallum.defend import Detection, Scorer
 
-MAX_CATEGORIES = 50
-"""A text column with more values is a name or a remark, and left out."""
-MAX_CELLS = 2**31
 _SHOWN = 20
 _ARRAYS = ".npz"
 _SCORED = "vallum.attack.predictor:score_onnx"
@@ -110,55 +107,10 @@ def _read(
             "a table needs --label COLUMN", code="cli.usage",
             hint=f"vallum poison {data} --label {frame.columns[-1]}",
         )  # fmt: skip
-    if label not in frame.columns:
-        raise InputError(f"the table has no column `{label}`", code="poison.label")
-    missing = frame[label].null_count()
-    if missing:
-        raise InputError(
-            f"{missing} row(s) have no label in `{label}`", code="poison.label",
-            hint="drop them first: a row without a class cannot be judged",
-        )  # fmt: skip
-    x, left_out = _numbers(frame.drop(label))
-    return frame, x, frame[label].to_numpy().astype(_label_type(frame, label)), left_out
+    from vallum.defend.tables import measured
 
-
-def _label_type(frame: "pl.DataFrame", label: str) -> str:
-    import polars as pl
-
-    type_ = frame.schema[label]
-    if type_.is_integer() or type_ == pl.Boolean:
-        return "int64"
-    return "float64" if type_.is_float() else "str"
-
-
-def _numbers(frame: "pl.DataFrame") -> "tuple[NDArray[np.float64], list[str]]":
-    """Return columns as numbers: texts of few values one column a value, gaps as a column more."""
-    import numpy as np
-    import polars as pl
-
-    made: list[NDArray[np.float64]] = []
-    left_out = []
-    for name, type_ in frame.schema.items():
-        column = frame[name]
-        if type_.is_numeric() or type_ == pl.Boolean:
-            values = column.cast(pl.Float64).to_numpy().astype(np.float64)
-            gaps = ~np.isfinite(values)
-            if gaps.all():
-                left_out.append(name)
-                continue
-            made.append(np.where(gaps, np.median(values[~gaps]), values))
-            if gaps.any():
-                made.append(gaps.astype(np.float64))
-        elif type_ == pl.String and 1 < column.n_unique() <= min(MAX_CATEGORIES, len(column) / 2):
-            texts = column.fill_null("").to_numpy().astype(str)
-            made.extend((texts == one).astype(np.float64) for one in np.unique(texts))
-        else:
-            left_out.append(name)
-        if len(made) * len(column) > MAX_CELLS:
-            raise InputError("the table has too many cells", code="poison.size")
-    if not made:
-        raise InputError("no column but the label can be measured", code="poison.columns")
-    return np.stack(made, axis=1), left_out
+    found = measured(frame, label)
+    return frame, found.x, found.y, list(found.left_out)
 
 
 def _scored(model: Path, x: "NDArray[Any]") -> "Scorer":

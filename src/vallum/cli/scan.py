@@ -71,12 +71,20 @@ def scan(
     bom: Annotated[
         Path | None, typer.Option(help="With --image: also write its packages here, CycloneDX.")
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=64,
+            help="Processes that scan at once where it pays; 0, the default, is one a processor.",
+        ),
+    ] = 0,
     sarif: Annotated[
         Path | None, typer.Option(help="Also write SARIF 2.1.0 here; - is stdout instead.")
     ] = None,
 ) -> None:
     """Scan model files without loading them; exit 1 on findings. Example: vallum scan model.pkl."""
-    from vallum.scan import scan_each
+    from vallum.scan import count_files, scan_each
     from vallum.scan.image import is_layout
 
     only_sarif = sarif is not None and str(sarif) == "-"
@@ -115,12 +123,11 @@ def scan(
         write_image_bom(images, paths[0].name, bom)
         _finish([images.file], sarif, only_sarif=only_sarif, more={"images": told(images)})
     rules = _rules(allow_license or (), trust_index or ()) if code else None
-    files = []
-    with progress("scanning", unit="files") as advance:
+    files: list[FileReport] = []
+    total = sum(count_files(path, code=rules) for path in paths)
+    with progress("scanning", total=total, unit="files") as advance:
         for path in paths:
-            for file in scan_each(path, code=rules):
-                files.append(file)
-                advance(1)
+            files += scan_each(path, code=rules, workers=workers or None, done=advance)
         if any(is_layout(path) for path in paths):
             say("a container image is judged with `vallum scan --image`")
     _finish(files, sarif, only_sarif=only_sarif)

@@ -1,7 +1,6 @@
-"""`vallum endpoint …` and `vallum job …`."""
+"""`vallum endpoint …`."""
 
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -12,19 +11,30 @@ from vallum.base import InputError
 from vallum.cli.azure import read_deployment, read_endpoint
 from vallum.cli.border import (
     SESSION,
-    check_content,
     check_output,
-    content_out,
-    hint,
     read_file,
     say,
     show,
     table,
     write_out,
 )
+from vallum.cli.capture import captured_text, kept_for
+from vallum.cli.code import freeze
+from vallum.cli.information import Information, information_text, read_information
+from vallum.cli.limits import Quotas, Rates, limits_text, read_quotas, read_rates
 from vallum.cli.options import DryRun, Output
+from vallum.cli.pairs import bounds_of, shares_of
 from vallum.cli.progress import progress
-from vallum.schema import JobLimits, JobPrivacy, JobState, OutputPolicy, QueryWatch, api
+from vallum.cli.scaling import (
+    Concurrency,
+    CoolDown,
+    Instances,
+    TargetUtilization,
+    scale_of,
+    scale_text,
+)
+from vallum.cli.smoke import smoke
+from vallum.schema import OutputPolicy, QueryWatch, api
 from vallum.sdk import read_key_file
 
 endpoint = typer.Typer(
@@ -32,8 +42,6 @@ endpoint = typer.Typer(
     help="Endpoints: create, deploy, share traffic, invoke, keys, top.",
     no_args_is_help=True,
 )
-job = typer.Typer(name="job", help="Jobs in the sandbox: submit, show, logs, cancel.",
-                  no_args_is_help=True)  # fmt: skip
 Name = Annotated[str, typer.Argument(help="Name.")]
 AllowNetwork = Annotated[
     list[str] | None,
@@ -50,10 +58,17 @@ def _endpoint(shown: api.EndpointShown) -> str:
         lines.append(
             f"  {deployed.name:<10} {deployed.state.value:<8} {share:>3} %"
             f"{f' and copies of {copies} %' if copies else ''}"
-            f"  {deployed.model_digest} {deployed.reason}".rstrip()
+            f"{scale_text(deployed.scale)}  {deployed.model_digest} {deployed.reason}".rstrip()
         )
+        if deployed.capture is not None:
+            lines.append(f"             {captured_text(deployed.capture)}")
+        if deployed.code_id:
+            lines.append(f"             runs code {deployed.code_digest}")
     if one.networks:
         lines.append(f"open to {', '.join(one.networks)}")
+    lines += limits_text(one.rates, one.quotas)
+    if one.information is not None:
+        lines.append(information_text(one.information))
     if shown.scoring_uri:
         lines.append(f"scored at {shown.scoring_uri}")
     return "\n".join(lines)
@@ -70,9 +85,12 @@ def endpoint_create(
     burst: Annotated[int, typer.Option(help="Requests at once a key.")] = 2000,
     description: Annotated[str, typer.Option(help="For people.")] = "",
     allow_network: AllowNetwork = None,
+    information: Information = "",
+    rate: Rates = None,
+    quota: Quotas = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Create an endpoint. Example: vallum endpoint create risk --stage production."""
+    """Create an endpoint. Example: vallum endpoint create risk --quota 10000/1d,per=key."""
     networks = tuple(allow_network or ())
     if file is not None:
         asked = read_endpoint(file)
@@ -83,13 +101,15 @@ def endpoint_create(
                 hint=f"once they are deployed: vallum endpoint update -f {file}",
             )
         name, description = name or asked.name, description or asked.description
-        networks = networks or asked.networks
+        networks, information = networks or asked.networks, information or asked.information
+        rate, quota = rate or asked.rates, quota or asked.quotas
     if not name:
         raise InputError("name the endpoint, or a --file that does", code="cli.usage")
     with SESSION.client() as client:
         shown = client.endpoints.create(
             name, stage=stage, rate_per_s=rate_per_s, burst=burst, description=description,
-            networks=networks, dry_run=dry_run,
+            networks=networks, information=read_information(information),
+            rates=read_rates(rate) or (), quotas=read_quotas(quota) or (), dry_run=dry_run,
         )  # fmt: skip
     show("endpoint.create", shown, _endpoint(shown))
 
@@ -107,6 +127,9 @@ def endpoint_update(
     description: Annotated[str | None, typer.Option(help="For people.")] = None,
     allow_network: AllowNetwork = None,
     any_network: Annotated[bool, typer.Option(help="Callers may come from anywhere.")] = False,
+    information: Information = "",
+    rate: Rates = None,
+    quota: Quotas = None,
     dry_run: DryRun = False,
 ) -> None:
     """Change what an endpoint lets in.
@@ -123,9 +146,12 @@ def endpoint_update(
         asked = read_endpoint(file)
         name, description = name or asked.name, description or asked.description or None
         networks = networks if networks is not None else asked.networks or None
+        information = information or asked.information
+        rate, quota = rate or asked.rates, quota or asked.quotas
     if not name:
         raise InputError("name the endpoint, or a --file that does", code="cli.usage")
-    changed = (rate_per_s, burst, max_rows, description, networks)
+    budget, rates, quotas = read_information(information), read_rates(rate), read_quotas(quota)
+    changed = (rate_per_s, burst, max_rows, description, networks, budget, rates, quotas)
     shown = None
     with SESSION.client() as client:
         if asked is not None and (asked.traffic or asked.mirror):
@@ -135,7 +161,8 @@ def endpoint_update(
         if shown is None or any(one is not None for one in changed):
             shown = client.endpoints.update(
                 name, rate_per_s=rate_per_s, burst=burst, max_rows=max_rows,
-                description=description, networks=networks, dry_run=dry_run,
+                description=description, networks=networks, information=budget, rates=rates,
+                quotas=quotas, dry_run=dry_run,
             )  # fmt: skip
     show("endpoint.update", shown, _endpoint(shown))
 
@@ -168,6 +195,10 @@ def endpoint_deploy(
     deployment: Annotated[str, typer.Option(help="Name; blue if not given.")] = "",
     traffic: Annotated[int, typer.Option(help="Per cent of the traffic.")] = 100,
     in_process: Annotated[bool, typer.Option(help="Run inside the gateway.")] = False,
+    instances: Instances = "1",
+    target_utilization: TargetUtilization = 70,
+    concurrency: Concurrency = 1,
+    cool_down: CoolDown = 60,
     decimals: Annotated[int | None, typer.Option(help="Round scores.")] = None,
     regression: Annotated[bool, typer.Option(help="The model tells values, not classes.")] = False,
     labels_only: Annotated[bool, typer.Option(help="Tell the likeliest class alone.")] = False,
@@ -194,13 +225,27 @@ def endpoint_deploy(
     canary: Annotated[
         str, typer.Option(help="Table of planted records, DATA:VERSION: who asks is logged.")
     ] = "",
+    capture_days: Annotated[
+        int | None, typer.Option(help="Of a file's data_collector: days until it is destroyed; 7.")
+    ] = None,
+    no_wait: Annotated[bool, typer.Option(help="Do not wait for it and its first answer.")] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Deploy a model version. Example: vallum endpoint deploy risk risk:1 --dry-run."""
+    capture = code = None
+    entry = frozen = ""
+    scale = scale_of(
+        instances, target_utilization=target_utilization, concurrency=concurrency,
+        cool_down=cool_down,
+    )  # fmt: skip
     if file is not None:
         asked = read_deployment(file)
+        scale = scale or asked.scale
         name, model = name or asked.endpoint, model or asked.model
         deployment = deployment or asked.name
+        capture, code, entry = asked.capture, asked.code, asked.entry
+    if capture_days is not None:
+        capture = kept_for(capture, capture_days)
     if not name or not model:
         raise InputError("name the endpoint and the model, or a --file that does",
                          code="cli.usage")  # fmt: skip
@@ -215,15 +260,24 @@ def endpoint_deploy(
                          hint="name its version: --watch-data NAME:VERSION")  # fmt: skip
     output = OutputPolicy(
         task="regression" if regression else "classification", labels_only=labels_only,
-        top_k=top_k, clip=_bounds(clip), temperature=f"{temperature:g}", noise=f"{noise:g}",
+        top_k=top_k, clip=bounds_of(clip), temperature=f"{temperature:g}", noise=f"{noise:g}",
     )  # fmt: skip
     with SESSION.client() as client:
+        if code is not None:
+            frozen = freeze(client, name, code, entry, dry_run=dry_run)
         shown = client.endpoints.deploy(
             name, model, deployment=deployment or "blue", traffic=traffic, in_process=in_process,
             decimals=decimals, watch=watch, output=None if output == OutputPolicy() else output,
-            dry_run=dry_run,
+            capture=capture, code=frozen, scale=scale, dry_run=dry_run,
         )  # fmt: skip
-    show("endpoint.deploy", shown, _endpoint(shown))
+        if dry_run or no_wait:
+            show("endpoint.deploy", shown, _endpoint(shown))
+            return
+        found = smoke(client, shown, deployment or "blue")
+    answer = {**msgspec.to_builtins(shown), "smoke": found.outcome, "gates": found.gates}
+    show("endpoint.deploy", answer, f"{_endpoint(shown)}\n{found.lines()}")
+    if found.outcome == "failed":
+        raise typer.Exit(1)
 
 
 @endpoint.command("traffic")
@@ -238,28 +292,9 @@ def endpoint_traffic(
     """Share the traffic, or go back. Example: vallum endpoint traffic risk blue=90 green=10."""
     with SESSION.client() as client:
         shown = client.endpoints.traffic(
-            name, _shares(shares), mirror=_shares([mirror]) if mirror else None, dry_run=dry_run
+            name, shares_of(shares), mirror=shares_of([mirror]) if mirror else None, dry_run=dry_run
         )
     show("endpoint.traffic", shown, _endpoint(shown))
-
-
-def _shares(texts: list[str]) -> dict[str, int]:
-    """Parse what each deployment gets.
-
-    Raises:
-        InputError: A text is not DEPLOYMENT=PER_CENT, or names one twice.
-    """
-    found: dict[str, int] = {}
-    for one in texts:
-        deployment, equals, text = one.partition("=")
-        if not equals or not deployment or not text.isdecimal() or deployment in found:
-            raise InputError(
-                f"`{one[:80]}` is not DEPLOYMENT=PER_CENT",
-                code="cli.usage",
-                hint="blue=90 green=10",
-            )
-        found[deployment] = int(text)
-    return found
 
 
 @endpoint.command("invoke")
@@ -282,6 +317,9 @@ def endpoint_invoke(
     ] = None,
     mini_batch: Annotated[int, typer.Option(help="Of --input: rows at once.")] = 4096,
     max_failed: Annotated[int, typer.Option(help="Of --input: rows that may fail.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Of --input: go on where a crash ended this batch.")
+    ] = False,
     dry_run: DryRun = False,
     output: Output = None,
 ) -> None:
@@ -301,11 +339,13 @@ def endpoint_invoke(
         with SESSION.client() as client, progress(f"scoring {data}"):
             done = client.endpoints.batch(
                 name, data, into, deployment=deployment, features=feature or (), keep=keep or (),
-                mini_batch=mini_batch, max_failed=max_failed, dry_run=dry_run,
+                mini_batch=mini_batch, max_failed=max_failed, resume=resume,
+                dry_run=dry_run,
             )  # fmt: skip
         text = f"{done.rows} rows of {data} scored by {done.deployment} into {done.name}"
         failed = f", {done.failed} failed: see their column `error`" if done.failed else ""
-        show("endpoint.invoke", done, f"{text}:{done.version}{failed}")
+        went_on = f", {done.resumed} of them before the crash" if done.resumed else ""
+        show("endpoint.invoke", done, f"{text}:{done.version}{failed}{went_on}")
         return
     body = sys.stdin.buffer.read() if str(request) == "-" else read_file(request)
     check_output(output)
@@ -373,110 +413,3 @@ def secret_out(
         return
     say("this secret is shown once; keep it in a file that only you can read")
     show(command, shown, shown.secret)
-
-
-@job.command("submit")
-def job_submit(
-    name: Name,
-    code: Annotated[Path, typer.Argument(help="Folder with the code.")],
-    entry: Annotated[str, typer.Option(help="File in it to run.")],
-    input_: Annotated[
-        list[str] | None, typer.Option("--input", help="NAME=data/NAME:VERSION")
-    ] = None,
-    output: Annotated[list[str] | None, typer.Option(help="FILE=model/NAME")] = None,
-    parameter: Annotated[list[str] | None, typer.Option(help="NAME=VALUE")] = None,
-    wall_s: Annotated[int, typer.Option(help="Seconds it may take.")] = 900,
-    epsilon: Annotated[
-        str, typer.Option(help="Train privately: charge this to the data's budget beforehand.")
-    ] = "",
-    delta: Annotated[
-        str, typer.Option(help="Charged beside --epsilon; 0.000001 if not given.")
-    ] = "",
-    wait: Annotated[bool, typer.Option(help="Wait until it ends.")] = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Queue a job. Example: vallum job submit fit code/ --entry train.py --input d=data/p:1."""
-    if delta and not epsilon:
-        raise InputError("--delta is charged beside --epsilon", code="cli.usage")
-    with (
-        progress("submitting and waiting" if wait else "submitting") as advance,
-        SESSION.client(advance) as client,
-    ):
-        made = client.jobs.submit(
-            name, code, entry=entry, inputs=_pairs(input_), outputs=_pairs(output),
-            parameters=_pairs(parameter), limits=JobLimits(wall_s=wall_s),
-            privacy=JobPrivacy(epsilon=epsilon, delta=delta or "0.000001") if epsilon else None,
-            dry_run=dry_run,
-        )  # fmt: skip
-        while wait and not dry_run and made.state in {JobState.QUEUED, JobState.RUNNING}:
-            time.sleep(0.3)
-            made = client.jobs.show(name)
-    show("job.submit", api.JobShown(job=made), f"job {made.name} is {made.state.value}")
-    if made.state is JobState.FAILED:
-        say(f"the job failed: {made.reason or f'exit code {made.exit_code}'}")
-        hint(f"vallum job logs {made.name}")
-        raise typer.Exit(1)
-
-
-@job.command("list")
-def job_list() -> None:
-    """List what you may read. Example: vallum job list."""
-    with SESSION.client() as client:
-        found = client.jobs.list()
-    rows = [(one.name, one.state.value, one.created_at[:19], one.reason) for one in found]
-    show("job.list", api.Listing(jobs=tuple(found)),
-         table(("name", "state", "created", "reason"), rows))  # fmt: skip
-
-
-@job.command("show")
-def job_show(name: Name) -> None:
-    """Show a job. Example: vallum job show fit."""
-    with SESSION.client() as client:
-        found = client.jobs.show(name)
-    text = f"job {found.name} is {found.state.value} {found.reason}".rstrip()
-    if found.privacy is not None:
-        text += f"\nreserved epsilon {found.privacy.epsilon}, delta {found.privacy.delta}"
-    if found.spend:
-        text += f"\nits code reports {found.spend}"
-    if found.enforced:
-        text += f"\nlimits held: {', '.join(found.enforced)}"
-    show("job.show", api.JobShown(job=found), text)
-
-
-@job.command("logs")
-def job_logs(name: Name, output: Output = None) -> None:
-    """Read a job's output. Example: vallum job logs fit."""
-    check_content(output)
-    with SESSION.client() as client:
-        content_out("job.logs", client.jobs.stream(name), output)
-
-
-@job.command("cancel")
-def job_cancel(name: Name, dry_run: DryRun = False) -> None:
-    """Cancel a job. Example: vallum job cancel fit."""
-    with SESSION.client() as client:
-        done = client.jobs.cancel(name, dry_run=dry_run)
-    show("job.cancel", done, done.text)
-
-
-def _bounds(given: str) -> tuple[str, str] | None:
-    """Return the bounds of `LOW,HIGH`; None of nothing."""
-    if not given:
-        return None
-    try:
-        low, high = (float(one) for one in given.split(","))
-    except ValueError as error:
-        raise InputError(
-            f"`{given[:40]}` is not LOW,HIGH", code="cli.usage", hint="--clip 0.05,0.95"
-        ) from error
-    return str(low), str(high)
-
-
-def _pairs(given: list[str] | None) -> dict[str, str]:
-    out = {}
-    for text in given or ():
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise InputError(f"`{text[:60]}` is not NAME=VALUE", code="cli.pair")
-        out[name] = value
-    return out

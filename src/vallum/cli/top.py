@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HEADER = (
     "endpoint", "deployment", "req/s", "p50 ms", "p99 ms", "model", "err/s", "ref/s", "active",
-    "alarms", "drift",
+    "procs", "alarms", "drift",
 )  # fmt: skip
 _MIN_S, _MAX_S = 0.2, 3600.0
 
@@ -37,6 +37,7 @@ class Row(Record, frozen=True):
         errors_per_s: Answers from 500 on.
         refused_per_s: Answers from 400 to 499.
         in_flight: Requests under way.
+        instances: Processes that answer.
         alarms: About callers, since the gateway started.
         drifted: Inputs that drifted; None where nobody looks.
     """
@@ -50,6 +51,7 @@ class Row(Record, frozen=True):
     errors_per_s: float
     refused_per_s: float
     in_flight: int
+    instances: int
     alarms: int
     drifted: int | None
 
@@ -144,6 +146,7 @@ def _row(
         errors_per_s=round(by["5"] / interval_s, 2),
         refused_per_s=round(by["4"] / interval_s, 2),
         in_flight=new.active,
+        instances=new.instances,
         alarms=new.sightings,
         drifted=new.drifted,
     )
@@ -180,7 +183,7 @@ def _cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
             one.endpoint or "(none)", one.deployment or "(none)", number(one.requests_per_s),
             number(one.p50_ms), number(one.p99_ms), number(one.model_p50_ms),
             number(one.errors_per_s), number(one.refused_per_s), str(one.in_flight),
-            str(one.alarms), "-" if one.drifted is None else str(one.drifted),
+            str(one.instances), str(one.alarms), "-" if one.drifted is None else str(one.drifted),
         )
         for one in rows
     ]  # fmt: skip

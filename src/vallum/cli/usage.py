@@ -22,7 +22,7 @@ PANELS = {
     "Assets": ("data", "dp", "model", "environment", "endpoint", "job", "import"),
     "People and rights": (
         "role", "group", "identity", "key", "approval", "connection", "policy", "waiver",
-        "break-glass",
+        "release-key", "break-glass",
     ),
     "The record": ("audit", "workspace", "verify"),
 }  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 from vallum.base import InputError, VallumError
 from vallum.console.markdown import markdown
-from vallum.schema import EntryKind, Record, api
+from vallum.schema import EntryKind, Record, api, release
 
 Perform = Callable[[str, Record], Any]
 Values = Mapping[str, str]
@@ -108,9 +108,25 @@ def _version(kind: str) -> View:
             if found is not None:
                 digest = shown.version.digest
                 approvals = tuple(one for one in found.approvals if one.subject_digest == digest)
-        return {"shown": shown, "approvals": approvals, "kind": kind, "card": markdown(card)}
+        paths = [one.part for one in shown.version.parts] if kind == "model" else []
+        return {
+            "shown": shown, "approvals": approvals, "kind": kind, "card": markdown(card),
+            "notebooks": [one for one in paths if one.lower().endswith(".ipynb")],
+        }  # fmt: skip
 
     return view
+
+
+def _notebook(perform: Perform, values: Values) -> dict[str, object]:
+    """Show a notebook: Markdown as cards are shown, everything else as text."""
+    number = _number(values.get("version", ""), "version")
+    asked = release.ModelNotebook(name=values["name"], path=values.get("path", ""), version=number)
+    shown = perform("model.notebook", asked)
+    cells = [
+        (one, markdown(one.source) if one.kind == "markdown" else "")
+        for one in shown.notebook.cells
+    ]
+    return {"shown": shown, "cells": cells}
 
 
 def _endpoints(perform: Perform, values: Values) -> dict[str, object]:
@@ -218,6 +234,8 @@ PAGES: tuple[Page, ...] = (
     Page("/models/{name}", "Model", "version.html",
          ("model.show", "model.card", "approval.list"),
          _version("model"), ("version",)),
+    Page("/models/{name}/notebook", "Notebook", "notebook.html", ("model.notebook",), _notebook,
+         ("version", "path")),
     Page("/endpoints", "Endpoints", "endpoints.html", ("endpoint.list",), _endpoints, ("after",),
          menu=True),
     Page("/endpoints/{name}", "Endpoint", "endpoint.html", ("endpoint.show",), _endpoint),

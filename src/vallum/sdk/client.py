@@ -31,7 +31,7 @@ from vallum.sdk.dp import Dp
 from vallum.sdk.endpoints import Endpoints
 from vallum.sdk.environments import Environments
 from vallum.sdk.nouns import Jobs, Models
-from vallum.sdk.rules import BreakGlass, Policy, Waivers
+from vallum.sdk.rules import BreakGlass, Policy, ReleaseKeys, Waivers
 from vallum.sdk.tracking import Registry, Tracking
 from vallum.sdk.transport import Transport
 
@@ -58,6 +58,7 @@ class Client:
         self.models = Models(transport)
         self.policy = Policy(transport)
         self.registry = Registry(transport)
+        self.release_keys = ReleaseKeys(transport)
         self.roles = Roles(transport)
         self.tracking = Tracking(transport)
         self.waivers = Waivers(transport)

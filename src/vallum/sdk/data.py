@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vallum.base import InputError
-from vallum.schema import Asset, api, views
+from vallum.schema import Asset, api, poisoning, views
 from vallum.sdk.nouns import Noun, Source, by_name, opened
 
 _SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -130,6 +130,74 @@ class Data(Noun):
         """Compare a version with `reference` (`name:version`); the verdict is evidence."""
         arguments = api.DataDrift(name=name, reference=reference, version=version)
         return self._transport.call("data.drift", arguments, api.VersionShown, dry_run=dry_run)
+
+    def check(
+        self,
+        name: str,
+        *,
+        label_column: str,
+        version: int | None = None,
+        contributor: str = "",
+        by_version: bool = False,
+        dry_run: bool = False,
+    ) -> poisoning.DataChecked:
+        """Look for poisoned rows; the verdict is evidence of the gate `poisoning`.
+
+        Args:
+            name: The data asset.
+            label_column: The column of classes.
+            version: Its version; the newest if None.
+            contributor: Column that names who contributed a row.
+            by_version: Who added the version that first held a row contributed it.
+            dry_run: Check only.
+        """
+        arguments = poisoning.DataCheck(
+            name=name, label_column=label_column, version=version, contributor=contributor,
+            by_version=by_version,
+        )  # fmt: skip
+        return self._transport.call("data.check", arguments, poisoning.DataChecked, dry_run=dry_run)
+
+    def quarantine(
+        self,
+        name: str,
+        *,
+        label_column: str,
+        version: int | None = None,
+        contributor: str = "",
+        by_version: bool = False,
+        dry_run: bool = False,
+    ) -> poisoning.DataQuarantined:
+        """Make a version without the suspicious rows; arguments as of `check`."""
+        arguments = poisoning.DataQuarantine(
+            name=name, label_column=label_column, version=version, contributor=contributor,
+            by_version=by_version,
+        )  # fmt: skip
+        return self._transport.call(
+            "data.quarantine", arguments, poisoning.DataQuarantined, dry_run=dry_run
+        )
+
+    def quarantined(self, name: str, version: int | None = None) -> poisoning.DataQuarantineShown:
+        """Return which rows a version lacks, and why; a right of its own."""
+        return self._transport.call(
+            "data.quarantined", api.Named(name=name, version=version),
+            poisoning.DataQuarantineShown,
+        )  # fmt: skip
+
+    def affected(self, name: str, version: int | None = None) -> poisoning.DataAffected:
+        """Return the models, data, deployments and jobs that a version reached, by lineage."""
+        return self._transport.call(
+            "data.affected", api.Named(name=name, version=version), poisoning.DataAffected
+        )
+
+    def revert(
+        self, name: str, *, version: int | None = None, alias: str = "trusted",
+        dry_run: bool = False,
+    ) -> poisoning.DataReverted:  # fmt: skip
+        """Point an alias at a version that passed `poisoning`; the newest such one if None."""
+        arguments = poisoning.DataRevert(name=name, version=version, alias=alias)
+        return self._transport.call(
+            "data.revert", arguments, poisoning.DataReverted, dry_run=dry_run
+        )
 
     def view(self, name: str) -> views.DataViewShown:
         """Return the masked view of a data asset."""

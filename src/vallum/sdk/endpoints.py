@@ -1,12 +1,27 @@
 """Online endpoints as attributes of a client."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
 from vallum.base import InputError, Secret
-from vallum.schema import Endpoint, OutputPolicy, QueryWatch, Traffic, api, release
-from vallum.sdk.nouns import Noun, by_name
+from vallum.schema import (
+    CapturePolicy,
+    Endpoint,
+    InformationBudget,
+    OutputPolicy,
+    QueryWatch,
+    Quota,
+    Rate,
+    Scale,
+    Traffic,
+    api,
+    release,
+)
+from vallum.schema.capture import CaptureNamed, CapturesShown
+from vallum.schema.code import CodeAdd, CodeShown
+from vallum.sdk.nouns import Noun, by_name, pack
 
 
 class Endpoints(Noun):
@@ -21,12 +36,20 @@ class Endpoints(Noun):
         burst: int = 2000,
         description: str = "",
         networks: Sequence[str] = (),
+        information: InformationBudget | None = None,
+        rates: Sequence[Rate] = (),
+        quotas: Sequence[Quota] = (),
         dry_run: bool = False,
     ) -> api.EndpointShown:
-        """Create an endpoint without deployments, for callers from `networks` or anywhere."""
+        """Create an endpoint without deployments, for callers from `networks` or anywhere.
+
+        With `information`, what its answers tell each principal is bounded. `rates` are those of
+        principals, networks or everybody together, `quotas` what there is in one window.
+        """
         arguments = api.EndpointCreate(
             name=name, stage=stage, rate_per_s=rate_per_s, burst=burst, description=description,
-            networks=tuple(networks),
+            networks=tuple(networks), information=information,
+            rates=tuple(rates), quotas=tuple(quotas),
         )  # fmt: skip
         return self._transport.call(
             "endpoint.create", arguments, api.EndpointShown, dry_run=dry_run
@@ -52,12 +75,17 @@ class Endpoints(Noun):
         decimals: int | None = None,
         watch: QueryWatch | None = None,
         output: OutputPolicy | None = None,
+        capture: CapturePolicy | None = None,
+        code: str = "",
+        scale: Scale | None = None,
         dry_run: bool = False,
     ) -> api.EndpointShown:
         """Deploy a model version; refused until policy's evidence is on record.
 
         With `watch`, callers are compared with the training table that it names; `output` says
-        what of the answers leaves.
+        what of the answers leaves, `capture` what of requests and answers is kept. `code` is
+        the id of scoring code (`add_code`) that answers instead of the model.
+        `scale` says how many processes answer.
         """
         arguments = api.EndpointDeploy(
             endpoint=endpoint,
@@ -69,9 +97,34 @@ class Endpoints(Noun):
             decimals=decimals,
             watch=watch,
             output=output,
+            capture=capture,
+            code=code,
+            scale=scale,
         )
         return self._transport.call(
             "endpoint.deploy", arguments, api.EndpointShown, dry_run=dry_run
+        )
+
+    def add_code(
+        self,
+        endpoint: str,
+        code: Path | str | bytes,
+        *,
+        entry: str = "score.py",
+        dry_run: bool = False,
+    ) -> CodeShown:
+        """Have scoring code scanned, signed and frozen; refused unless the policy allows any.
+
+        Args:
+            endpoint: Whose deployments may run it.
+            code: A folder (or a tar).
+            entry: The file in it that has `init()` and `run(raw_data)`.
+            dry_run: Scan it only.
+        """
+        content = code if isinstance(code, bytes) else pack(Path(code))
+        arguments = CodeAdd(endpoint=endpoint, entry=entry)
+        return self._transport.call(
+            "endpoint.add-code", arguments, CodeShown, content=content, dry_run=dry_run
         )
 
     def update(
@@ -83,12 +136,21 @@ class Endpoints(Noun):
         max_rows: int | None = None,
         description: str | None = None,
         networks: Sequence[str] | None = None,
+        information: InformationBudget | None = None,
+        rates: Sequence[Rate] | None = None,
+        quotas: Sequence[Quota] | None = None,
         dry_run: bool = False,
     ) -> api.EndpointShown:
-        """Change what an endpoint lets in; what is None stays, no networks are all of them."""
+        """Change what an endpoint lets in and tells; what is None stays.
+
+        No networks are all of them; a budget of no bits is none; no rates or quotas end those
+        that there are.
+        """
         arguments = release.EndpointUpdate(
             name=name, rate_per_s=rate_per_s, burst=burst, max_rows=max_rows,
             description=description, networks=None if networks is None else tuple(networks),
+            information=information, rates=None if rates is None else tuple(rates),
+            quotas=None if quotas is None else tuple(quotas),
         )  # fmt: skip
         return self._transport.call(
             "endpoint.update", arguments, api.EndpointShown, dry_run=dry_run
@@ -102,13 +164,17 @@ class Endpoints(Noun):
         key: Secret | None = None,
         deployment: str = "",
     ) -> dict[str, object]:
-        """Score rows over the Open Inference Protocol V2; by a deployment that you may name."""
+        """Score rows over the Open Inference Protocol V2; by a deployment that you may name.
+
+        What scoring code answers and is no object is under `answer`.
+        """
         uri = self.show(name).scoring_uri
         if not uri:
             raise InputError(f"endpoint `{name}` is not served", hint="is the gateway running?")
         body = request if isinstance(request, bytes) else msgspec.json.encode(request)
         answer = self._transport.post_json(uri, body, token=key, deployment=deployment)
-        return msgspec.json.decode(answer, type=dict[str, object])
+        said = msgspec.json.decode(answer)
+        return said if isinstance(said, dict) else {"answer": said}  # of scoring code
 
     def metrics(self) -> Traffic:
         """Return what the deployments did, of the endpoints that you may score at."""
@@ -153,17 +219,47 @@ class Endpoints(Noun):
         keep: Sequence[str] = (),
         mini_batch: int = 4096,
         max_failed: int = 0,
+        resume: bool = False,
         dry_run: bool = False,
     ) -> release.BatchScored:
-        """Score a data version into the data asset `into`, under your own rights on both."""
+        """Score a data version into the data asset `into`, under your own rights on both.
+
+        With `resume` it goes on where a crash ended the same batch; the rows are the same as of an
+        undisturbed one, each once.
+
+        Raises:
+            NotFoundError: With `resume`: there is nothing to go on with.
+            ConflictError: With `resume`: model, data or settings are others than they were.
+        """
         arguments = release.EndpointBatch(
             endpoint=name, data=data, into=into, version=version, deployment=deployment,
             features=tuple(features), keep=tuple(keep), mini_batch=mini_batch,
-            max_failed=max_failed,
+            max_failed=max_failed, resume=resume,
         )  # fmt: skip
         return self._transport.call(
             "endpoint.batch", arguments, release.BatchScored, dry_run=dry_run
         )
+
+    def captures(self, name: str, *, deployment: str = "") -> CapturesShown:
+        """Return what was kept of requests and answers: hours or days, and when each ends."""
+        arguments = CaptureNamed(endpoint=name, deployment=deployment)
+        return self._transport.call("endpoint.capture", arguments, CapturesShown)
+
+    def captured(self, name: str, *, deployment: str = "", since: str = "") -> Iterator[bytes]:
+        """Yield what was kept of requests and answers, as JSON lines, chunk by chunk.
+
+        Args:
+            name: Of the endpoint.
+            deployment: Its name; all of them if not given.
+            since: RFC 3339 time: only what was kept from then on.
+        """
+        arguments = CaptureNamed(endpoint=name, deployment=deployment, since=since)
+        return self._transport.download("endpoint.capture-read", arguments)
+
+    def erase_captures(self, name: str, *, deployment: str = "", dry_run: bool = False) -> api.Done:
+        """Destroy what was kept of requests and answers, and its keys."""
+        arguments = CaptureNamed(endpoint=name, deployment=deployment)
+        return self._transport.call("endpoint.capture-erase", arguments, api.Done, dry_run=dry_run)
 
     def keys(
         self, name: str, *, kind: str = "primary", expires_at: str = "", dry_run: bool = False

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vallum.schema import Asset, api, environments
+from vallum.schema.environments import BomForm
 from vallum.sdk.nouns import Noun, Source, by_name, opened, pack
 
 
@@ -55,6 +56,27 @@ class Environments(Noun):
         return self._transport.download(
             "environment.download", api.Named(name=name, version=version)
         )
+
+    def bom(
+        self,
+        name: str,
+        version: int | None = None,
+        *,
+        platform: str = "",
+        form: BomForm = "json",
+    ) -> bytes:
+        """Return a version's bill of materials, CycloneDX 1.6: its layers and packages.
+
+        Args:
+            name: Of the environment.
+            version: The newest if not given.
+            platform: Such as `linux/amd64`; needed where the image is for several.
+            form: Of the document.
+        """
+        arguments = environments.EnvironmentBom(
+            name=name, version=version, platform=platform, format=form
+        )
+        return b"".join(self._transport.download("environment.bom", arguments))
 
     def delete(self, name: str, version: int | None = None, *, dry_run: bool = False) -> api.Done:
         """Delete an environment, or one version."""

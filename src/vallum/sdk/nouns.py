@@ -6,6 +6,7 @@ checks everything and changes nothing.
 
 import base64
 import io
+import os
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from vallum.schema import (
     api,
     release,
 )
-from vallum.sdk.transport import Transport
+from vallum.sdk.transport import CHUNK_BYTES, Transport
 
 Source = Path | str | bytes | BinaryIO
 
@@ -57,9 +58,12 @@ class Models(Noun):
         convert: bool = False,
         data: str = "",
         features: Sequence[str] = (),
+        bundle: bytes = b"",
         dry_run: bool = False,
     ) -> api.VersionShown:
         """Register a file or folder as a new version; the server scans it first.
+
+        `bundle` is a model signature over exactly that, by a release key of yours.
 
         `card` is its model card, Markdown; else a `README.md` or `MODEL_CARD.md` of the folder is.
 
@@ -81,10 +85,11 @@ class Models(Noun):
             convert=convert,
             data=data,
             features=tuple(features),
+            bundle_bytes=len(bundle),
         )
         given = pack(path) if folder and path is not None else source
         with opened(given) as content:
-            body = After(card, content) if card else content
+            body = after(card + bundle, content) if card or bundle else content
             return self._transport.call(
                 "model.register", arguments, api.VersionShown, content=body, dry_run=dry_run
             )
@@ -103,6 +108,11 @@ class Models(Noun):
         """Return the model card of a version, Markdown."""
         arguments = api.Named(name=name, version=version)
         return self._transport.call("model.card", arguments, release.CardShown).text
+
+    def notebook(self, name: str, path: str, version: int | None = None) -> release.NotebookShown:
+        """Return a notebook among the files of a version as text; its markup is not shown."""
+        arguments = release.ModelNotebook(name=name, path=path, version=version)
+        return self._transport.call("model.notebook", arguments, release.NotebookShown)
 
     def stream(self, name: str, version: int | None = None) -> Iterator[bytes]:
         """Yield a version as a tar archive, chunk by chunk."""
@@ -218,6 +228,32 @@ class Models(Noun):
         arguments = release.ModelUnalias(name=name, alias=alias)
         return self._transport.call("model.unalias", arguments, api.Done, dry_run=dry_run)
 
+    def update(
+        self,
+        name: str,
+        version: int | None = None,
+        *,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        remove_tags: Sequence[str] = (),
+        dry_run: bool = False,
+    ) -> release.ModelTexts:
+        """Change description and tags: of the model, or of one version if it is named.
+
+        Args:
+            name: Of the model, or NAME:VERSION.
+            version: Of the version that is meant, instead.
+            description: Stays as it is if not given.
+            tags: To be set; the others stay.
+            remove_tags: Names of those to be removed.
+            dry_run: Check everything, change nothing.
+        """
+        arguments = release.ModelUpdate(
+            name=name, version=version, description=description, tags=dict(tags or {}),
+            remove_tags=tuple(remove_tags),
+        )  # fmt: skip
+        return self._transport.call("model.update", arguments, release.ModelTexts, dry_run=dry_run)
+
     def delete(self, name: str, version: int | None = None, *, dry_run: bool = False) -> api.Done:
         """Delete a model, or one version."""
         return self._transport.call(
@@ -293,27 +329,40 @@ def by_name(found: Iterable[N]) -> list[N]:
     return sorted(found, key=lambda one: one.name)
 
 
-def pack(path: Path) -> bytes:
-    """Return a tar archive of a folder's regular files, or of one file, in a fixed order."""
-    out = io.BytesIO()
+def pack(path: Path) -> BinaryIO:
+    """Return a tar archive of a folder's regular files, or of one file, in a fixed order.
+
+    It is made while it is read, so that the memory it takes does not depend on the files.
+    """
+    return Joined(_packed(path))
+
+
+def _packed(path: Path) -> Iterator[bytes]:
     files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
     root = path if path.is_dir() else path.parent
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for file in files:
-            data = file.read_bytes()
+    for file in files:
+        with opened(file) as content:
             header = tarfile.TarInfo(file.relative_to(root).as_posix())
-            header.size = len(data)
+            header.size = os.fstat(content.fileno()).st_size
             header.mode = 0o600
-            archive.addfile(header, io.BytesIO(data))
-    return out.getvalue()
+            yield header.tobuf(tarfile.PAX_FORMAT)
+            rest = header.size
+            while rest:
+                chunk = content.read(min(rest, CHUNK_BYTES))
+                if not chunk:
+                    raise InputError(f"`{file}` became shorter while it was read", code="sdk.file")
+                rest -= len(chunk)
+                yield chunk
+            yield bytes(-header.size % tarfile.BLOCKSIZE)
+    yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-class After(io.RawIOBase, BinaryIO):
-    """Content that comes after some bytes, read once."""
+class Joined(io.RawIOBase, BinaryIO):
+    """Pieces as one content, read once and forwards."""
 
-    def __init__(self, first: bytes, content: BinaryIO) -> None:
-        self._first = first
-        self._content = content
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._held = b""
 
     def readable(self) -> bool:
         """Tell that it can be read."""
@@ -321,11 +370,27 @@ class After(io.RawIOBase, BinaryIO):
 
     def read(self, size: int = -1) -> bytes:
         """Return up to `size` bytes; nothing at the end."""
-        if self._first:
-            cut = len(self._first) if size < 0 else size
-            taken, self._first = self._first[:cut], self._first[cut:]
+        if size < 0:
+            taken, self._held = self._held + b"".join(self._pieces), b""
             return taken
-        return self._content.read(size)
+        while not self._held:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._held = piece
+        taken, self._held = self._held[:size], self._held[size:]
+        return taken
+
+
+def after(first: bytes, content: BinaryIO) -> BinaryIO:
+    """Return content that comes after some bytes."""
+
+    def pieces() -> Iterator[bytes]:
+        yield first
+        while chunk := content.read(CHUNK_BYTES):
+            yield chunk
+
+    return Joined(pieces())
 
 
 def opened(source: Source) -> BinaryIO:

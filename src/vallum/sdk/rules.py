@@ -1,10 +1,10 @@
-"""The rules as attributes of a client: `ws.policy`, `ws.waivers`, `ws.break_glass`."""
+"""The rules as attributes of a client: `ws.policy`, `ws.waivers`, `ws.release_keys`, …."""
 
 from collections.abc import Mapping
 
 import msgspec
 
-from vallum.schema import Waiver, api, rules
+from vallum.schema import Waiver, api, release, rules
 from vallum.sdk.nouns import Noun
 
 
@@ -52,6 +52,28 @@ class Waivers(Noun):
         return self._transport.call(
             "waiver.revoke", api.Named(name=waiver), api.Done, dry_run=dry_run
         )
+
+
+class ReleaseKeys(Noun):
+    """The keys whose signatures on models count."""
+
+    def list(self) -> tuple[release.ReleaseKey, ...]:
+        """Return every key that signs or signed, the workspace's own first."""
+        return self._transport.call("release-key.list", api.Page(), release.ReleaseKeys).keys
+
+    def add(
+        self, name: str, *, public_key: bytes, principal: str = "", dry_run: bool = False
+    ) -> api.Done:
+        """Let a principal (you, if none is named) sign models with a key of their own, in PEM."""
+        arguments = release.ReleaseKeyAdd(
+            name=name, public_key=public_key.decode("ascii", "replace"), principal=principal
+        )
+        return self._transport.call("release-key.add", arguments, api.Done, dry_run=dry_run)
+
+    def retire(self, name: str, *, compromised: bool = False, dry_run: bool = False) -> api.Done:
+        """Let a key sign no more; if it is compromised, nothing that it signed counts."""
+        arguments = release.ReleaseKeyRetire(name=name, compromised=compromised)
+        return self._transport.call("release-key.retire", arguments, api.Done, dry_run=dry_run)
 
 
 class BreakGlass(Noun):

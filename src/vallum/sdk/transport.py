@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 import msgspec
@@ -25,7 +25,7 @@ from vallum.base import (
     VallumError,
     check_name,
 )
-from vallum.base.hosts import is_loopback
+from vallum.base.hosts import UNIX_SCHEME, is_loopback
 from vallum.schema import Reason, Record
 from vallum.schema.api import Problem
 from vallum.schema.mlflow_routes import FILE_PREFIXES, FILE_ROUTES, MLFLOW_ROUTES, PREFIXES
@@ -54,6 +54,7 @@ _ROUTES: Mapping[str, tuple[str, Route]] = {
 }
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
+_LARGE_S = 1800.0
 
 
 class Transport:
@@ -195,7 +196,7 @@ class Transport:
         if self._token is not None:
             headers["authorization"] = f"Bearer {self._token.reveal().decode()}"
         try:
-            response = self._client.get(url, headers=headers)
+            response = self._score("GET", url, headers)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
         if not response.is_success:
@@ -213,12 +214,38 @@ class Transport:
         if used is not None:
             headers["authorization"] = f"Bearer {used.reveal().decode()}"
         try:
-            response = self._client.post(url, content=body, headers=headers)
+            response = self._score("POST", url, headers, body)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
         if not response.is_success:
             raise _error_of(response.status_code, response.content, response.headers)
         return response.content
+
+    def _score(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> httpx.Response:
+        """Ask an endpoint, over TLS or through a Unix socket of this machine.
+
+        Raises:
+            InputError: A server elsewhere names a socket here: it shall not choose which.
+        """
+        if not url.startswith(UNIX_SCHEME):
+            return self._client.request(method, url, content=body, headers=headers)
+        if not is_loopback(urlsplit(self.url).hostname):
+            raise InputError(
+                "the endpoint is scored through a socket on the server's machine",
+                code="sdk.unix",
+                hint="run the command there",
+            )
+        path, slash, rest = url.removeprefix(UNIX_SCHEME).partition("/")
+        with httpx.Client(
+            transport=httpx.HTTPTransport(uds=unquote(path)),
+            timeout=self._client.timeout,
+            trust_env=False,
+        ) as client:
+            return client.request(
+                method, f"http://localhost{slash}{rest}", content=body, headers=headers
+            )
 
     def close(self) -> None:
         """Close the sockets."""
@@ -259,9 +286,12 @@ class Transport:
             headers["content-type"] = "application/json"
         if dry_run and route.method != "GET":
             query.append(("dry_run", "true"))
+        # An image is judged to its last byte before the server answers.
+        timeout = httpx.Timeout(_LARGE_S, connect=10.0) if route.large else self._client.timeout
         return self._client.build_request(
-            route.method, prefix + path, params=tuple(query), content=body, headers=headers
-        )
+            route.method, prefix + path, params=tuple(query), content=body, headers=headers,
+            timeout=timeout,
+        )  # fmt: skip
 
     def _unreachable(self, error: httpx.HTTPError) -> UnavailableError:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):

@@ -107,6 +107,7 @@ def _handler(
 ) -> Any:  # noqa: ANN401 - a litestar route handler, whose class differs by method
     in_path = path_parameters(row)
     in_query = query_fields(row)
+    most = limits.max_image_bytes if row.large else limits.max_upload_bytes
 
     async def serve(request: Request[Any, Any, Any]) -> Response[bytes] | Stream:
         caller = await _authenticate(request, kernel, limiter)
@@ -123,7 +124,7 @@ def _handler(
         if body is not None:
             values |= _from_body(await request.body(), body)
         elif row.upload:
-            upload = await receive(request, limits.max_upload_bytes)
+            upload = await receive(request, most, kernel.house.folder)
         try:
             arguments = msgspec.convert(values, row.arguments, strict=body is not None)
         except msgspec.ValidationError as error:
@@ -148,7 +149,7 @@ def _handler(
         if reply.chunks is not None:
             return Stream(
                 stream(reply.chunks, limiter),
-                media_type=row.media_type,
+                media_type=reply.media_type or row.media_type,
                 headers={"content-disposition": f'attachment; filename="{reply.file_name}"'},
             )
         return Response(msgspec.json.encode(reply.value), media_type="application/json")

@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from vallum.base import InputError, LimitExceededError, VallumError, new_id
+from vallum.schema.routes import PREFIX, ROUTES
 from vallum.server.mlflow import problem as mlflow_problem
 from vallum.server.problem import internal_problem, problem_of
 
@@ -39,6 +40,7 @@ _HEADERS = (
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
 _BAD_PATH = re.compile(rb"%(?:00|2e|2f|5c|25)|\\|//|/\.{1,2}(?:/|$)|[\x00-\x20\x7f]", re.IGNORECASE)
+_LARGE = tuple((PREFIX + one.path).partition("{")[0].encode() for one in ROUTES if one.large)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 
 
@@ -54,6 +56,8 @@ class BorderBounds:
     max_length_digits: int = 15
     max_upload_bytes: int = 1024 * 1024 * 1024
     request_timeout_s: float = 300.0
+    max_image_bytes: int = 16 * 1024 * 1024 * 1024  # of an upload to a route that is `large`
+    image_timeout_s: float = 1800.0
 
 
 class Border:
@@ -89,8 +93,8 @@ class Border:
             await send(message)
 
         try:
-            limit = self._check(scope)
-            async with asyncio.timeout(self._bounds.request_timeout_s):
+            limit, timeout_s = self._check(scope)
+            async with asyncio.timeout(timeout_s):
                 await self._app(scope, _counted(receive, limit), guarded_send)
         except VallumError as error:
             if started:
@@ -107,7 +111,8 @@ class Border:
                 raise
             await _answer(guarded_send, *internal_problem(request_id))
 
-    def _check(self, scope: Scope) -> int:
+    def _check(self, scope: Scope) -> tuple[int, float]:
+        """Return how many bytes the body may have, and how long it may take."""
         bounds = self._bounds
         headers = scope["headers"]
         if len(headers) > bounds.max_headers:
@@ -148,13 +153,17 @@ class Border:
         ):
             raise InputError("the Origin header names another site", code="request.origin")
         upload = scope["method"] == "PUT"
-        limit = bounds.max_upload_bytes if upload else bounds.max_json_bytes
+        limit, timeout_s = bounds.max_json_bytes, bounds.request_timeout_s
+        if upload and raw_path.startswith(_LARGE):
+            limit, timeout_s = bounds.max_image_bytes, bounds.image_timeout_s
+        elif upload:
+            limit = bounds.max_upload_bytes
         declared = values.get(b"content-length", [b"0"])[0]
         if not declared.isdigit() or len(declared) > bounds.max_length_digits:
             raise InputError("Content-Length is not a number", code="request.header")
         if int(declared) > limit:
             raise _too_large(limit)
-        return limit
+        return limit, timeout_s
 
 
 def shaped(scope: Scope, error: VallumError, request_id: str) -> tuple[int, bytes, dict[str, str]]:

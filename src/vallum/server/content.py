@@ -1,6 +1,7 @@
-"""Content on its way in and out: never on a disk in the clear, never whole in memory twice."""
+"""Content on its way in and out: never on a disk in the clear, in bounded memory."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -10,20 +11,20 @@ from litestar import Request
 from vallum.workspace.upload import Upload
 
 
-async def receive(request: Request[Any, Any, Any], max_bytes: int) -> Upload:
-    """Take the body into sealed memory: plaintext never touches a disk.
+async def receive(request: Request[Any, Any, Any], max_bytes: int, folder: Path) -> Upload:
+    """Take the body into sealed memory, or encrypted into `folder`: no plaintext on a disk.
 
     Raises:
         LimitExceededError: It exceeds `max_bytes`.
     """
-    upload = Upload(max_bytes=max_bytes)
+    upload = Upload(max_bytes=max_bytes, folder=folder)
     try:
         async for chunk in request.stream():
             upload.write(chunk)
+        upload.finish()
     except BaseException:
         upload.close()
         raise
-    upload.finish()
     return upload
 
 

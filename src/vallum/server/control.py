@@ -9,25 +9,32 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import structlog
 import uvicorn
 
 from vallum.audit import Courier
-from vallum.base import InputError, Secret, VallumError
+from vallum.base import Secret, VallumError
+from vallum.base.hosts import UNIX_SCHEME
+from vallum.base.listening import Place, listen, listen_unix, remove_unix
 from vallum.base.tls import DoorTls
 from vallum.base.version import VERSION
 from vallum.sandbox import Process, spawn
 from vallum.server.app import make_app
 from vallum.server.internal import make_internal
 from vallum.workspace.bootstrap import Places, ensure_certificates, opened
+from vallum.workspace.capture_books import expire_captures
 from vallum.workspace.environment import RunningCode
+from vallum.workspace.house import House
 from vallum.workspace.kernel import Kernel
+from vallum.workspace.lending import forget_ended
 from vallum.workspace.serving import Serving
 from vallum.workspace.steps.claim import claimed
 from vallum.workspace.tracking.bundles import close_due
@@ -36,6 +43,11 @@ from vallum.workspace.watch import LOOK_S, StoredModels
 _LOG = structlog.get_logger("vallum.control")
 CERTIFICATE_S = 2.0
 CHECKPOINT_S = 0.9  # merge delay at most 1 s
+MIND_S = 0.25  # between looks for doors that ended
+FIRST_S, LONGEST_S = 0.5, 30.0  # until one is started again; twice as long each time
+STEADY_S = 60.0  # a door that stood so long begins anew
+EXPIRE_S = 60.0  # between looks for captured requests whose time is over
+GATEWAY = "vallum.gateway"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -44,29 +56,65 @@ class Bind:
     """Where the doors listen.
 
     Attributes:
-        host: Address to bind.
+        place: Of the API.
+        gateway_place: Of scoring.
         port: Of the API.
         gateway_port: Of scoring.
+        gateway_socket: A Unix socket that scoring is reached through instead.
+        gateway_group: Who may open it beside its owner.
+        grpc_port: Of scoring over gRPC; 0: there is none.
+        grpc_client_certificates: Only clients with a certificate get through to it.
         names: Further names that clients use, for the certificate and the Host list.
+        proxies: Whose `X-Forwarded-For` scoring believes; see `Proxies`.
         telemetry: Further arguments of the gateway: where traces go.
     """
 
-    host: str = "127.0.0.1"
+    place: Place
+    gateway_place: Place
     port: int = 8443
     gateway_port: int = 8444
+    gateway_socket: Path | None = None
+    gateway_group: str = ""
+    grpc_port: int = 0
+    grpc_client_certificates: bool = False
     names: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
     telemetry: tuple[str, ...] = ()
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """Return every name that the certificate is for."""
-        own = LOOPBACK if self.host in LOOPBACK else (self.host, *LOOPBACK)
-        return tuple(dict.fromkeys((*own, *self.names)))
+        places = (self.place.address, self.gateway_place.address)
+        own = [one for one in places if one not in LOOPBACK]
+        return tuple(dict.fromkeys((*own, *LOOPBACK, *self.names)))
+
+    @property
+    def scoring(self) -> str:
+        """Return where endpoints are scored, as the beginning of a URL."""
+        if self.gateway_socket is not None:
+            return UNIX_SCHEME + quote(str(self.gateway_socket), safe="")
+        return f"https://{_bracketed(self.gateway_place.address)}:{self.gateway_port}"
 
     def host_headers(self, port: int) -> tuple[str, ...]:
         """Return the values of the Host header that are served on `port`."""
-        bracketed = [f"[{host}]" if ":" in host else host.lower() for host in self.hosts]
-        return tuple(f"{host}:{port}" for host in bracketed)
+        return tuple(f"{_bracketed(host)}:{port}" for host in self.hosts)
+
+    def listen_scoring(self) -> list[socket.socket]:
+        """Return the sockets of scoring.
+
+        Raises:
+            InputError: They cannot be had.
+        """
+        if self.grpc_port:  # gRPC binds by itself, and late: now somebody can be told
+            for one in listen(self.gateway_place, self.grpc_port):
+                one.close()
+        if self.gateway_socket is not None:
+            return [listen_unix(self.gateway_socket, group=self.gateway_group)]
+        return listen(self.gateway_place, self.gateway_port)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host.lower()
 
 
 class _Server(uvicorn.Server):
@@ -85,7 +133,8 @@ class Control:
         self._places = places
         self._bind = bind
         self._stop = threading.Event()
-        self._children: list[Process] = []
+        self._children: dict[str, Process] = {}
+        self._scoring: list[socket.socket] = []
 
     async def serve(self, ready: Callable[[bool], None], *, started: Sequence[str] = ()) -> None:
         """Serve until a signal arrives.
@@ -97,12 +146,14 @@ class Control:
         house = self._kernel.house
         serving = Serving(self._kernel)
         self._kernel.set_barrier(serving.barrier)
-        house.scoring_base = f"https://{self._bind.host}:{self._bind.gateway_port}"
+        house.scoring_base = self._bind.scoring
         run = self._places.keys / "run"
         run.mkdir(mode=0o700, exist_ok=True)
         socket_path = run / "control.sock"
         socket_path.unlink(missing_ok=True)
         token = Secret(secrets.token_hex(32))
+        doors = listen(self._bind.place, self._bind.port)
+        self._scoring = self._bind.listen_scoring()
         api = _Server(config := self._api_config())
         config.load()
         inner = _Server(
@@ -112,6 +163,9 @@ class Control:
                 log_config=None,
                 lifespan="off",
                 access_log=False,
+                # Longer than our clients keep a connection (httpx: 5 s, uvicorn's default too): who
+                # closes first must be who knows whether a question is on its way.
+                timeout_keep_alive=75,
                 timeout_graceful_shutdown=1,
             )
         )
@@ -130,34 +184,63 @@ class Control:
                 target=self._deliver, args=(house.courier,), name="courier", daemon=True
             ).start()
         tasks = [asyncio.create_task(inner.serve())]
-        following: asyncio.Task[None] | None = None
+        beside: list[asyncio.Task[None]] = []
         try:
             while not inner.started:  # noqa: ASYNC110 - uvicorn has a flag, no event
                 await asyncio.sleep(0.01)
             os.chmod(socket_path, 0o600)  # noqa: PTH101 - a socket
             for module in started:
-                self._children.append(self._start(module, socket_path, token))
-            following = asyncio.create_task(self._follow(config))
-            tasks.append(asyncio.create_task(api.serve()))
-            while not api.started:
-                if tasks[-1].done():
-                    raise InputError(
-                        f"port {self._bind.port} cannot be bound",
-                        code="up.port",
-                        hint="choose another with --port",
-                    )
+                self._children[module] = self._start(module, socket_path, token)
+            beside = [
+                asyncio.create_task(self._follow(config)),
+                asyncio.create_task(self._mind(serving, socket_path, token)),
+            ]
+            tasks.append(asyncio.create_task(api.serve(sockets=doors)))
+            while not (api.started or tasks[-1].done()):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
             ready(claimed(house))
             await tasks[-1]
         finally:
-            for child in reversed(self._children):
+            for one in beside:
+                one.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            for child in reversed(self._children.values()):
                 await asyncio.to_thread(child.stop, 10.0)
             self._stop.set()
-            if following is not None:
-                following.cancel()
             inner.should_exit = True
             await asyncio.gather(*tasks, return_exceptions=True)
             socket_path.unlink(missing_ok=True)
+            for door in (*doors, *self._scoring):
+                door.close()
+            if self._bind.gateway_socket is not None:
+                remove_unix(self._bind.gateway_socket)
+
+    async def _mind(self, serving: Serving, socket_path: Path, token: Secret) -> None:
+        """Start doors again that ended, later each time that they do not stay."""
+        loop = asyncio.get_running_loop()
+        began_s = dict.fromkeys(self._children, loop.time())
+        wait_s = dict.fromkeys(self._children, FIRST_S)
+        while True:
+            await asyncio.sleep(MIND_S)
+            for module, child in list(self._children.items()):
+                code = child.poll()
+                if code is None:
+                    continue
+                _LOG.error("a door ended; it is started again", door=module, code=code)
+                if loop.time() - began_s[module] > STEADY_S:
+                    wait_s[module] = FIRST_S
+                first = wait_s[module] == FIRST_S  # what ends again and again is logged once
+                await asyncio.sleep(wait_s[module])
+                wait_s[module] = min(LONGEST_S, 2 * wait_s[module])
+                try:
+                    if first:
+                        await asyncio.to_thread(serving.door_ended, module, code)
+                    if module == GATEWAY:
+                        self._scoring = self._bind.listen_scoring()
+                    self._children[module] = self._start(module, socket_path, token)
+                except (VallumError, OSError) as error:
+                    _LOG.error("it cannot be started", door=module, kind=type(error).__name__)
+                began_s[module] = loop.time()
 
     async def _follow(self, config: uvicorn.Config) -> None:
         """Use another certificate of the API once its files say so."""
@@ -177,8 +260,6 @@ class Control:
                 hosts=self._bind.host_headers(self._bind.port),
                 version=VERSION,
             ),
-            host=self._bind.host,
-            port=self._bind.port,
             ssl_certfile=str(keys / "server.pem"),
             ssl_keyfile=str(keys / "server-key.pem"),
             ssl_version=ssl.PROTOCOL_TLS_SERVER,
@@ -206,18 +287,37 @@ class Control:
         arguments = [
             "--socket", str(socket_path), "--token-fd", str(reader),
         ]  # fmt: skip
-        if module == "vallum.gateway":
-            arguments += [
-                "--host", self._bind.host, "--port", str(self._bind.gateway_port),
-                "--cert", str(keys / "server.pem"), "--key", str(keys / "server-key.pem"),
-                "--spool", str(keys / "run" / "spool"), *self._bind.telemetry,
-            ]  # fmt: skip
+        listening: list[socket.socket] = []
+        if module == GATEWAY:
+            arguments += ["--spool", str(keys / "run" / "spool"), *self._bind.telemetry]
+            if self._bind.gateway_socket is None:  # no TLS where nothing leaves the machine
+                arguments += [
+                    "--cert", str(keys / "server.pem"), "--key", str(keys / "server-key.pem"),
+                ]  # fmt: skip
+            else:
+                arguments += ["--host-header", "localhost"]
             for host in self._bind.host_headers(self._bind.gateway_port):
                 arguments += ["--host-header", host]
+            if self._bind.grpc_port:
+                host = _bracketed(self._bind.gateway_place.address)
+                arguments += ["--grpc", f"{host}:{self._bind.grpc_port}"]
+            if self._bind.grpc_client_certificates:
+                arguments.append("--grpc-client-certificates")
+            for proxy in self._bind.proxies:
+                arguments += ["--trusted-proxy", proxy]
+            listening, self._scoring = self._scoring, []
+            for one in listening:
+                one.set_inheritable(True)
+                arguments += ["--listen-fd", str(one.fileno())]
         try:
-            return spawn(("python", "-m", module, *arguments), fds=(reader,))
+            return spawn(
+                ("python", "-m", module, *arguments),
+                fds=(reader, *(one.fileno() for one in listening)),
+            )
         finally:
             os.close(reader)
+            for one in listening:  # where the gateway is gone nobody shall wait for it
+                one.close()
 
     def _watch(self, serving: Serving) -> None:
         """Stop deployments whose stored model changes, until stopped."""
@@ -240,6 +340,7 @@ class Control:
     def _tick(self, serving: Serving) -> None:
         """Publish checkpoints, flush counted refusals, charge lost bundles, until stopped."""
         house = self._kernel.house
+        looked_s = -EXPIRE_S
         while not self._stop.wait(CHECKPOINT_S):
             try:
                 house.publisher.checkpoint()
@@ -247,6 +348,10 @@ class Control:
                 serving.charge_unclosed()
                 close_due(house)
                 house.residents.expire()
+                if house.clock.monotonic() - looked_s >= EXPIRE_S:
+                    looked_s = house.clock.monotonic()
+                    expire_captures(house)
+                    forget_ended(house)
             except VallumError as error:
                 _LOG.error("no checkpoint", code=error.code)
 
@@ -258,6 +363,7 @@ def run_control(
     ready: Callable[[bool], None],
     passphrase: Secret | None = None,
     courier: Courier | None = None,
+    prepare: Callable[[House], None] | None = None,
     children: Sequence[str] = ("vallum.gateway", "vallum.worker"),
 ) -> None:
     """Open the workspace and serve until interrupted.
@@ -268,6 +374,7 @@ def run_control(
         ready: Called once all doors answer, with whether the workspace is claimed.
         passphrase: Of the keys.
         courier: Takes checkpoints elsewhere.
+        prepare: Called with the open workspace before any door is; nothing opens if it raises.
         children: Modules of the other doors.
 
     Raises:
@@ -275,6 +382,8 @@ def run_control(
     """
     with opened(places, passphrase=passphrase) as kernel:
         kernel.house.courier = courier
+        if prepare is not None:
+            prepare(kernel.house)
         ensure_certificates(places, list(bind.hosts), kernel.house.clock)
         control = Control(kernel, places, bind)
         asyncio.run(control.serve(ready, started=children))

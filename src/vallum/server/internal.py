@@ -17,6 +17,7 @@ import structlog
 from vallum.base import InputError, LimitExceededError, Secret, VallumError
 from vallum.identity import WrongCredentialError
 from vallum.schema import Caller, Claim, Claimed, Finish, PrincipalKind, Record, Session
+from vallum.schema.capture import CaptureHanded
 from vallum.schema.serving import (
     Acknowledged,
     AuthorizeAsk,
@@ -26,11 +27,14 @@ from vallum.schema.serving import (
     DeploymentFailed,
     InternalProblem,
     LeaseAsk,
+    LoanAsk,
     ModelAsk,
     RefusedCounts,
 )
 from vallum.workspace.bootstrap import SYSTEM_WORKER
 from vallum.workspace.kernel import Kernel
+from vallum.workspace.lending import give
+from vallum.workspace.scoring_code import model_of
 from vallum.workspace.serving import Serving
 
 _LOG = structlog.get_logger("vallum.internal")
@@ -54,6 +58,7 @@ def make_internal(
     calls = _calls(kernel, serving)
     expected = b"Bearer " + token.reveal()
     limiter = anyio.CapacityLimiter(THREADS)
+    renewals = anyio.CapacityLimiter(THREADS)  # no lease waits for what else is asked
 
     async def app(
         scope: MutableMapping[str, Any],
@@ -85,7 +90,9 @@ def make_internal(
             return call.answer(question)
 
         try:
-            reply = await anyio.to_thread.run_sync(run, limiter=limiter)
+            reply = await anyio.to_thread.run_sync(
+                run, limiter=renewals if call.ask is LeaseAsk else limiter
+            )
             await _answer(send, 200, msgspec.msgpack.encode(reply))
         except VallumError as error:
             await _answer(send, 409, msgspec.msgpack.encode(_problem(error)))
@@ -126,8 +133,12 @@ def _calls(kernel: Kernel, serving: Serving) -> dict[str, _Call]:
         serving.caller_seen(question)
         return Acknowledged()
 
+    def captured(question: CaptureHanded) -> Record:
+        serving.captured(question)
+        return Acknowledged()
+
     def model(question: ModelAsk) -> Record:
-        return serving.model(question.deployment_id)
+        return model_of(serving, question.deployment_id)
 
     return {
         "/lease": _Call(LeaseAsk, serving.lease),
@@ -137,7 +148,9 @@ def _calls(kernel: Kernel, serving: Serving) -> dict[str, _Call]:
         "/refusals": _Call(RefusedCounts, refused),
         "/model": _Call(ModelAsk, model),
         "/deployment/fail": _Call(DeploymentFailed, fail),
+        "/capture": _Call(CaptureHanded, captured),
         "/caller": _Call(CallerSeen, caller),
+        "/loan": _Call(LoanAsk, lambda question: give(kernel.house, question)),
         "/job/claim": _Call(Claim, claim),
         "/job/finish": _Call(Finish, finish),
     }

@@ -165,7 +165,11 @@ class _Door:
     ) -> Response[bytes] | Stream:
         path = named.get("path") or str(request.query_params.get("path", ""))
         arguments = mlflow_models.ArtifactNamed(path=path.strip("/"))
-        upload = await receive(request, self._max_upload_bytes) if row.upload else None
+        upload = (
+            await receive(request, self._max_upload_bytes, self._kernel.house.folder)
+            if row.upload
+            else None
+        )
 
         def perform() -> Reply:
             return self._kernel.perform(

@@ -1,0 +1,102 @@
+"""How many processes answer for a deployment, as options and as fields of Azure's files say it."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vallum.base import InputError
+from vallum.schema import Scale
+
+Instances = Annotated[
+    str, typer.Option(help="Processes that answer: N, or MIN:MAX to follow the traffic.")
+]
+TargetUtilization = Annotated[
+    int, typer.Option(help="Per cent of --concurrency that a process shall have.")
+]
+Concurrency = Annotated[int, typer.Option(help="Requests that a process may have at once.")]
+CoolDown = Annotated[int, typer.Option(help="Seconds that fewer must do before one ends.")]
+
+_BOUNDS = re.compile(r"([0-9]{1,4})(?::([0-9]{1,4}))?\Z")
+_SETTINGS = {
+    "type", "min_instances", "max_instances", "polling_interval", "target_utilization_percentage",
+}  # fmt: skip
+_PER_INSTANCE = "max_concurrent_requests_per_instance"
+
+
+def scale_of(
+    instances: str, *, target_utilization: int, concurrency: int, cool_down: int
+) -> Scale | None:
+    """Return what options ask for; None where they ask for one process.
+
+    Raises:
+        InputError: `instances` is not N or MIN:MAX.
+    """
+    found = _BOUNDS.match(instances)
+    if found is None:
+        raise InputError(
+            f"`{instances[:40]}` is not N or MIN:MAX", code="cli.usage", hint="--instances 1:4"
+        )
+    made = Scale(
+        min_instances=int(found[1]), max_instances=int(found[2] or found[1]),
+        target_percent=target_utilization, concurrency=concurrency, cool_down_s=cool_down,
+    )  # fmt: skip
+    return None if made == Scale() else made
+
+
+def azure_scale(path: Path, document: Mapping[str, object]) -> Scale | None:
+    """Return what `instance_count`, `scale_settings` and `request_settings` of a file ask for.
+
+    Raises:
+        InputError: One is malformed, or asks for what is not done here.
+    """
+    settings = _mapping(path, document, "scale_settings")
+    requests = _mapping(path, document, "request_settings")
+    count = _number(path, document, "instance_count", 1)
+    kind = settings.get("type", "default")
+    if unknown := set(settings) - _SETTINGS | set(requests) - {_PER_INSTANCE}:
+        raise InputError(
+            f"`{min(unknown)[:60]}` of `{path}` asks for what is not done here",
+            code="cli.azure",
+            hint="rates are of the endpoint: --rate-per-s, --burst",
+        )
+    if kind not in {"default", "target_utilization"}:
+        raise InputError(
+            f"scale_settings of `{path}` are default or target_utilization", code="cli.azure"
+        )
+    follows = kind == "target_utilization"
+    made = Scale(
+        min_instances=_number(path, settings, "min_instances", 1) if follows else count,
+        max_instances=_number(path, settings, "max_instances", 1) if follows else count,
+        target_percent=_number(path, settings, "target_utilization_percentage", 70),
+        concurrency=_number(path, requests, _PER_INSTANCE, 1),
+    )
+    return None if made == Scale() else made
+
+
+def scale_text(scale: Scale | None) -> str:
+    """Return it for people; nothing where one process answers."""
+    if scale is None:
+        return ""
+    if scale.min_instances == scale.max_instances:
+        return f"  {scale.max_instances} processes"
+    return (
+        f"  {scale.min_instances} to {scale.max_instances} processes,"
+        f" {scale.target_percent} % of {scale.concurrency} at once"
+    )
+
+
+def _mapping(path: Path, document: Mapping[str, object], name: str) -> dict[str, object]:
+    value = document.get(name) or {}
+    if not isinstance(value, dict):
+        raise InputError(f"`{name}` of `{path}` is no mapping", code="cli.azure")
+    return value
+
+
+def _number(path: Path, document: Mapping[str, object], name: str, default: int) -> int:
+    value = document.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InputError(f"`{name}` of `{path}` is no whole number", code="cli.azure")
+    return value
