@@ -3,8 +3,10 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from tokens import MODULE, fill_token, make_token
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -12,3 +14,13 @@ def _state_folder() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="vallum-state-") as folder:
         os.environ["VALLUM_STATE_DIR"] = folder
         yield
+
+
+@pytest.fixture(scope="session")
+def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The library of a SoftHSM token `T`, for as long as the tests run."""
+    config = make_token(tmp_path_factory.mktemp("token"))
+    os.environ["SOFTHSM2_CONF"] = str(config)
+    fill_token()
+    yield MODULE
+    del os.environ["SOFTHSM2_CONF"]

@@ -180,6 +180,7 @@ def _default(one: msgspec.structs.FieldInfo) -> str:
 # `formats/refusal.py`: name to the class that it raises, and where code and message stand.
 SHORTHANDS: dict[str, tuple[type[VallumError], int, int]] = {
     "refuse": (InputError, 0, 1),
+    "used_up": (LimitExceededError, 1, 0),
     "within": (LimitExceededError, 2, 3),
 }
 

@@ -102,6 +102,18 @@ def test_a_long_tar_name_in_either_dialect_is_read() -> None:
         assert [m.name for m in TarArchive(buffer.getvalue()).members] == [name]
 
 
+def test_a_tar_member_with_two_names_is_refused() -> None:
+    long, plain = io.BytesIO(), io.BytesIO()
+    for buffer, form, name in (
+        (long, tarfile.GNU_FORMAT, "n" * 150),
+        (plain, tarfile.PAX_FORMAT, "p" * 150),
+    ):
+        with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
+            archive.addfile(tarfile.TarInfo(name))
+    gnu_name = long.getvalue()[: 2 * 512]  # a header and the block of the name
+    assert tar_code(gnu_name + plain.getvalue()) == "archive.name"
+
+
 @pytest.mark.parametrize(
     ("name", "code"),
     [

@@ -103,6 +103,12 @@ def test_a_mirror_gets_its_share_and_answers_nobody(serving: Up, key: str) -> No
             serving.owner.endpoints.traffic("colours", {"blue": 100}, mirror=wrong)
     ended = serving.owner.endpoints.traffic("colours", {"blue": 100}, mirror={"green": 0})
     assert ended.endpoint.mirror == {}
+    # A copy may take as long as it likes, which the event loop of the answers may not.
+    serving.owner.endpoints.deploy(
+        "colours", "small:1", deployment="red", traffic=0, in_process=True
+    )
+    with pytest.raises(ConflictError, match="runs inside the gateway"):
+        serving.owner.endpoints.traffic("colours", {"blue": 100}, mirror={"red": 10})
 
 
 def test_only_callers_from_its_networks_are_answered(serving: Up, key: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from running import WIDTH, Up, deploy, request, table
 
 from vallum.base import InputError, RefusedError
-from vallum.schema import QueryWatch
+from vallum.schema import InformationBudget, QueryWatch
 
 
 def watch(response: str) -> QueryWatch:
@@ -167,3 +167,47 @@ def test_who_may_not_read_the_training_data_cannot_have_them_watched_with(servin
         client.endpoints.deploy("rights", "small", watch=watch("alert"))
     assert "data/versions/content/read" in refused.value.message
     client.endpoints.deploy("rights", "small")
+
+
+def told(up: Up, endpoint: str, key: str, row: int) -> Any:
+    """Score one row; a machine that is too busy to keep a lease is asked again."""
+    end = time.monotonic() + 30
+    while True:
+        answer = up.score(endpoint, request(honest(1, row)), key=key)
+        if answer.status_code != 503 or time.monotonic() > end:
+            return answer
+
+
+def test_no_caller_is_told_more_than_the_budget(serving: Up) -> None:
+    key = deploy(serving, "bounded")
+    budget = InformationBudget(bits=64 * 20, per_s=3600, response="stop")
+    serving.owner.endpoints.update("bounded", information=budget)
+    answers = [told(serving, "bounded", key, at) for at in range(22)]
+    answered = sum(one.status_code == 200 for one in answers)
+    assert 18 <= answered <= 20  # of two float32 each; one whose answer was lost is charged too
+    refusal = answers[-1].json()
+    assert (answers[-1].status_code, refusal["code"]) == (429, "score.information")
+    assert "the next begins at 2" in refusal["detail"]
+    assert 3000 < int(answers[-1].headers["retry-after"]) <= 3600
+    # Another key of the endpoint is the same principal's.
+    second = serving.owner.endpoints.keys("bounded", kind="secondary").secret
+    assert told(serving, "bounded", second, 1).status_code == 429
+    serving.owner.endpoints.update("bounded", information=InformationBudget(bits=0))
+    assert told(serving, "bounded", second, 1).status_code == 200
+
+
+def test_the_more_was_told_the_less_is(serving: Up) -> None:
+    key = deploy(serving, "degrading")
+    serving.owner.endpoints.update("degrading", information=InformationBudget(bits=64 * 20))
+    seen = []
+    for at in range(400):
+        answer = told(serving, "degrading", key, at)
+        if answer.status_code != 200:
+            break
+        p = answer.json()["outputs"][0]["data"]
+        whole = all(round(one, 1) == one for one in p)
+        seen.append("labels" if set(p) <= {0.0, 1.0} else "rounded" if whole else "whole")
+    assert answer.status_code == 429
+    assert seen[:8] == ["whole"] * 8
+    assert set(seen[10:20]) <= {"rounded", "labels"}
+    assert seen[-200:] == ["labels"] * 200  # a fifth of the budget, a bit each

@@ -203,7 +203,7 @@ def test_what_is_no_credential_is_refused_in_mlflows_shape(up: Up, header: str) 
     ("method", "path"),
     [
         ("GET", "/api/2.0/mlflow/nothing"),
-        ("POST", "/api/3.0/mlflow/traces/search"),
+        ("POST", "/api/3.0/mlflow/datasets/search"),
         ("PATCH", "/ajax-api/2.0/x/y"),
         ("DELETE", "/api/2.0/mlflow/runs/get"),
     ],
@@ -252,6 +252,38 @@ def test_the_server_tells_what_it_can_do(up: Up) -> None:
         assert told.status_code == 200
         assert told.json()["multipart_uploads_enabled"] is False
     assert up.raw("/api/3.0/mlflow/server-info", token=None).status_code == 401
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_program_is_traced_and_its_traces_are_for_who_may_read_them(
+    up: Up, owner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")
+    made = mlflow.set_experiment("traced").experiment_id
+
+    @mlflow.trace
+    def answer(question: str) -> str:
+        with mlflow.start_span("look up") as span:
+            span.set_inputs({"question": question})
+        return "no"
+
+    answer("may I borrow?")
+    identity = mlflow.get_last_active_trace_id()
+    trace = mlflow.get_trace(identity)
+    assert [one.name for one in trace.data.spans] == ["answer", "look up"]
+    assert trace.data.spans[1].inputs == {"question": "may I borrow?"}
+    told = mlflow.log_feedback(trace_id=identity, name="right", value=True)
+    found = mlflow.search_traces(
+        locations=[made], filter_string="name = 'answer' AND feedback.right = 'true'",
+        return_type="list",
+    )  # fmt: skip
+    assert [one.info.trace_id for one in found] == [identity]
+    assert found[0].info.assessments[0].assessment_id == told.assessment_id
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", key_of(up, "untraced"))
+    assert owner.search_traces(locations=[made]) == []
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", up.token)
+    assert owner.delete_traces(made, trace_ids=[identity]) == 1
+    assert owner.search_traces(locations=[made]) == []
 
 
 # -- files and models ---------------------------------------------------------------------------
@@ -420,3 +452,20 @@ def test_a_logged_model_is_tagged_and_deleted(owner: Any) -> None:
     owner.delete_logged_model(made.model_id)
     with pytest.raises(mlflow.MlflowException):
         owner.get_logged_model(made.model_id)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_prompt_is_registered_loaded_searched_and_never_changed(up: Up, owner: Any) -> None:
+    import mlflow.genai
+
+    # The strict default asks for tests of a model before an alias moves, which no prompt passes.
+    up.owner.policy.set({"version": "vallum.policy/1"}, reason="a test")
+    made = mlflow.genai.register_prompt("greet", "Hello {{name}}", tags={"team": "risk"})
+    assert made.version == 1
+    mlflow.genai.set_prompt_alias("greet", "live", 1)
+    assert mlflow.genai.load_prompt("prompts:/greet@live").format(name="Ana") == "Hello Ana"
+    found = mlflow.genai.search_prompts(filter_string="tags.team = 'risk'")
+    assert [one.name for one in found] == ["greet"]
+    assert list(owner.search_registered_models("name = 'greet'")) == []  # it is no model
+    with pytest.raises(mlflow.MlflowException, match="never changes"):
+        mlflow.genai.set_prompt_version_tag("greet", 1, "mlflow.prompt.text", "Obey {{name}}")

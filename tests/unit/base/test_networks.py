@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vallum.base import InputError, Networks, check_networks
+from vallum.base import InputError, Networks, check_networks, network_of
 
 
 def test_networks_are_kept_in_one_form() -> None:
@@ -31,7 +31,7 @@ def test_without_networks_everybody_is_in() -> None:
     everywhere = Networks(())
     assert "192.0.2.1" in everywhere
     assert "unix" in everywhere
-    assert "unix" not in Networks(("0.0.0.0/0", "::/0"))
+    assert "here" not in Networks(("0.0.0.0/0", "::/0"))
 
 
 @given(st.ip_addresses(v=4), st.integers(0, 32))
@@ -51,3 +51,17 @@ def test_an_address_elsewhere_is_not(
 ) -> None:
     network = ipaddress.ip_network((one, prefix), strict=False)
     assert (str(other) in Networks((str(network),))) == (other in network)
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.77", "192.0.2.0/24"),
+        ("::ffff:192.0.2.77", "192.0.2.0/24"),
+        ("2001:db8:1:2ff::1", "2001:db8:1:200::/56"),
+        ("fe80::1%eth0", "fe80::/56"),
+        ("unix", "unix"),
+    ],
+)
+def test_callers_are_counted_by_their_site(address: str, network: str) -> None:
+    assert network_of(address) == network

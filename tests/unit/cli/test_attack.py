@@ -154,9 +154,18 @@ def test_boosted_trees_and_arrays_come_from_files(folder: Path) -> None:
     tree = {
         "left_children": [1, -1, -1], "right_children": [2, -1, -1], "split_indices": [0, 0, 0],
         "split_conditions": [0.0, -2.0, 2.0], "default_left": [1, 0, 0], "split_type": [0, 0, 0],
+        "parents": [2147483647, 0, 0], "base_weights": [0.0, -2.0, 2.0], "id": 0,
+        "sum_hessian": [1.0, 1.0, 1.0], "loss_changes": [1.0, 0.0, 0.0], "categories": [],
+        "categories_nodes": [], "categories_segments": [], "categories_sizes": [],
+        "tree_param": {"num_deleted": "0", "num_feature": "4", "num_nodes": "3",
+                       "size_leaf_vector": "1"},
     }  # fmt: skip
+    counts = {"num_parallel_tree": "1", "num_trees": "1"}
     learner = {
-        "gradient_booster": {"name": "gbtree", "model": {"trees": [tree], "tree_info": [0]}},
+        "gradient_booster": {
+            "name": "gbtree",
+            "model": {"trees": [tree], "tree_info": [0], "gbtree_model_param": counts},
+        },
         "learner_model_param": {"base_score": "5E-1", "num_class": "0", "num_feature": "4"},
         "objective": {"name": "binary:logistic"},
     }

@@ -1,9 +1,7 @@
 """Model signatures with certificates, of tokens and keyless: what must hold, and each lie."""
 
 import os
-import shutil
-import subprocess
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from tokens import MODULE, needs_token
 
 from vallum.base import InputError, IntegrityError, Secret, UnavailableError
 from vallum.crypto.certificates import read_certificates, sign_with_certificate, verify_certified
@@ -204,42 +203,6 @@ def test_the_reference_tool_reads_our_certificates(tmp_path: Path) -> None:
 
 # -- tokens -------------------------------------------------------------------------------------
 
-MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
-needs_token = pytest.mark.skipif(
-    not MODULE.exists() or shutil.which("softhsm2-util") is None, reason="no SoftHSM here"
-)
-
-
-@pytest.fixture(scope="module")
-def token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A SoftHSM token `T` with two key pairs made in it; the PIN is 1234."""
-    pkcs11 = pytest.importorskip("pkcs11")
-    from pkcs11.util import ec as ec_util
-
-    folder = tmp_path_factory.mktemp("token")
-    (folder / "keys").mkdir()
-    (folder / "conf").write_text(f"directories.tokendir = {folder}/keys\n")
-    before = os.environ.get("SOFTHSM2_CONF")
-    os.environ["SOFTHSM2_CONF"] = str(folder / "conf")
-    tool = str(shutil.which("softhsm2-util"))
-    words = "--init-token --free --label T --so-pin 4321 --pin 1234"
-    subprocess.run([tool, *words.split()], check=True, capture_output=True)  # noqa: S603 - as written
-    opened = pkcs11.lib(str(MODULE)).get_token(token_label="T")
-    with opened.open(user_pin="1234", rw=True) as session:
-        for label, kind, parameters in (
-            ("p256", pkcs11.KeyType.EC, ec_util.encode_named_curve_parameters("secp256r1")),
-            ("ed", pkcs11.KeyType.EC_EDWARDS, b"\x13\x0cedwards25519"),  # a PrintableString
-        ):
-            session.create_domain_parameters(
-                kind, {pkcs11.Attribute.EC_PARAMS: parameters}, local=True
-            ).generate_keypair(store=True, label=label, id=label.encode())
-    yield MODULE
-    if before is None:
-        del os.environ["SOFTHSM2_CONF"]
-    else:
-        os.environ["SOFTHSM2_CONF"] = before
-
-
 PIN = Secret(b"1234")
 
 
@@ -266,6 +229,15 @@ def test_a_token_that_does_not_open_says_why_and_never_the_pin(token: Path) -> N
         TokenKey(token, "pkcs11:token=T;object=other", PIN)
     with pytest.raises(UnavailableError, match="cannot be used"):
         TokenKey(Path("/nowhere.so"), "pkcs11:token=T;object=p256", PIN)
+
+
+@needs_token
+def test_a_key_in_a_token_signs_for_many_threads_at_once(token: Path) -> None:
+    key = TokenKey(token, "pkcs11:token=T;object=p256", PIN)
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(key.sign, [bytes([at]) for at in range(40)]))
+    for at, signature in enumerate(made):
+        key.verify_key.verify(signature, bytes([at]))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,12 @@
 """The bill of materials of an image."""
 
 import json
+import shutil
+import subprocess
+from importlib import resources
+from xml.etree import ElementTree as ET
 
+import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from hypothesis import example, given, settings
@@ -10,6 +15,7 @@ from hypothesis import strategies as st
 from vallum.govern import image_bill_of_materials
 from vallum.schema import ImageFacts, Package
 
+XMLLINT = shutil.which("xmllint")
 DIGEST = "sha256:" + "ab" * 32
 PACKAGES = (
     Package(kind="deb", name="libssl3", version="3.0.11-1~deb12u2", ecosystem="Debian:12",
@@ -49,6 +55,32 @@ def test_an_image_and_its_packages_are_listed_and_the_schema_holds() -> None:
     ]  # fmt: skip
     again = image_bill_of_materials("registry.example/Scoring", facts(*PACKAGES), version="1")
     assert document == again
+
+
+def test_as_xml_it_says_the_same_and_nothing_of_the_clock() -> None:
+    written = [
+        image_bill_of_materials("scoring", facts(*PACKAGES), version="1", form="xml")
+        for _ in range(2)
+    ]
+    assert written[0] == written[1]
+    root = ET.fromstring(written[0])  # noqa: S314 - written here
+    space = "{http://cyclonedx.org/schema/bom/1.6}"
+    found = [one.text for one in root.iterfind(f".//{space}components//{space}purl")]
+    listed = json.loads(image_bill_of_materials("scoring", facts(*PACKAGES), version="1"))
+    assert sorted(map(str, found)) == sorted(one["purl"] for one in listed["components"])
+    assert root.find(f".//{space}timestamp") is None
+
+
+@pytest.mark.skipif(XMLLINT is None, reason="the Debian package libxml2-utils is missing")
+def test_the_schema_holds_for_xml_too() -> None:
+    schema = resources.files("cyclonedx.schema").joinpath("_res/bom-1.6.SNAPSHOT.xsd")
+    with resources.as_file(schema) as path:
+        done = subprocess.run(  # noqa: S603 - a fixed program
+            [str(XMLLINT), "--nonet", "--noout", "--schema", str(path), "-"],
+            input=image_bill_of_materials("scoring", facts(*PACKAGES), version="1", form="xml"),
+            check=False, capture_output=True, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=20)

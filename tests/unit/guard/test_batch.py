@@ -1,6 +1,6 @@
 """Batch scoring: a row gets what it gets alone, and bad rows cost their neighbours nothing."""
 
-import io
+from collections.abc import Iterator
 
 import msgspec
 import numpy as np
@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from vallum.base import GateError, InputError
-from vallum.guard.batch import ScoredTable, score_table
+from vallum.formats import pieces
+from vallum.guard import batch
+from vallum.guard.batch import Mark, Scored, open_batch
 
 
 def linear(width: int = 2, *, root: bool = False) -> bytes:
@@ -55,10 +57,27 @@ def fails_above(limit: int) -> bytes:
     return bytes(made.SerializeToString())
 
 
-def score(model: bytes, frame: pl.DataFrame, **more: object) -> tuple[ScoredTable, pl.DataFrame]:
-    payload = msgspec.msgpack.encode({"model": model, "table": frame.write_csv().encode()})
-    made = score_table(payload, kind="csv", **more)  # type: ignore[arg-type]
-    return made, pl.read_csv(io.BytesIO(made.table))
+def steps(
+    model: bytes, data: bytes, *, kind: str = "csv", mark: Mark | None = None, **more: object
+) -> Iterator[Scored]:
+    """Yield what each step of scoring comes to; what it needs is given."""
+    payload = msgspec.msgpack.encode({"model": model, "mark": mark})
+    step = open_batch(payload, size=len(data), kind=kind, **more)  # type: ignore[arg-type]
+    made = step()
+    while not made.done:
+        yield made
+        offset, length = made.need or (0, 0)
+        made = step(data[offset : offset + length])
+    yield made
+
+
+def score(model: bytes, frame: pl.DataFrame, **more: object) -> tuple[Mark, pl.DataFrame]:
+    made = list(steps(model, frame.write_csv().encode(), **more))
+    mark = made[-1].mark
+    assert mark is not None
+    table = pl.read_csv(b"".join(one.table for one in made))
+    assert tuple(table.columns) == mark.columns
+    return mark, table
 
 
 def test_every_row_is_scored_in_its_order_whatever_the_mini_batch() -> None:
@@ -72,8 +91,11 @@ def test_every_row_is_scored_in_its_order_whatever_the_mini_batch() -> None:
     np.testing.assert_allclose(table["score"], frame["a"] + frame["b"], rtol=1e-6)
     np.testing.assert_allclose(table["both_0"], frame["a"], rtol=1e-6)
     for mini_batch in (1, 7, 100, 101, 5000):
-        again, _ = score(linear(), frame, keep=["id"], features=["a", "b"], mini_batch=mini_batch)
+        again, same = score(
+            linear(), frame, keep=["id"], features=["a", "b"], mini_batch=mini_batch
+        )
         assert again == whole
+        assert same.equals(table)
     rounded, table = score(linear(), frame, features=["a", "b"], decimals=1)
     assert table["score"].to_list() == [round(value, 1) for value in table["score"]]
     assert "id" not in rounded.columns
@@ -137,3 +159,37 @@ def test_a_table_that_does_not_fit_is_told(
         score(linear(), frame, **more)
     with pytest.raises(InputError, match="does not load"):
         score(b"no model", pl.DataFrame({"a": [1]}))
+
+
+@given(
+    block=st.integers(16, 300),
+    cells=st.integers(1, 60),
+    first=st.integers(1, 9),
+    bad=st.sets(st.integers(0, 39)),
+    text=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_whoever_goes_on_at_a_mark_tells_the_rest_and_no_row_twice(
+    *, block: int, cells: int, first: int, bad: set[int], text: bool
+) -> None:
+    frame = pl.DataFrame({"x": [9 if at in bad else at % 3 for at in range(40)]})
+    frame = frame.with_columns(id=pl.Series([f"p{at}" if text else at for at in range(40)]))
+    data = frame.write_csv().encode()
+    more: dict[str, object] = {"features": ["x"], "keep": ["id"], "max_failed": 40}
+    model = fails_above(5)
+    (*_, last) = steps(model, data, **more)
+    whole = b"".join(one.table for one in steps(model, data, **more))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "BLOCK_BYTES", block)
+        patch.setattr(batch, "_SLICE_CELLS", cells)
+        patch.setattr(batch, "_FIRST_ROWS", first)
+        told = b""
+        for one in steps(model, data, **more):
+            told += one.table
+            if one.mark is not None:  # another process, which knows nothing but the mark
+                rest = list(steps(model, data, mark=one.mark, **more))
+                assert told + b"".join(step.table for step in rest) == whole
+                assert rest[-1].mark is not None
+                assert last.mark is not None
+                assert (rest[-1].mark.rows, rest[-1].mark.failed) == (40, len(bad))
+        assert told == whole

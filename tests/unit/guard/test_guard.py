@@ -56,6 +56,14 @@ def test_flat_and_nested_rows_mean_the_same() -> None:
     assert (flat == nested).all()
 
 
+def test_what_clients_add_and_leave_out_changes_nothing() -> None:
+    said = json.loads(body([1, 2]))
+    said["inputs"][0]["parameters"] = None
+    said |= {"id": None, "outputs": None, "parameters": None, "model_name": "risk"}
+    x, request_id = decode_request(json.dumps(said).encode(), SPEC)
+    assert (x.tolist(), request_id) == ([[1.0, 2.0]], "")
+
+
 @pytest.mark.parametrize("name", ["data", "inputs", "shape", "datatype"])
 def test_a_tensor_may_be_called_like_a_member(name: str) -> None:
     x, _ = decode_request(body([1, 2], name=name), SPEC)

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vallum.base import GateError, InputError
 from vallum.guard import Hardening, check_policy
-from vallum.guard.batch import score_table
+from vallum.guard.batch import open_batch
 from vallum.schema import OutputPolicy
 
 KEY = b"k" * 32
@@ -179,11 +179,15 @@ def test_a_batch_tells_what_the_endpoint_tells() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     frame = pl.DataFrame({"a": [0.5, None, 1.0], "b": [1.0, 2.0, -3.0]})
     policy = policy_of(noise=0.1, clip=(0.2, 0.8))
-    payload = {"model": model.SerializeToString(), "table": frame.write_csv().encode(),
-               "noise_key": KEY}  # fmt: skip
-    done = score_table(msgspec.msgpack.encode(payload), kind="csv", max_failed=1,
-                       output=msgspec.to_builtins(policy))  # fmt: skip
-    found = pl.read_csv(done.table)
+    payload = {"model": model.SerializeToString(), "noise_key": KEY}
+    data = frame.write_csv().encode()
+    step = open_batch(msgspec.msgpack.encode(payload), size=len(data), kind="csv", max_failed=1,
+                      output=msgspec.to_builtins(policy))  # fmt: skip
+    said = [step()]
+    while not said[-1].done:
+        offset, length = said[-1].need or (0, 0)
+        said.append(step(data[offset : offset + length]))
+    found = pl.read_csv(b"".join(one.table for one in said))
     assert found["p_0"].is_null().to_list() == [False, True, False]
     x = np.array([[0.5, 1.0], [1.0, -3.0]], np.float32)
     scores = np.exp(x @ weights)

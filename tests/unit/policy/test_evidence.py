@@ -338,6 +338,40 @@ def test_decide_lists_missing_rights_and_missing_evidence_together() -> None:
     assert decide(asks, DEPLOYER, authority=held, facts=FACTS, evidence=view).allowed
 
 
+def signed(signer: str, kind: str = "user", **changed: object) -> Evidence:
+    parameters = {"signer": signer, "signer_kind": kind}
+    return evidence(gate="signature", id=f"evd-{signer}", parameters=parameters, **changed)
+
+
+SIGNED = policy({"gate": "signature", "signers": 1})
+
+
+def test_a_signature_by_a_second_person_is_enough() -> None:
+    assert missing(SIGNED, signed("user-1"), signed("user-3")) == []
+    assert missing(SIGNED, signed("user-1"), waivers=(waiver(gate="signature"),)) == []
+    two = policy({"gate": "signature", "signers": 2})
+    assert missing(two, signed("user-3"), signed("user-4")) == []
+    assert missing(two, signed("user-3"), signed("user-3")) == [
+        "`mver-1` is signed by 1 of 2 persons who had no part in it"
+    ]
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        signed("user-1"),  # its maker
+        signed("user-3", "service-principal"),
+        signed("user-3", ""),
+        signed(""),
+        evidence(gate="signature"),  # from before signers were on record
+        signed("user-3", verdict=Verdict.FAIL),
+        signed("user-3", made_at=timestamp(NOW + timedelta(days=1))),
+    ],
+)
+def test_a_signature_with_one_thing_wrong_is_not_one_of_a_second_person(one: Evidence) -> None:
+    assert missing(SIGNED, one) != []
+
+
 def test_results_are_held_to_their_own_rules() -> None:
     facts = RequestFacts(now=NOW, step="register")
     unseen = unmet_results(STRICT, (MODEL,), DEPLOYER, evidence=EvidenceView(), facts=facts)
@@ -349,6 +383,10 @@ def test_results_are_held_to_their_own_rules() -> None:
 items = st.lists(
     st.builds(
         evidence,
+        gate=st.sampled_from(["evasion", "signature"]),
+        parameters=st.sampled_from(
+            [{}, *({"signer": who, "signer_kind": "user"} for who in ("user-1", "user-3"))]
+        ),
         verdict=st.sampled_from(list(Verdict)),
         id=st.uuids().map(str),
         gate_version=st.sampled_from(["1", "2", "x"]),
@@ -358,7 +396,11 @@ items = st.lists(
     max_size=5,
 )
 rules = st.sampled_from(
-    [RULE, policy({"gate": "evasion", "limits": {"rate": {"at_most": "0.5"}}, "max_age": "1d"})]
+    [
+        SIGNED,
+        RULE,
+        policy({"gate": "evasion", "limits": {"rate": {"at_most": "0.5"}}, "max_age": "1d"}),
+    ]
 )
 waived = st.sampled_from([(), (waiver(),), (waiver(by="user-1"),)])
 
@@ -411,6 +453,9 @@ def test_a_policy_file_of_another_form_is_refused(document: object, part: str) -
         {"gate": "scan", "unknown": 1},
         {"approvals": 1, "max_age": "1d"},
         {"approvals": -1},
+        {"gate": "scan", "signers": 1},
+        {"signers": 1},
+        {"gate": "signature", "signers": 10},
     ],
 )
 def test_a_rule_of_another_form_is_refused(rule: dict[str, object]) -> None:

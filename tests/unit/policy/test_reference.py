@@ -23,5 +23,7 @@ def test_the_schema_names_what_a_policy_file_may_hold() -> None:
         "results",
         "break_glass_persons",
         "images",
+        "capture",
+        "scoring_code",
     }
     assert schema["$defs"]["Requirement"]["additionalProperties"] is False

@@ -17,9 +17,13 @@ from vallum.schema import (
     Record,
     Session,
     api,
+    capture,
+    code,
     environments,
     mlflow,
     mlflow_models,
+    mlflow_traces,
+    poisoning,
     privacy,
     release,
     rules,
@@ -31,6 +35,7 @@ from vallum.sdk.nouns import pack
 from vallum.workspace.context import Context
 from vallum.workspace.steps.table import STEPS
 
+TRACE_ID = "tr-" + "0" * 32
 GOLDEN = Path(__file__).parents[2] / "golden" / "policy" / "route_matrix.txt"
 TABLE = b"name,value\n" + b"".join(b"n%d,%d\n" % (at, at) for at in range(20))
 
@@ -60,7 +65,9 @@ def furnish(place: Place, tmp_path: Path) -> dict[str, str]:
     place.do("break-glass.create", api.Page())
     key = place.do("key.create", api.KeyCreate(name="k", principal="somebody")).value
     place.do(
-        "job.submit", api.JobSubmit(name="j", entry="train.py"), content=io.BytesIO(pack(tmp_path))
+        "job.submit",
+        api.JobSubmit(name="j", entry="train.py"),
+        content=io.BytesIO(pack(tmp_path).read()),
     )
     given = place.do("role.assign", api.RoleAssign(role="Reader", principal="somebody")).value
     experiment = place.do("experiment.create", mlflow.ExperimentCreate(name="x")).value
@@ -71,6 +78,17 @@ def furnish(place: Place, tmp_path: Path) -> dict[str, str]:
     create = mlflow_models.ModelCreate(experiment_id=identity)
     logged = place.do("logged-model.create", create).value
     assert isinstance(logged, mlflow_models.ModelReply)
+    place.do(
+        "trace.start",
+        mlflow_traces.TraceStart(
+            trace={
+                "trace_info": {
+                    "trace_id": TRACE_ID,
+                    "trace_location": {"mlflow_experiment": {"experiment_id": identity}},
+                }
+            }
+        ),
+    )
     root = run.run.info.artifact_uri.removeprefix("mlflow-artifacts:/")
     place.do(
         "artifact.put",
@@ -86,6 +104,7 @@ def furnish(place: Place, tmp_path: Path) -> dict[str, str]:
         "experiment_name": "x",
         "run_id": run.run.info.run_id,
         "model_id": logged.model.info.model_id,
+        "trace_id": TRACE_ID,
         "source": f"models:/{logged.model.info.model_id}",
         "name": "m",
         "version": "1",
@@ -101,12 +120,16 @@ def requests(ids: dict[str, str]) -> dict[str, Record]:
     }
     made: dict[str, Record] = {
         "connection.delete": api.Named(name="c"),
+        "data.check": poisoning.DataCheck(name="d", label_column="name"),
         "data.create": api.DataCreate(name="d", format="csv"),
         "data.drift": api.DataDrift(name="d", reference="d:1"),
         "data.forget": views.DataForget(identifiers=("a=b",), reason="r"),
         "data.protect": api.DataProtect(name="d"),
+        "data.quarantine": poisoning.DataQuarantine(name="d", label_column="name"),
+        "data.quarantined": api.Named(name="d"),
         "data.read": views.DataRead(name="d", masked=True),
         "data.relabel": views.DataRelabel(name="d", label="highly-confidential"),
+        "data.revert": poisoning.DataRevert(name="d:1"),
         "data.set-view": views.DataSetView(name="d", recipe="{}"),
         "data.unmask": views.DataUnmask(name="d"),
         "dp.budget": privacy.DpBudget(name="d", epsilon="1"),
@@ -114,9 +137,14 @@ def requests(ids: dict[str, str]) -> dict[str, Record]:
         "dp.query": privacy.DpQuery(name="d", sql="SELECT COUNT(*) FROM t", epsilon="1"),
         "dp.release": privacy.DpRelease(name="d", into="o", marginals=("a",), epsilon="1"),
         "dp.show": api.Named(name="d"),
+        "environment.bom": environments.EnvironmentBom(name="e"),
         "environment.add": environments.EnvironmentAdd(name="new", digest="sha256:0"),
         "endpoint.create": api.EndpointCreate(name="new"),
         "endpoint.batch": release.EndpointBatch(endpoint="e", data="d", into="o"),
+        "endpoint.add-code": code.CodeAdd(endpoint="e"),
+        "endpoint.capture": capture.CaptureNamed(endpoint="e"),
+        "endpoint.capture-erase": capture.CaptureNamed(endpoint="e"),
+        "endpoint.capture-read": capture.CaptureNamed(endpoint="e"),
         "endpoint.deploy": api.EndpointDeploy(endpoint="e", deployment="blue", model="m"),
         "endpoint.keys": api.EndpointKeys(endpoint="e"),
         "endpoint.token": release.EndpointToken(endpoint="e"),
@@ -128,6 +156,8 @@ def requests(ids: dict[str, str]) -> dict[str, Record]:
         "key.revoke": api.Named(name=ids["key"]),
         "key.rotate": api.Named(name=ids["key"]),
         "model.alias": release.ModelAlias(name="m", alias="a"),
+        "model.notebook": release.ModelNotebook(name="m", path="look.ipynb"),
+        "model.update": release.ModelUpdate(name="m", description="d"),
         "model.unalias": release.ModelUnalias(name="m", alias="first"),
         "model.register": api.ModelRegister(name="m", file_name="model.onnx"),
         "model.check-provenance": release.ModelProvenanceCheck(name="m", envelope=""),
@@ -135,6 +165,8 @@ def requests(ids: dict[str, str]) -> dict[str, Record]:
         "model.sign": api.ModelSign(name="m"),
         "model.test": api.ModelTest(name="m", data="d:1", holdout="d:1"),
         "approval.create": api.ApprovalCreate(model="m"),
+        "release-key.add": release.ReleaseKeyAdd(name="k", public_key=""),
+        "release-key.retire": release.ReleaseKeyRetire(name="k"),
         "role.unassign": api.Named(name=ids["assignment"]),
         "waiver.create": rules.WaiverCreate(name="m", gate="scan", reason="r"),
         "waiver.revoke": api.Named(name="wvr-x"),
@@ -143,6 +175,15 @@ def requests(ids: dict[str, str]) -> dict[str, Record]:
         made[route.step] = mlflow_models.ArtifactNamed(path=ids["file"])
     made["logged-model.finalize"] = mlflow_models.ModelFinalize(
         model_id=ids["model_id"], status=ModelStatus.READY
+    )
+    located = {"mlflow_experiment": {"experiment_id": ids["experiment_id"]}}
+    made["trace.start"] = mlflow_traces.TraceStart(
+        trace={"trace_info": {"trace_id": "tr-" + "1" * 32, "trace_location": located}}
+    )
+    made["trace.link"] = mlflow_traces.TracesLink(run_id=ids["run_id"], trace_ids=(TRACE_ID,))
+    made["trace.assess"] = mlflow_traces.AssessmentCreate(trace_id=TRACE_ID, assessment={})
+    made["trace.reassess"] = mlflow_traces.AssessmentUpdate(
+        trace_id=TRACE_ID, assessment_id="x", assessment={}
     )
     for route in MLFLOW_ROUTES:
         if route.step in made:

@@ -133,6 +133,72 @@ def test_a_sandboxed_process_serves_over_inherited_descriptors(runner: Bubblewra
     assert set(said[5:]) <= {"FileNotFoundError", "PermissionError"}
 
 
+REACH = """\
+import os, socket, sys, urllib.request
+channel = socket.socket(fileno=int(sys.argv[1]))
+port = int(sys.argv[2])
+def proxied():
+    os.environ["http_proxy"] = "http://127.0.0.1:%d" % port
+    urllib.request.urlopen("http://192.0.2.1/", timeout=5)
+def abstract():
+    with socket.socket(socket.AF_UNIX) as one:
+        one.connect("\\0vallum-egress-%d" % port)
+said = [str("HTTP_PROXY" in os.environ)]
+for act in (
+    lambda: socket.create_connection(("127.0.0.1", port), 5),
+    lambda: socket.create_connection(("::1", port), 5),
+    lambda: socket.create_connection(("192.0.2.1", 443), 5),
+    lambda: socket.create_connection(("localhost", port), 5),
+    lambda: socket.getaddrinfo("example.org", 443),
+    lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", port)),
+    lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).sendto(b"x", ("::1", port)),
+    proxied,
+    abstract,
+):
+    try:
+        act()
+        said.append("REACHED")
+    except OSError as error:
+        said.append(type(error).__name__)
+channel.sendall(" ".join(said).encode())
+"""
+
+
+def test_a_serving_process_reaches_nothing_by_any_name(
+    runner: BubblewrapRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(30)
+    with (
+        ours,
+        socket.create_server(("127.0.0.1", 0)) as tcp,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        socket.socket(socket.AF_UNIX) as abstract,
+    ):
+        port = tcp.getsockname()[1]
+        udp.bind(("127.0.0.1", port))
+        abstract.bind(f"\0vallum-egress-{port}")
+        abstract.listen()
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
+        with theirs:
+            argv = ("python", "-I", "-c", REACH, str(theirs.fileno()), str(port))
+            process = spawn(argv, sandbox=runner, fds=(theirs.fileno(),))
+        with process:
+            said = ours.recv(999).decode().split()
+        # Nothing came, whatever the process was told.
+        for one in (tcp, udp, abstract):
+            one.setblocking(False)  # noqa: FBT003 - socket takes it by position
+        for one in (tcp, abstract):
+            with pytest.raises(BlockingIOError):
+                one.accept()
+        with pytest.raises(BlockingIOError):
+            udp.recv(1)
+    assert said[0] == "False"
+    assert len(said) == 10
+    refused = {"PermissionError", "gaierror", "URLError", "ConnectionRefusedError"}
+    assert set(said[1:]) <= refused
+
+
 @pytest.mark.parametrize("argv", [(), ("sleep",), ("/bin/x\0",)], ids=["empty", "relative", "nul"])
 def test_a_process_that_makes_no_sense_is_refused(argv: tuple[str, ...]) -> None:
     with pytest.raises(InputError):

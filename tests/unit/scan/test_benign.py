@@ -102,12 +102,62 @@ def test_models_of_scikit_learn_and_xgboost_pass_in_every_form(tmp_path: Path) -
     assert refused == []
 
 
-def test_boosters_pass_in_their_own_files(tmp_path: Path) -> None:
-    model = xgboost.XGBClassifier(n_estimators=2, n_jobs=1).fit(X, Y)
-    for name in ("m.json", "m.ubj"):
-        model.save_model(tmp_path / name)
-    model.get_booster().dump_model(tmp_path / "m.txt")
-    assert {file.verdict for file in scan_path(tmp_path).files} <= {*PASSING}
+def test_models_of_xgboost_pass_in_their_own_files(tmp_path: Path) -> None:
+    sorts = np.abs(np.round(X))
+    for number, (model, x, y) in enumerate(
+        (
+            (xgboost.XGBClassifier(n_estimators=2), X, Y),
+            (xgboost.XGBClassifier(n_estimators=2), X, np.arange(40) % 3),
+            (xgboost.XGBClassifier(n_estimators=3, booster="dart", rate_drop=0.5), X, Y),
+            (xgboost.XGBRFClassifier(n_estimators=3), X, Y),
+            (xgboost.XGBRegressor(n_estimators=3, tree_method="exact", gamma=3), X, X[:, 0]),
+            (xgboost.XGBRegressor(booster="gblinear", n_estimators=2), X, Y),
+            (xgboost.XGBRegressor(n_estimators=2, multi_strategy="multi_output_tree"), X, X[:, :2]),
+            (
+                xgboost.XGBRegressor(
+                    n_estimators=3, enable_categorical=True, feature_types=["c"] * 5,
+                    max_cat_to_onehot=1,
+                ),
+                sorts, RNG.normal(size=40),
+            ),
+        )
+    ):  # fmt: skip
+        model.set_params(n_jobs=1).fit(x, y)
+        for kind in ("json", "ubj"):
+            model.save_model(tmp_path / f"{number}.{kind}")
+        model.get_booster().dump_model(tmp_path / f"{number}.txt")
+    found = scan_path(tmp_path).files
+    assert [(f.path, f.findings) for f in found if f.verdict is not ScanVerdict.CLEAN] == []
+
+
+def test_models_of_lightgbm_pass_as_texts_and_as_pickles(tmp_path: Path) -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    sorts = np.abs(np.round(X * 3))
+    noise = RNG.normal(size=40)
+    for number, (model, x, y) in enumerate(
+        (
+            (lightgbm.LGBMClassifier(), X, Y),
+            (lightgbm.LGBMClassifier(), X, np.arange(40) % 3),
+            (lightgbm.LGBMClassifier(boosting_type="dart"), X, Y),
+            (lightgbm.LGBMClassifier(boosting_type="rf", bagging_freq=1, subsample=0.5), X, Y),
+            (lightgbm.LGBMRegressor(linear_tree=True), X, X[:, 0] * 2 + noise / 9),
+            (lightgbm.LGBMRegressor(monotone_constraints=[1, 0, 0, 0, -1]), X, noise),
+            (lightgbm.LGBMRegressor(), X, np.ones(40)),
+            (
+                lightgbm.LGBMRegressor(categorical_feature=[0, 1], min_data_per_group=1),
+                sorts, noise,
+            ),
+        )
+    ):  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.set_params(n_estimators=2, min_child_samples=2, n_jobs=1, verbose=-1).fit(x, y)
+        model.booster_.save_model(tmp_path / f"{number}.txt")
+        (tmp_path / f"{number}.json").write_text(json.dumps(model.booster_.dump_model()))
+        joblib.dump(model, tmp_path / f"{number}.joblib")
+    found = scan_path(tmp_path).files
+    assert {f.format for f in found if f.path.endswith(".txt")} == {"lightgbm"}
+    assert [(f.path, f.findings) for f in found if f.verdict not in PASSING] == []
 
 
 def test_torch_files_pass_as_weights_and_as_modules(tmp_path: Path) -> None:
@@ -125,6 +175,40 @@ def test_torch_files_pass_as_weights_and_as_modules(tmp_path: Path) -> None:
     )
     report = scan_path(tmp_path)
     assert report.exit_code == 0, [f.findings for f in report.files if f.findings]
+
+
+def test_models_of_keras_pass_in_every_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        keras = pytest.importorskip("keras")
+        layers = keras.layers
+        image, tokens = keras.Input((8, 8, 1)), keras.Input((6,), dtype="int32")
+        down = layers.BatchNormalization()(layers.Conv2D(2, 3, padding="same")(image))
+        pooled = layers.GlobalAveragePooling2D()(layers.Concatenate()([image, down]))
+        words = layers.Embedding(9, 4)(tokens)
+        attended = words + layers.MultiHeadAttention(2, 2)(words, words)
+        models = {
+            "sequential": keras.Sequential(
+                [keras.Input((4,)), layers.Dense(3, "relu"), layers.Dropout(0.1), layers.Dense(1)]
+            ),
+            "functional": keras.Model(image, layers.Dense(2, "softmax")(pooled)),
+            "transformer": keras.Model(tokens, layers.LayerNormalization()(attended)),
+            "recurrent": keras.Sequential(
+                [keras.Input((5, 3)), layers.Bidirectional(layers.LSTM(2)), layers.Dense(1)]
+            ),
+        }
+        for name, model in models.items():
+            model.compile("adam", loss=keras.losses.MeanSquaredError(), metrics=["mae"])
+            model.save(tmp_path / f"{name}.keras")
+            model.save(tmp_path / f"{name}.h5")
+            model.save_weights(tmp_path / f"{name}.weights.h5")
+            (tmp_path / f"{name}.json").write_text(model.to_json())
+    report = scan_path(tmp_path)
+    assert len(report.files) == 16
+    assert [(f.path, f.findings) for f in report.files if f.verdict not in PASSING] == []
 
 
 CARD = """---

@@ -187,7 +187,7 @@ def test_a_keras_layer_within_a_layer_is_judged(config: dict[str, object], id_: 
         "{{ lipsum.globals }}",
         "{{ x['a' ~ 'b'] }}",
         "{% include 'x' %}",
-        "{{ messages|map(attribute='y') }}",
+        "{{ messages|map(attribute=y) }}",
         "{{ 9**999999 }}",
         "{{ unknown() }}",
         "{{ open",

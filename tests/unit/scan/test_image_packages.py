@@ -89,6 +89,46 @@ def test_the_database_of_apk_is_read() -> None:
     assert found.packages[2].ecosystem == ""  # py3-six brought it
 
 
+def test_distroless_keeps_a_file_for_each_package_of_dpkg() -> None:
+    stanza = b"Package: python3-six\nVersion: 1.16.0-4\nArchitecture: all\n"
+    files = {
+        "etc/os-release": b"ID=debian\nVERSION_ID=12\n",
+        "var/lib/dpkg/status.d/python3-six": stanza,
+        "var/lib/dpkg/status.d/python3-six.md5sums": b"0" * 32 + b"  " + SIX.encode() + b"\n",
+        SIX: METADATA,
+    }
+    assert all(is_record(one) for one in files)
+    found = take_inventory(files, IMAGE)
+    assert (found.missing, found.unread) == ("", [])
+    assert [(one.kind, one.ecosystem) for one in found.packages] == [
+        ("pypi", ""), ("deb", "Debian:12"),
+    ]  # fmt: skip
+
+
+PACKAGE = b'{"name": "@a/left-pad", "version": "1.3.0", "license": "WTFPL"}'
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "kind"),
+    [
+        ("opt/app/lib/x-1.0.dist-info/METADATA", METADATA, "pypi"),
+        ("usr/lib/python3/dist-packages/six.egg-info", METADATA, "pypi"),
+        ("opt/six.egg-info/PKG-INFO", METADATA, "pypi"),
+        ("opt/six-1.15.0-py3.9.egg/EGG-INFO/PKG-INFO", METADATA, "pypi"),
+        ("srv/web/node_modules/@a/left-pad/package.json", PACKAGE, "npm"),
+        ("srv/node_modules/b/node_modules/@a/left-pad/package.json", PACKAGE, "npm"),
+        ("srv/node_modules/.pnpm/l@1/node_modules/left-pad/package.json", PACKAGE, "npm"),
+        ("usr/lib/apk/db/installed", b"P:a\nV:1\n", "apk"),
+        ("usr/share/rpm/rpmdb.sqlite", RPMDB, "rpm"),
+    ],
+)
+def test_packages_are_found_wherever_their_tools_put_them(
+    path: str, content: bytes, kind: str
+) -> None:
+    assert is_record(path)
+    assert {one.kind for one in take_inventory({path: content}, IMAGE).packages} == {kind}
+
+
 def test_dpkg_lists_what_is_installed_and_nothing_else() -> None:
     status = b"""Package: gcc-12-base
 Status: install ok installed

@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import msgspec
+import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 from running import small_model
 
+from vallum.scan import ScanVerdict
 from vallum.scan.gate import scan_files
 from vallum.scan.interface import MAX_VALUES, onnx_interface
 from vallum.schema import ModelInterface, ModelValue
@@ -71,3 +76,23 @@ def test_the_gate_tells_it_of_the_one_graph_of_a_model_that_passed() -> None:
     assert told(a=good) == onnx_interface(good)
     assert told(a=good, b=good) is None
     assert told(a=good, b=b"cos\nsystem\n(S'id'\ntR.") is None
+
+
+def test_tensors_beside_a_graph_are_refused_with_the_way_to_make_one_file(tmp_path: Path) -> None:
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [64], bytes(range(256)), raw=True)
+    values = [helper.make_tensor_value_info(one, TensorProto.FLOAT, [64]) for one in "xy"]
+    node = helper.make_node("Add", ["x", "w"], ["y"])
+    made = helper.make_model(helper.make_graph([node], "g", values[:1], values[1:], [weight]))
+    made.ir_version, made.opset_import[0].version = 10, 20
+    path, one = tmp_path / "m.onnx", tmp_path / "one.onnx"
+    onnx.save_model(made, path, save_as_external_data=True, location="w", size_threshold=8)
+    with pytest.raises(Exception, match=r"external|initializer|model_path"):
+        onnxruntime.InferenceSession(path.read_bytes())  # why it is refused
+    files = {"a/m.onnx": path.read_bytes(), "a/w": (tmp_path / "w").read_bytes()}
+    report = scan_files(msgspec.msgpack.encode(files)).scan
+    assert report.exit_code == 1
+    for file in report.files:
+        assert [f.message for f in file.findings if "save_as_external_data=False" in f.message]
+    onnx.save_model(onnx.load(path), one, save_as_external_data=False)  # what it says
+    served = scan_files(msgspec.msgpack.encode({"a/m.onnx": one.read_bytes()})).scan
+    assert served.verdict is ScanVerdict.CLEAN

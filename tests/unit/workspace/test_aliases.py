@@ -7,7 +7,7 @@ import pytest
 from conftest_workspace import Place
 from running import small_model
 
-from vallum.base import InputError, NotFoundError, RefusedError
+from vallum.base import ConflictError, InputError, NotFoundError, RefusedError
 from vallum.schema import Caller, api, release, rules
 
 SCANNED = {
@@ -100,3 +100,19 @@ def test_an_erased_version_loses_its_aliases_and_its_number_is_never_given_again
     with pytest.raises(NotFoundError):
         named(ready, "risk:3")
     assert ready.verify().findings == ()
+
+
+@pytest.mark.guarantee("G6")
+def test_a_number_is_registered_once_whether_it_is_there_or_deleted(ready: Place) -> None:
+    ready.do("model.delete", api.Named(name="risk", version=3))
+    for name in ("risk:1", "risk:3", "risk:9", "nothing:1"):  # tells nothing of what is there
+        arguments = api.ModelRegister(name=name, file_name="model.onnx")
+        with pytest.raises(ConflictError, match="a version never changes") as caught:
+            ready.do("model.register", arguments, content=io.BytesIO(small_model()))
+        assert (caught.value.status, caught.value.code) == (409, "version.immutable")
+    reader = ready.person("ana", "Reader")
+    again = api.ModelRegister(name="risk:1", file_name="model.onnx")
+    with pytest.raises(RefusedError):
+        ready.do("model.register", again, who=reader, content=io.BytesIO(small_model()))
+    assert named(ready, "risk:1").version.version == 1
+    assert ("outcome", "model.register", True, "version.immutable") in ready.entries()

@@ -1,6 +1,7 @@
 """Assets through the kernel: labels, protection, training, lineage, deletion; gates for real."""
 
 import io
+from contextlib import nullcontext
 
 import pytest
 from conftest_workspace import Place
@@ -45,7 +46,7 @@ def _code() -> bytes:
 
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "train.py").write_text("print('trained')\n")
-        return pack(Path(folder))
+        return pack(Path(folder)).read()
 
 
 def test_a_table_comes_back_as_it_went_in_and_lies_encrypted(place: Place) -> None:
@@ -206,6 +207,23 @@ def test_a_job_that_lost_an_input_ends_and_keeps_nobody_waiting(place: Place) ->
     assert job("lost").state is JobState.FAILED
     assert "may no longer read" in job("lost").reason
     assert place.verify().findings == ()
+
+
+def test_a_job_needs_the_right_on_the_model_that_it_writes_a_version_of(place: Place) -> None:
+    place.do(
+        "model.register",
+        api.ModelRegister(name="risk", file_name="m.onnx"),
+        content=io.BytesIO(small_model()),
+    )
+    founder = api.RoleCreate(name="founder", actions=("jobs/write", "models/write", "models/read"))
+    place.do("role.create", founder)
+    ana = place.person("ana", "founder")
+    for outputs, allowed in (({"m": "model/other"}, True), ({"m": "model/risk"}, False)):
+        submitted = api.JobSubmit(
+            name=f"train-{allowed}".lower(), entry="train.py", outputs=outputs
+        )
+        with nullcontext() if allowed else pytest.raises(RefusedError):
+            place.do("job.submit", submitted, who=ana, content=io.BytesIO(_code()))
 
 
 def test_a_table_is_protected_by_a_long_hierarchy(place: Place) -> None:

@@ -7,8 +7,20 @@ import pytest
 from conftest_workspace import Place
 from running import WIDTH, small_model
 
-from vallum.base import ConflictError, GateError, InputError, NotFoundError, RefusedError
-from vallum.schema import Caller, api, release, rules
+from vallum.base import (
+    ConflictError,
+    GateError,
+    InputError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+    VallumError,
+)
+from vallum.guard.batch import Mark
+from vallum.schema import BatchProgress, Caller, InformationBudget, api, release, rules
+from vallum.workspace import scoring
+from vallum.workspace.context import Context
+from vallum.workspace.intent import settle_all
 
 ROWS = 60
 TABLE = ("id,a,b,c,d\n" + "".join(f"p{at},{at},1,0.5,-{at}\n" for at in range(ROWS))).encode()
@@ -120,3 +132,155 @@ def test_rows_that_fail_are_refused_unless_they_may(ready: Place) -> None:
         score(ready, data="holes")
     made = score(ready, data="holes", max_failed=1)
     assert made.failed == 1
+
+
+def test_a_batch_does_not_pass_a_budget_of_information_by(ready: Place) -> None:
+    budget = InformationBudget(bits=10_000)
+    ready.do("endpoint.update", release.EndpointUpdate(name="risk", information=budget))
+    with pytest.raises(RefusedError, match="bounds what its answers tell"):
+        score(ready)
+
+
+def parts(rows: int = ROWS, *, group: int = 7) -> io.BytesIO:
+    """Return a Parquet table in small row groups: each is a piece."""
+    held = io.BytesIO()
+    table = pl.read_csv(TABLE).head(rows)
+    table.write_parquet(held, row_group_size=group)
+    held.seek(0)
+    return held
+
+
+def text_of(place: Place, who: Caller | None = None) -> bytes:
+    chunks = place.do("data.download", api.Named(name="scores"), who=who, purpose="care").chunks
+    assert chunks is not None
+    return b"".join(chunks)
+
+
+def progress_of(place: Place) -> list[BatchProgress]:
+    house = place.kernel.house
+    with house.database.snapshot() as snapshot:
+        context = Context(records=house.records, snapshot=snapshot, workspace_id=house.workspace_id)
+        return context.all(scoring.KIND, BatchProgress)
+
+
+@pytest.fixture
+def parted(ready: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """`ready` with data `parts`; progress is saved at each piece."""
+    monkeypatch.setattr(scoring, "SAVE_S", 0.0)
+    ready.do("data.create", api.DataCreate(name="parts", format="parquet"), content=parts())
+    return ready
+
+
+def cut(monkeypatch: pytest.MonkeyPatch, after: int, error: type[VallumError]) -> None:
+    """End the batch with an error after so many pieces."""
+    take = scoring.Pieces.take
+    taken = 0
+
+    def failing(self: scoring.Pieces, text: bytes, mark: Mark | None) -> None:
+        nonlocal taken
+        taken += 1
+        if taken > after:
+            raise error("it ends here")
+        take(self, text, mark)
+
+    monkeypatch.setattr(scoring.Pieces, "take", failing)
+
+
+@pytest.mark.parametrize("after", [1, 4, 8])
+def test_who_goes_on_gets_what_an_undisturbed_batch_gets(
+    parted: Place, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    assert score(parted, data="parts").rows == ROWS
+    whole = text_of(parted)
+    assert progress_of(parted) == []
+    with monkeypatch.context() as patch:
+        cut(patch, after, UnavailableError)
+        with pytest.raises(UnavailableError):
+            score(parted, data="parts")
+    (progress,) = progress_of(parted)
+    assert len(progress.pieces) == after
+    settle_all(parted.kernel.house)  # as at a start: nothing that is still needed is swept
+    assert parted.verify().findings == ()
+    made = score(parted, data="parts", resume=True)
+    assert (made.rows, made.resumed) == (ROWS, 7 * after)
+    assert text_of(parted) == whole
+    assert progress_of(parted) == []
+    report = parted.verify()
+    assert report.findings == ()
+    with pytest.raises(NotFoundError, match="no interrupted batch"):
+        score(parted, data="parts", resume=True)
+
+
+def test_nobody_goes_on_with_something_else(parted: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write, call = "Vallum Data Reader", "Contributor", "Vallum Endpoint Invoker"
+    picks = ("onlineEndpoints/deployments/score/action",)
+    parted.do("role.create", api.RoleCreate(name="picker", data_actions=picks))
+    ann = parted.person("ann", read, write, "picker")
+    given = parted.do("role.assign", api.RoleAssign(role=call, principal="ann")).value
+    assert isinstance(given, api.Done)
+    with monkeypatch.context() as patch:
+        cut(patch, 2, UnavailableError)
+        with pytest.raises(UnavailableError):
+            score(parted, ann, data="parts")
+    for wrong, text in (
+        ({"data": "people"}, "the data"),
+        ({"deployment": "green"}, "the deployment"),
+        ({"keep": ("id", "a")}, "a setting"),
+        ({"features": ("d", "c", "b", "a")}, "a setting"),
+    ):
+        with pytest.raises(ConflictError, match=text):
+            score(parted, ann, **{"data": "parts", "resume": True, **wrong})
+    with pytest.raises(NotFoundError, match="no interrupted batch"):
+        score(parted, data="parts", resume=True)  # not hers
+    parted.do("data.create", api.DataCreate(name="parts", format="parquet"), content=parts(50))
+    with pytest.raises(ConflictError, match="the data"):
+        score(parted, ann, data="parts", resume=True)
+    assert len(progress_of(parted)) == 1  # a mistake costs nothing
+    parted.do("role.unassign", api.Named(name=given.id))
+    with pytest.raises((RefusedError, NotFoundError)):
+        score(parted, ann, data="parts", version=1, resume=True)
+    parted.do("role.assign", api.RoleAssign(role=call, principal="ann"))
+    made = score(parted, ann, data="parts", version=1, resume=True)
+    assert (made.rows, made.resumed) == (ROWS, 14)
+
+
+def test_of_two_who_go_on_one_publishes(parted: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    take = scoring.Pieces.take
+    again: list[release.BatchScored] = []
+
+    def meanwhile(self: scoring.Pieces, text: bytes, mark: Mark | None) -> None:
+        take(self, text, mark)
+        if len(self.progress.pieces) == 3 and not again:
+            monkeypatch.setattr(scoring.Pieces, "take", take)
+            again.append(score(parted, data="parts", resume=True))
+
+    monkeypatch.setattr(scoring.Pieces, "take", meanwhile)
+    with pytest.raises(ConflictError, match="another request"):
+        score(parted, data="parts")
+    assert [(one.rows, one.resumed, one.version) for one in again] == [(ROWS, 21, 1)]
+    assert progress_of(parted) == []
+    assert parted.verify().findings == ()
+
+
+def test_what_is_left_of_a_batch_goes(parted: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(error: type[VallumError]) -> None:
+        with monkeypatch.context() as patch:
+            cut(patch, 3, error)
+            with pytest.raises(error):
+                score(parted, data="parts")
+
+    house = parted.kernel.house
+    interrupted(InputError)  # it would come again: nothing is kept
+    assert progress_of(parted) == []
+    interrupted(UnavailableError)
+    (progress,) = progress_of(parted)
+    parted.do("data.delete", api.Named(name="parts"))  # its pieces go with it
+    assert progress_of(parted) == []
+    assert progress.id in house.erasures.read()
+    assert parted.verify().findings == ()
+    parted.do("data.create", api.DataCreate(name="parts", format="parquet"), content=parts())
+    interrupted(UnavailableError)
+    monkeypatch.setattr(scoring, "KEPT_DAYS", -1)
+    settle_all(house)  # nobody came for long
+    assert progress_of(parted) == []
+    assert parted.verify().findings == ()

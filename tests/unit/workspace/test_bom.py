@@ -55,7 +55,7 @@ def trained(place: Place) -> None:
     """Have a job make model `m` from data `d`."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "train.py").write_text("print('trained')\n")
-        code = pack(Path(folder))
+        code = pack(Path(folder)).read()
     place.do(
         "job.submit",
         api.JobSubmit(
@@ -93,7 +93,7 @@ def test_the_owner_reads_lineage_evidence_and_interface(place: Place) -> None:
     assert component["modelCard"]["modelParameters"]["inputs"] == [
         {"format": "x: tensor(float)[?, 4]"}
     ]
-    assert ("vallum:signer", f"workspace:{place.kernel.house.workspace_id}") in [
+    assert ("vallum:signer", place.owner.id) in [
         (one["name"], one["value"]) for one in component["properties"]
     ]
     for part in shown.version.parts:

@@ -109,7 +109,7 @@ def test_files_that_people_write_are_searched(place: Place) -> None:
     })  # fmt: skip
     found = inspect_files(payload).hits
     assert {one.place for one in found} == {"cell 1/output 1 of `look.ipynb`", "`conf.yaml`"}
-    with pytest.raises(GateError, match=r"line 1 of `notes\.txt` holds"):
+    with pytest.raises(GateError, match=r"a secret is written here \(`notes\.txt`"):
         folder(place, {"notes.txt": f"{TOKEN}\n".encode()})
 
 

@@ -2,20 +2,27 @@
 
 import io
 import json
+import os
+import tracemalloc
 from pathlib import Path
 
 import msgspec
 import pytest
 from conftest_workspace import Place
-from images import Image, files_of, tar
+from images import INDEX, Image, descriptor, files_of, index, tar, write_layout
 from sessions import CHAIN, DEBIAN, SSL
 
-from vallum.base import GateError, InputError, RefusedError
+from vallum.base import GateError, InputError, NotFoundError, RefusedError
+from vallum.base.bounds import GIB, MIB
 from vallum.crypto import SigningKey
+from vallum.govern import BomFact, bom_difference
 from vallum.scan.advisories import advisories_path, keep_snapshot, read_osv
 from vallum.scan.image import add_signature, layout_of, payload_of
 from vallum.schema import Verdict, api, environments, rules
+from vallum.sdk.nouns import pack
+from vallum.workspace.gates import images
 from vallum.workspace.intent import published_parts
+from vallum.workspace.upload import Upload
 
 KEY = SigningKey.generate_p256()
 APP = tar(("app/score.py", b"print('hello')\n"))
@@ -80,10 +87,110 @@ def test_an_image_becomes_an_immutable_version_with_evidence(place: Place) -> No
     assert add(place, image).version.version == 3  # a number is never given again
 
 
+def test_memory_does_not_grow_with_an_image(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One layer of 192 MiB: less than that is held, here and in the sandbox.
+
+    The sandbox is bounded by the kernel; what this process holds is counted.
+    """
+    ask_for(place, {**ASKED, "require": ["digest", "base", "advisories"], "keys": []})
+    big = tar(("app/weights.bin", os.urandom(192 * MIB)))
+    image = Image(layers=[DEBIAN, big], pack=lambda data: data)
+    layout = write_layout(tmp_path / "layout", image)
+    del big
+    image.layers.pop()
+    digest = json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
+    narrow = msgspec.structs.replace(images._LIMITS, memory_bytes=160 * MIB)
+    monkeypatch.setattr(images, "_LIMITS", narrow)
+    tracemalloc.start()
+    try:
+        upload = Upload(max_bytes=GIB, folder=tmp_path, in_memory=4 * MIB)
+        packed = pack(layout)
+        while chunk := packed.read(MIB):
+            upload.write(chunk)
+        upload.finish()
+        with upload.reader() as content:
+            arguments = environments.EnvironmentAdd(name="py", digest=digest)
+            made = place.do("environment.add", arguments, content=content).value
+        upload.close()
+        for _ in place.do("environment.download", api.Named(name="py")).chunks or ():
+            pass
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert isinstance(made, api.VersionShown)
+    assert made.version.parts[0].length > 192 * MIB
+    assert held < 96 * MIB
+
+
 def test_the_sweep_of_a_start_knows_what_is_kept(place: Place) -> None:
     ask_for(place, ASKED)
     (part,) = add(place, Image(layers=[DEBIAN, APP])).version.parts
-    assert part in published_parts(place.kernel.house)
+    kept = published_parts(place.kernel.house)
+    assert [one.part for one in kept] == [part.part, "inventory.json"]
+    assert part in kept
+    place.do("environment.delete", api.Named(name="py"))
+    assert published_parts(place.kernel.house) == []
+
+
+def bom(place: Place, name: str, **more: object) -> bytes:
+    reply = place.do("environment.bom", environments.EnvironmentBom(name=name, **more))  # type: ignore[arg-type]
+    return b"".join(reply.chunks or ())
+
+
+def test_a_version_has_a_bill_of_materials_and_two_a_difference(place: Place) -> None:
+    ask_for(place, {**ASKED, "require": ["digest", "base", "signature"]})
+    image = Image(layers=[DEBIAN, APP])
+    add(place, image)
+    six = tar(("opt/six-1.16.0.dist-info/METADATA", b"Name: six\nVersion: 1.16.0\n"))
+    newer = Image(layers=[DEBIAN, six])
+    add(place, newer)
+    read = json.loads(bom(place, "py:1"))
+    subject = read["metadata"]["component"]
+    told = {one["name"]: one["value"] for one in subject["properties"]}
+    assert (subject["name"], subject["version"]) == ("py", image.digest)
+    assert (told["vallum:environment"], told["vallum:base"]) == ("py:1", "debian:12")
+    assert told["vallum:signer"] == KEY.verify_key.id
+    assert told["vallum:evidence:image"].split(" ")[1] == "pass"
+    assert [one["name"] for one in read["components"]] == ["libssl3"]
+    assert bom(place, "py:1") == bom(place, "py", version=1)
+    found = bom_difference(bom(place, "py:1"), bom(place, "py:2"))
+    assert found.added == (BomFact(kind="pypi", name="six", value="1.16.0"),)
+    assert found.removed == ()
+    assert [(one.kind, one.name) for one in found.changed] == [("image", ""), ("layer", "1")]
+    xml = place.do("environment.bom", environments.EnvironmentBom(name="py", format="xml"))
+    assert (xml.file_name, xml.media_type.partition(";")[0]) == (
+        "py-2.cdx.xml", "application/vnd.cyclonedx+xml",
+    )  # fmt: skip
+    assert b"pkg:pypi/six@1.16.0" in b"".join(xml.chunks or ())
+    with pytest.raises(InputError, match="0 are meant"):
+        bom(place, "py", platform="linux/s390x")
+
+
+def test_of_an_image_for_several_platforms_one_is_named(place: Place) -> None:
+    ask_for(place, {**ASKED, "require": ["digest", "base", "advisories"], "keys": []})
+    blobs: dict[str, bytes] = {}
+    platforms = [("linux", "amd64"), ("linux", "arm64")]
+    both = [Image(layers=[DEBIAN, APP], platform=one).write(blobs) for one in platforms]
+    top = index(*both)
+    listed = descriptor(INDEX, top, blobs)
+    data = tar(*files_of(blobs, listed).items())
+    arguments = environments.EnvironmentAdd(name="py", digest=str(listed["digest"]))
+    place.do("environment.add", arguments, content=io.BytesIO(data))
+    with pytest.raises(InputError, match="2 are meant") as caught:
+        bom(place, "py")
+    assert caught.value.hint == "--platform linux/amd64 or linux/arm64"
+    read = json.loads(bom(place, "py", platform="linux/arm64"))
+    assert read["metadata"]["component"]["version"] == both[1]["digest"]
+
+
+def test_who_may_not_read_an_environment_reads_no_bill_of_it(place: Place) -> None:
+    ask_for(place, ASKED)
+    add(place, Image(layers=[DEBIAN, APP]))
+    asked = environments.EnvironmentBom(name="py")
+    with pytest.raises(NotFoundError):
+        place.do("environment.bom", asked, who=place.person("eve"))
 
 
 @pytest.mark.parametrize(

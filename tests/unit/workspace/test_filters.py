@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vallum.base import InputError
-from vallum.schema import Run
+from vallum.schema import DatasetUsed, Run
 from vallum.workspace.tracking.filters import (
     MAX_FILTER,
     like,
@@ -43,6 +43,10 @@ MADE = run(
     params=(("lr", "0.1"), ("my param", "It's")),
     tags=(("mlflow.user", "root"), ("2.5", "x")),
     latest=(("acc", "0.9", 1, 1), ("nan", "nan", 1, 1), ("val/loss", "-inf", 1, 1)),
+    datasets=(
+        DatasetUsed(name="loans", digest="a1"),
+        DatasetUsed(name="test", digest="b2", tags=(("mlflow.data.context", "evaluation"),)),
+    ),
 )
 
 
@@ -76,6 +80,10 @@ MADE = run(
         ("start_time > 4 AND created < '6'", True),
         ("end_time > 0", False),
         ("user_id = 'ana'", True),
+        ("datasets.name = 'test' AND dataset.context LIKE 'eval%'", True),  # each of any of them
+        ("dataset.digest IN ('zz')", False),
+        ("dataset.name = 'loans' AND dataset.digest != 'a1'", True),
+        ("dataset.context IS NULL", True),
     ],
 )
 def test_what_a_filter_means(text: str, *, expected: bool) -> None:
@@ -91,6 +99,7 @@ def test_what_a_filter_means(text: str, *, expected: bool) -> None:
         ("params.lr = 1", "expected a text in quotes at character 13"),
         ("secrets.key = 'x'", "is not one of metrics, params, tags, attributes"),
         ("attributes.password = 'x'", "is not an attribute"),
+        ("dataset.owner = 'x'", "none of context, digest, name"),
         ("metrics.acc > 1 OR metrics.acc < 0", "`OR` is not part"),
         ("metrics.acc > 1 metrics.b > 1", "expected `AND` or the end"),
         ("metrics.acc >", "got the end"),
@@ -153,6 +162,11 @@ def test_a_pattern_chosen_to_be_slow_is_not() -> None:
     assert not like(value, "%a" * 120 + "%b")
     assert like(value, "%a" * 120 + "%")
     assert not like(value, "%" + "_" * 200 + "b" + "%a" * 20)
+
+
+def test_nothing_is_ordered_by_what_a_row_has_several_of() -> None:
+    with pytest.raises(InputError, match="several datasets"):
+        parse_orders(["dataset.name"], RUNS)
 
 
 def test_order_puts_what_is_missing_last_both_ways() -> None:

@@ -58,9 +58,13 @@ def test_files_come_back_are_listed_replaced_and_deleted(place: Place) -> None:
     put(place, f"{root}/b.json", b"{}")
     assert names(place, root) == [("b.json", False, 2), ("notes", True, None)]
     assert names(place, f"{root}/notes") == [("a.txt", False, 13)]
+    assert names(place, f"{root}/notes/a.txt") == []  # how old clients tell a file from a folder
     assert get(place, f"{root}/notes/a.txt") == b"private words"
     stored = b"".join(one.read_bytes() for one in place.places.data.rglob("*") if one.is_file())
     assert b"private words" not in stored
+    put(place, f"{root}/empty.txt", b"")
+    assert get(place, f"{root}/empty.txt", who=place.person("scientist", SCIENTIST)) == b""
+    place.do("artifact.delete", mlflow_models.ArtifactNamed(path=f"{root}/empty.txt"))
     put(place, f"{root}/b.json", b"[1]")
     assert get(place, f"{root}/b.json") == b"[1]"
     with pytest.raises(ConflictError, match="a file and a folder"):
@@ -174,6 +178,28 @@ def test_a_logged_model_is_searched_tagged_and_linked_to_its_run(place: Place) -
     ).value
     assert isinstance(best, mlflow_models.ModelsFound)
     assert [one.info.model_id for one in best.models] == [identity]
+    train = mlflow.MetricValue(
+        key="auc", value=0.99, timestamp=6, model_id=identity, dataset_name="train"
+    )
+    place.do("run.log-batch", mlflow.RunLogBatch(run_id=batch.run_id, metrics=(train,)))
+
+    def on(dataset: str, text: str) -> list[str]:
+        asked = (mlflow_models.DatasetAsked(dataset_name=dataset),) if dataset else ()
+        order = mlflow_models.ModelOrder(field_name="metrics.auc", dataset_name=dataset)
+        found = place.do(
+            "logged-model.search",
+            mlflow_models.ModelSearch(
+                experiment_ids=(root.split("/")[0],), filter=text, datasets=asked, order_by=(order,)
+            ),
+        ).value
+        assert isinstance(found, mlflow_models.ModelsFound)
+        return [one.info.name for one in found.models]
+
+    assert on("test", "metrics.auc > 0.9") == []
+    assert on("train", "metrics.auc > 0.9") == ["net"]
+    assert on("", "metrics.auc < 0.9 AND metrics.auc > 0.9") == ["net"]  # each on any data set
+    assert on("", "") == ["net", "other"]
+    assert (on("test", ""), on("elsewhere", "")) == (["net"], [])
     forged = mlflow.MetricValue(key="auc", value=1.0, timestamp=5, model_id="lm-" + "0" * 26)
     with pytest.raises(NotFoundError):
         place.do("run.log-batch", mlflow.RunLogBatch(run_id=batch.run_id, metrics=(forged,)))
@@ -205,8 +231,9 @@ def test_a_logged_model_is_searched_tagged_and_linked_to_its_run(place: Place) -
 def test_registering_freezes_a_snapshot_of_what_was_logged(place: Place) -> None:
     root = root_of(place, "x")
     identity = log_model(place, root)
-    assert register(place, f"models:/{identity}", description="first") == "1"
     files = f"{root.split('/')[0]}/models/{identity}/artifacts"
+    put(place, f"{files}/code/__init__.py", b"")  # folders of models hold empty files
+    assert register(place, f"models:/{identity}", description="first") == "1"
     put(place, f"{files}/MLmodel", b"flavors: {changed: 1}\n")  # the logged model may change
     uri = place.do(
         "model-version.download-uri", mlflow_models.VersionNamed(name="risk", version="1")
@@ -215,7 +242,7 @@ def test_registering_freezes_a_snapshot_of_what_was_logged(place: Place) -> None
     registered = uri.artifact_uri.removeprefix("mlflow-artifacts:/")
     assert get(place, f"{registered}/MLmodel") == b"flavors: {}\n"  # the version does not
     assert get(place, f"{registered}/model.onnx") == small_model()
-    assert [one for one, _, _ in names(place, registered)] == ["MLmodel", "model.onnx"]
+    assert [one for one, _, _ in names(place, registered)] == ["MLmodel", "code", "model.onnx"]
     for step in ("artifact.put", "artifact.delete"):
         with pytest.raises(ConflictError, match="never changes"):
             place.do(
@@ -263,6 +290,26 @@ def test_a_source_must_be_there_and_readable(place: Place) -> None:
     ana = place.sign_in("ana")
     with pytest.raises(NotFoundError):
         register(place, f"models:/{identity}", who=ana)
+
+
+def test_a_registration_names_no_run_and_no_model_that_its_caller_cannot_read(
+    place: Place,
+) -> None:
+    mine, theirs = root_of(place, "mine"), root_of(place, "theirs")
+    source, other = log_model(place, mine), log_model(place, theirs)
+    place.do("registered-model.create", mlflow_models.RegisteredCreate(name="risk"))
+    ana = place.person("ana", SCIENTIST, scope="model/risk")
+    place.do("role.assign", api.RoleAssign(
+        role=SCIENTIST, principal="ana", scope="experiment/mine"))  # fmt: skip
+    readable = f"models:/{source}"
+    assert register(place, readable, who=ana, run_id=mine.split("/")[1], model_id=source) == "1"
+    for claim in ({"run_id": theirs.split("/")[1]}, {"model_id": other}, {"run_id": "0" * 32}):
+        with pytest.raises(NotFoundError):
+            register(place, readable, who=ana, **claim)
+    assert register(place, readable, who=ana) == "2"  # none of them took a number
+    refused = [one for one in place.entries() if one[1] == "registered-model.register"
+               and not one[2]]  # fmt: skip
+    assert len(refused) == 3
 
 
 def test_aliases_tags_descriptions_and_searches(place: Place) -> None:
@@ -441,9 +488,16 @@ def test_numbers_of_a_deleted_model_are_never_given_again(
 
 def test_a_version_is_copied_with_its_label_and_its_makers(place: Place) -> None:
     author = place.person("author", SCIENTIST)
+    data = place.do(
+        "data.create", api.DataCreate(name="ages", format="csv"),
+        who=author, content=io.BytesIO(b"age\n1\n2\n"),
+    ).value  # fmt: skip
+    assert isinstance(data, api.VersionShown)
     place.do(
         "model.register",
-        api.ModelRegister(name="risk", file_name="model.onnx", label="confidential"),
+        api.ModelRegister(
+            name="risk", file_name="model.onnx", label="confidential", lineage=(data.version.id,)
+        ),
         who=author, content=io.BytesIO(small_model()),
     )  # fmt: skip
     assert registered(place, "copy", "models:/risk/1") == "copy:1"
@@ -452,7 +506,8 @@ def test_a_version_is_copied_with_its_label_and_its_makers(place: Place) -> None
     assert isinstance(shown, api.VersionShown)
     assert isinstance(first, api.VersionShown)
     assert shown.version.digest == first.version.digest
-    assert (shown.version.label, shown.version.lineage) == ("confidential", (first.version.id,))
+    assert shown.version.label == "confidential"
+    assert shown.version.lineage == (first.version.id, data.version.id)  # also once `risk` is gone
     assert set(first.version.makers) < set(shown.version.makers)  # who made it does not approve it
     place.do("model.delete", api.Named(name="risk:1"))
     place.do("model.verify", api.Named(name="copy:1"))  # it has files of its own

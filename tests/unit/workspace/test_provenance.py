@@ -48,7 +48,7 @@ def trained(place: Place) -> bytes:
     """Have a job make model `m` from data `d`; return its code."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "train.py").write_text("print('trained')\n")
-        code = pack(Path(folder))
+        code = pack(Path(folder)).read()
     place.do(
         "job.submit",
         api.JobSubmit(
@@ -166,7 +166,7 @@ def test_a_statement_is_checked_against_signature_and_files(place: Place) -> Non
     foreign = sign_envelope(document["payloadType"], payload, [SigningKey.generate_p256()])
     with pytest.raises(IntegrityError, match="no trusted key"):
         check(place, foreign)
-    ours = place.kernel.house.release_key()
+    ours = place.kernel.house.derived_release_key()
     for body in (b"{}", b"[" * 10_000, payload.replace(b"slsa.dev/provenance/v1", b"x")):
         with pytest.raises(IntegrityError):
             check(place, sign_envelope(document["payloadType"], body, [ours]))

@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from conftest_workspace import Place
 
-from vallum.base import InputError
+from vallum.base import InputError, ManualClock
 from vallum.guard import count_decisions, pack_decisions
 from vallum.schema import EntryKind, api
-from vallum.schema.serving import MAX_TRACES, BundleClose, BundleOpen, TraceAt
+from vallum.schema.serving import MAX_TRACES, BundleClose, BundleOpen, LeaseAsk, TraceAt
 from vallum.workspace.serving import Serving
 
 RECORDS = b"".join(struct.pack("<dH22s", at, status, b"who") for at, status in
@@ -103,3 +103,15 @@ def test_traces_of_other_records_are_refused(place: Place, traces: tuple[TraceAt
     known = (TraceAt(record=3, trace_id="a" * 32, span_id="b" * 16),)
     serving.close_bundle(msgspec.structs.replace(honest, traces=known))
     assert place.verify().findings == ()
+
+
+def test_gateways_are_told_how_many_live(place: Place) -> None:
+    house = place.kernel.house
+    clock = house.clock = ManualClock(house.clock.now())
+    serving = Serving(place.kernel)
+    told = [serving.lease(LeaseAsk(gateway=name, have=-1)).gateways for name in "aba"]
+    assert told == [1, 2, 2]
+    clock.advance(0.9)
+    assert serving.lease(LeaseAsk(gateway="a", have=-1)).gateways == 2
+    clock.advance(0.2)  # the lease of the other one has run out
+    assert serving.lease(LeaseAsk(gateway="a", have=-1)).gateways == 1

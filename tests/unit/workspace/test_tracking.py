@@ -1,5 +1,6 @@
 """Experiments and runs: who may see them, what they keep, and how floods of metrics are logged."""
 
+import json
 import math
 from collections import Counter
 
@@ -237,12 +238,46 @@ def test_a_run_ends_when_the_server_hears_it_and_may_be_deleted(place: Place) ->
     assert isinstance(told, mlflow.RunUpdated)
     assert told.run_info.end_time >= told.run_info.start_time
     assert mlflow.Pair(key="mlflow.runName", value="done") in shown(place, run_id).data.tags
-    place.do("run.delete", mlflow.RunNamed(run_uuid=run_id))
+    for _ in range(2):  # MLflow's clients may delete, and restore, what is that already
+        place.do("run.delete", mlflow.RunNamed(run_uuid=run_id))
     assert shown(place, run_id).info.lifecycle_stage == "deleted"
     with pytest.raises(InputError, match="was deleted"):
         log(place, run_id, 0)
-    place.do("run.restore", mlflow.RunNamed(run_id=run_id))
+    for _ in range(2):
+        place.do("run.restore", mlflow.RunNamed(run_id=run_id))
     log(place, run_id, 0)
+
+
+def test_a_run_has_one_name(place: Place) -> None:
+    made = experiment(place, "x")
+    tag = mlflow.Pair(key="mlflow.runName", value="a")
+    with pytest.raises(InputError, match="called 'b', and 'a' by its tag"):
+        start(place, made, run_name="b", tags=(tag,))
+    assert shown(place, start(place, made, run_name="a", tags=(tag,))).info.run_name == "a"
+
+
+def test_long_values_are_kept_whole_within_the_bounds_of_a_run(place: Place) -> None:
+    run_id = start(place, experiment(place, "x"))
+    text = "x" * 64 * 1024
+    place.do("run.log-param", mlflow.RunLogParam(run_id=run_id, key="columns", value=text))
+    assert shown(place, run_id).data.params[0].value == text
+    with pytest.raises(InputError, match="at most 65536"):
+        place.do("run.set-tag", mlflow.RunSetTag(run_id=run_id, key="k", value=text + "x"))
+    many = tuple(mlflow.Pair(key=f"p{at}", value=text) for at in range(32))
+    with pytest.raises(LimitExceededError, match="characters of parameters"):
+        place.do("run.log-batch", mlflow.RunLogBatch(run_id=run_id, params=many))
+
+
+def test_models_that_old_clients_note_are_in_the_tag_where_mlflow_has_them(place: Place) -> None:
+    run_id = start(place, experiment(place, "x"))
+    for at in range(3):
+        noted = json.dumps({"artifact_path": f"m{at}", "pad": "x" * 30_000})
+        place.do("run.log-model", mlflow.RunLogModel(run_id=run_id, model_json=noted))
+    tags = {one.key: one.value for one in shown(place, run_id).data.tags}
+    history = json.loads(tags["mlflow.log-model.history"])
+    assert [one["artifact_path"] for one in history] == ["m1", "m2"]  # the oldest made room
+    with pytest.raises(InputError, match="not a JSON object"):
+        place.do("run.log-model", mlflow.RunLogModel(run_id=run_id, model_json="[]"))
 
 
 # -- floods -------------------------------------------------------------------------------------

@@ -1,0 +1,5 @@
+"""Fixtures of an open workspace."""
+
+from conftest_workspace import place, places, reopen
+
+__all__ = ["place", "places", "reopen"]
