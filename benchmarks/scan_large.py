@@ -35,6 +35,10 @@ PEERS = {
     "fickling": ["--check-safety"],
     "modelaudit": ["scan", "--no-cache"],
 }
+# All four end with 0 or 1 when they have scanned, otherwise they failed; two can end with 0 without
+# having looked inside. A failure ends at once, and a time beside it would look like speed.
+ENDED = {0: "nothing found", 1: "refused"}
+UNREAD = ("Scanned files: 0", "No pickle files detected")
 PEER_LIMIT_S = 120
 QUIET = {"NO_ANALYTICS": "1", "PROMPTFOO_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
 
@@ -128,18 +132,28 @@ def peer(folder: Path, name: str, path: Path) -> dict[str, Any] | None:
     begun = time.perf_counter()
     child = subprocess.Popen(
         [program, *PEERS[name], path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env={**os.environ, **QUIET}, cwd=path.parent,  # fickling writes beside itself
+        env={**os.environ, **QUIET}, cwd=path.parent, text=True,  # fickling writes beside itself
     )  # fmt: skip
-    late = False
     try:
-        child.communicate(timeout=PEER_LIMIT_S)
+        said, _ = child.communicate(timeout=PEER_LIMIT_S)
+        verdict = verdict_of(child.returncode, said)
     except subprocess.TimeoutExpired:
-        late = True
+        verdict = f"**not done** after {PEER_LIMIT_S} s"
         child.kill()
         child.communicate()
     wall = time.perf_counter() - begun
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return {"wall": wall, "peak": peak, "verdict": "killed" if late else f"exit {child.returncode}"}
+    return {"wall": wall, "peak": peak, "verdict": verdict}
+
+
+def verdict_of(code: int, said: str) -> str:
+    """Return what a peer concluded; that it did not scan is said, with its own words for why."""
+    if unread := next((word for word in UNREAD if word in said), ""):
+        return f"**failed**, exit {code}: {unread.strip()}"
+    if (verdict := ENDED.get(code)) is not None:
+        return verdict + (", of a part" if "COVERAGE INCOMPLETE" in said else "")
+    lines = [line.strip() for line in said.splitlines() if "rror" in line] or said.splitlines()[-1:]
+    return f"**failed**, exit {code}: " + (lines[-1][:100].replace("|", "/") if lines else "silent")
 
 
 def peer_apart(folder: Path, name: str, path: Path) -> dict[str, Any] | None:

@@ -1,0 +1,294 @@
+"""What one caller does to the others, and what connections and time cost the gateway in memory.
+
+    .venv/bin/python benchmarks/serving_neighbours.py [noisy|loris|idle|soak ...]
+
+A running `vallum up` with all guards and TLS; callers are processes of their own.
+
+*noisy*: 8 connections of an honest caller ask 10 times a second each; in every other round 16
+connections of another key ask as fast as they can, above their rate. *loris*: the same while 5,000
+connections send their heads byte by byte. The bar is 1.5 x the 99th percentile of quiet rounds.
+*idle*: memory of the gateway with 10,000 TLS connections that were answered once and wait; the bar
+is 600 MiB. *soak*: memory after each tenth of `--requests`, or of `--soak-s` seconds; after the
+first, which warms up, it may not grow by more than 5 per cent (`make soak` takes an hour).
+"""
+
+import argparse
+import asyncio
+import contextlib
+import functools
+import json
+import multiprocessing
+import os
+import platform
+import ssl
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+ROUNDS = 5
+SECONDS = 6.0
+HONEST = 8
+NOISY = 16
+PAUSE_S = 0.1
+SLOW = 5_000
+IDLE = 10_000
+MIB = 1024 * 1024
+GROWTH = 1.05  # after the first tenth
+REFUSED: Counter[bytes] = Counter()  # honest callers, by status
+
+
+@functools.cache
+def unchecked() -> ssl.SSLContext:
+    """Return a client's context that checks nothing: its own cost is not measured."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def request(port: int, key: str) -> bytes:
+    """Return a request of one row."""
+    tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0.5] * 4}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    return (
+        f"POST /v2/models/e/infer HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}"
+        f"\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+async def asks(
+    port: int, key: str, *, until_s: float, pause_s: float, times: list[float], most: int = 1 << 60
+) -> dict[bytes, int]:
+    """Ask on one connection; return how many answers had which status."""
+    statuses: dict[bytes, int] = {}
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=unchecked())
+    sent = request(port, key)
+    while time.perf_counter() < until_s and sum(statuses.values()) < most:
+        begin = time.perf_counter()
+        writer.write(sent)
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+        status = head[9:12]
+        if status == b"200":
+            times.append(time.perf_counter() - begin)
+        statuses[status] = statuses.get(status, 0) + 1
+        if b"connection: close" in head.lower():
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=unchecked())
+        if pause_s:
+            await asyncio.sleep(pause_s)
+    writer.close()
+    return statuses
+
+
+def caller(
+    port: int,
+    key: str,
+    queue: Any,
+    *,
+    connections: int = HONEST,
+    seconds: float = SECONDS,
+    pause_s: float = 0.0,
+    most: int = 1 << 60,
+) -> None:
+    """Ask on many connections; put times and statuses into `queue`."""
+
+    async def run() -> tuple[list[float], dict[bytes, int]]:
+        times: list[float] = []
+        until_s = time.perf_counter() + seconds
+        found = await asyncio.gather(
+            *(
+                asks(port, key, until_s=until_s, pause_s=pause_s, times=times, most=most)
+                for _ in range(connections)
+            )
+        )
+        total: dict[bytes, int] = {}
+        for one in found:
+            for status, count in one.items():
+                total[status] = total.get(status, 0) + count
+        return times, total
+
+    queue.put(asyncio.run(run()))
+
+
+def crawl(port: int, seconds: float, ready: Any) -> None:
+    """Open connections that send a head byte by byte, and open them again when they are closed."""
+
+    async def one(head: bytes) -> None:
+        while True:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=unchecked())
+                for at in range(len(head)):
+                    writer.write(head[at : at + 1])
+                    await asyncio.sleep(1.0)
+                    if writer.is_closing():
+                        break
+                writer.close()
+
+    async def run() -> None:
+        head = f"POST /v2/models/e/infer HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nX: ".encode()
+        tasks = [asyncio.create_task(one(head + b"a" * 1000)) for _ in range(SLOW)]
+        await asyncio.sleep(seconds / 2)
+        ready.set()
+        await asyncio.sleep(3600)
+        del tasks
+
+    asyncio.run(run())
+
+
+def hold(port: int, count: int, ready: Any) -> None:
+    """Open connections, have each answered once, and keep them."""
+
+    async def run() -> None:
+        context = unchecked()
+        held = []
+        for _ in range(count // 100):
+            held += await asyncio.gather(
+                *(asyncio.open_connection("127.0.0.1", port, ssl=context) for _ in range(100))
+            )
+            for reader, writer in held[-100:]:
+                writer.write(f"GET /livez HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                await reader.readexactly(length)
+        ready.put(sum(not reader.at_eof() for reader, _ in held))
+        await asyncio.sleep(3600)
+
+    asyncio.run(run())
+
+
+def memory(pids: list[int], field: str = "VmRSS") -> int:
+    """Return the bytes that processes have."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(field):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def honest(port: int, key: str) -> tuple[float, float]:
+    """Return the median and the 99th percentile of an honest caller, in milliseconds."""
+    queue: Any = multiprocessing.Queue()
+    process = multiprocessing.Process(
+        target=caller, args=(port, key, queue), kwargs={"pause_s": PAUSE_S}
+    )
+    process.start()
+    times, statuses = queue.get(timeout=SECONDS + 60)
+    process.join()
+    if len(times) < 100:
+        raise SystemExit(f"an honest caller got {statuses}")
+    REFUSED.update({one: count for one, count in statuses.items() if one != b"200"})
+    times.sort()
+    return statistics.median(times) * 1e3, times[int(len(times) * 0.99)] * 1e3
+
+
+def beside(port: int, key: str, disturb: Callable[[], Any], end: Callable[[Any], Any]) -> str:
+    """Return the quiet and the disturbed percentiles, interleaved, and their ratio."""
+    quiet, loud, notes = [], [], []
+    for _ in range(ROUNDS):
+        quiet.append(honest(port, key))
+        held = disturb()
+        loud.append(honest(port, key))
+        notes.append(end(held))
+    (q50, q99), (l50, l99) = (
+        [statistics.median(one[at] for one in found) for at in range(2)] for found in (quiet, loud)
+    )
+    return f"{q50:.1f} | {q99:.1f} | {l50:.1f} | {l99:.1f} | {l99 / q99:.2f} | {notes[-1]}"
+
+
+def start(target: Any, *more: Any, **named: Any) -> Any:
+    process = multiprocessing.Process(target=target, args=more, kwargs=named, daemon=True)
+    process.start()
+    return process
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", nargs="*", default=["noisy", "loris", "idle", "soak"])
+    parser.add_argument("--requests", type=int, default=200_000)
+    parser.add_argument("--soak-s", type=float, default=0.0, help="instead of --requests")
+    given = parser.parse_args()
+    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import running
+    from gateway_requests import children
+
+    with tempfile.TemporaryDirectory() as name, running.running(Path(name)) as up:
+        running.prepare(up)
+        key = running.deploy(up, "e", rate_per_s=200, burst=200)
+        other = up.owner.endpoints.keys("e", kind="secondary").secret
+        port = up.gateway_port
+        gateway = children(up.process.pid, "vallum.gateway")
+        print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f};")
+        print(f"medians of {ROUNDS} rounds of {SECONDS:.0f} s, quiet and disturbed in turn\n")
+        if {"noisy", "loris"} & {*given.what}:
+            print("| what | quiet p50 ms | p99 | disturbed p50 | p99 | p99 ratio | beside |")
+            print("|---|---:|---:|---:|---:|---:|---|")
+        if "noisy" in given.what:
+            queue: Any = multiprocessing.Queue()
+
+            def noise() -> Any:
+                return start(caller, port, other, queue, connections=NOISY)
+
+            def tell(process: Any) -> str:
+                _, statuses = queue.get(timeout=60)
+                process.join()
+                return ", ".join(f"{count} x {status.decode()}" for status, count in
+                                 sorted(statuses.items()))  # fmt: skip
+
+            print(f"| one noisy caller | {beside(port, key, noise, tell)} |", flush=True)
+        if "loris" in given.what:
+
+            def slow() -> Any:
+                ready = multiprocessing.Event()
+                process = start(crawl, port, 20.0, ready)
+                ready.wait(60)
+                return process
+
+            def stop(process: Any) -> str:
+                process.kill()
+                process.join()
+                time.sleep(2)
+                return f"{SLOW} slow connections"
+
+            print(f"| slow loris | {beside(port, key, slow, stop)} |", flush=True)
+        print(f"\nHonest callers that got no answer: {sum(REFUSED.values())}"
+              f" {({one.decode(): count for one, count in REFUSED.items()})}")  # fmt: skip
+        if "idle" in given.what:
+            before = memory(gateway)
+            opened: Any = multiprocessing.Queue()
+            process = start(hold, port, IDLE, opened)
+            count = opened.get(timeout=600)
+            print(f"\n{count} idle connections, TLS: {(memory(gateway) - before) // MIB} MiB more"
+                  f" than the {before // MIB} MiB before")  # fmt: skip
+            process.kill()
+            process.join()
+            time.sleep(3)
+        if "soak" in given.what:
+            up.owner.endpoints.update("e", rate_per_s=1_000_000, burst=1_000_000)
+            print("\n| requests | gateway, MiB |\n|---:|---:|")
+            asked, held = 0, []
+            for _ in range(10):
+                soaking: Any = multiprocessing.Queue()
+                seconds = given.soak_s / 10 or 3600.0
+                most = 10**9 if given.soak_s else given.requests // 10 // NOISY
+                process = start(
+                    caller, port, key, soaking, connections=NOISY, seconds=seconds, most=most
+                )
+                _, statuses = soaking.get(timeout=seconds + 60)
+                process.join()
+                asked += sum(statuses.values())
+                held.append(memory(gateway) / MIB)
+                print(f"| {asked} | {held[-1]:.1f} |", flush=True)
+            if held[-1] > held[0] * GROWTH:
+                raise SystemExit(f"it grew from {held[0]:.1f} to {held[-1]:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()
