@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: demo test test-slow check bench docs lock clean
+.PHONY: demo test test-slow soak check bench docs lock clean
 
 demo:
 	@tools/setup demo
@@ -20,6 +20,10 @@ check:
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/python tools/check_house.py
+
+soak:  # an hour
+	@tools/setup test
+	.venv/bin/python benchmarks/serving_neighbours.py soak --soak-s 3600
 
 docs:
 	.venv/bin/python tools/generate_reference.py
