@@ -52,6 +52,8 @@ _NAMES = frozenset(
     context environment getattr eval exec open import os sys subprocess builtins globals
     popen""".split()  # noqa: SIM905 - a table
 )  # fmt: skip
+# What nothing gives a chat template: only one that sets such a name itself has it, as a variable.
+_PLAIN = frozenset({"application", "context", "environment", "os", "sys"})
 MAX_TEMPLATE = 1 << 20
 _ATLAS = "AML.T0011.000"
 
@@ -68,7 +70,7 @@ def scan_template(text: str, findings: Findings, member: str = "") -> None:
         findings.add("template.too-large", "the template is above 1 MiB", member=member)
         return
     macros = set(_MACRO.findall(text))
-    given = set(_SET.findall(text))  # variables of the template's own, whatever they are called
+    given = _PLAIN.intersection(_SET.findall(text))  # variables of the template's own
     blocks = [match for match in _BLOCK.finditer(text) if not match.group().startswith("{#")]
     rest = _BLOCK.sub("", text)
     if _OPEN.search(rest):
@@ -81,7 +83,7 @@ def scan_template(text: str, findings: Findings, member: str = "") -> None:
             )
 
 
-def _judge(block: str, macros: set[str], given: set[str]) -> list[tuple[str, str]]:
+def _judge(block: str, macros: set[str], given: frozenset[str]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     if "__" in block:
         found.append(("template.internals", "the template reaches names that begin with `__`"))

@@ -34,7 +34,7 @@ from vallum.schema.serving import (
 from vallum.workspace.bootstrap import SYSTEM_WORKER
 from vallum.workspace.kernel import Kernel
 from vallum.workspace.lending import give
-from vallum.workspace.scoring_code import model_of
+from vallum.workspace.opening import model_of
 from vallum.workspace.serving import Serving
 
 _LOG = structlog.get_logger("vallum.internal")

@@ -6,10 +6,6 @@ request after a revoke is refused.
 """
 
 import base64
-import hashlib
-import hmac
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -25,7 +21,6 @@ from vallum.base import (
     new_id,
     timestamp,
 )
-from vallum.crypto import StreamReader, WrappedKey
 from vallum.guard import Decisions, count_decisions, count_tests, unpack_decisions
 from vallum.identity import is_certified
 from vallum.policy import RequestFacts, decide
@@ -36,8 +31,6 @@ from vallum.schema import (
     EntryKind,
     Job,
     JobState,
-    Part,
-    WrappedDataKey,
 )
 from vallum.schema.capture import CaptureHanded
 from vallum.schema.release import Scale
@@ -51,21 +44,17 @@ from vallum.schema.serving import (
     DeploymentFailed,
     Lease,
     LeaseAsk,
-    ModelBytes,
     OpenBundle,
     RefusedCounts,
     ServedDeployment,
     ServedEndpoint,
 )
-from vallum.store import chunks
 from vallum.workspace.captures import allowed_now, keep_piece
 from vallum.workspace.context import Context, ask
 from vallum.workspace.gateways import LEASE_S, Gateways
 from vallum.workspace.kernel import Kernel
-from vallum.workspace.signing import verify_signatures
 from vallum.workspace.traces import check_traces
-from vallum.workspace.versions import CONTENT, served_part
-from vallum.workspace.watches import SYSTEM_GATEWAY, learn_queries, log_caller
+from vallum.workspace.watches import SYSTEM_GATEWAY, log_caller
 
 UNCLOSED_S = 120.0
 SCORE = "onlineEndpoints/score/action"
@@ -324,98 +313,7 @@ class Serving:
             )
             return any(job.state is JobState.QUEUED for job in context.all("job", Job))
 
-    # -- models ---------------------------------------------------------------------------------
-
-    def model(self, deployment_id: str) -> ModelBytes:
-        """Return a deployment's model, its digest verified over the bytes that are returned.
-
-        Raises:
-            NotFoundError: It is not running.
-            IntegrityError: A byte is not what was registered; the deployment is stopped.
-        """
-        with self._stored(deployment_id) as (deployment, part, reader):
-            data = b"".join(chunks(reader))
-            _same(hashlib.sha256(data), part)
-        profile = (
-            learn_queries(self.kernel.house, deployment.watch)
-            if deployment.watch is not None
-            else b""
-        )
-        return ModelBytes(
-            data=data,
-            sha256=part.digest,
-            profile=profile,
-            noise_key=self.kernel.house.noise_key(part.digest),
-        )
-
-    def verify(self, deployment_id: str, *, whole: bool) -> None:
-        """Read a running deployment's model as it is stored, in constant memory.
-
-        Every segment is authenticated under the version's key, at its place: a byte that is not
-        the one that was written does not pass. A hash over them all is a third of that again.
-
-        Args:
-            deployment_id: Of the deployment.
-            whole: Compare the hash, too.
-
-        Raises:
-            NotFoundError: It is not running.
-            IntegrityError: A byte is not what was registered; the deployment is stopped.
-        """
-        with self._stored(deployment_id) as (_, part, reader):
-            total = hashlib.sha256()
-            buffer = memoryview(bytearray(_VERIFY_BYTES))
-            offset = 0
-            while offset < reader.size:
-                length = reader.readinto(offset, buffer)
-                if whole:
-                    total.update(buffer[:length])
-                offset += length
-            if whole:
-                _same(total, part)
-            elif reader.size != part.length:
-                raise IntegrityError("the model is not what was registered", code="model.digest")
-
-    @contextmanager
-    def _stored(self, deployment_id: str) -> Iterator[tuple[Deployment, Part, StreamReader]]:
-        """Open a running deployment's model; what does not hold in the block stops it."""
-        house = self.kernel.house
-        with house.log.transaction() as tx:
-            context = Context(records=house.records, snapshot=tx, workspace_id=house.workspace_id)
-            deployment = house.records.get(tx, "deployment", deployment_id, Deployment)
-            if deployment.state is not DeploymentState.RUNNING:
-                raise NotFoundError("the deployment is not running")
-            version = context.version_by_id(deployment.model_version_id)
-            row = house.records.get(tx, "wrapped-key", version.id, WrappedDataKey)
-            try:
-                verify_signatures(house, context, version)
-                unsigned = None
-            except IntegrityError as error:
-                unsigned = error
-            permit = house.log.system_permit(
-                tx,
-                step="endpoint.load",
-                kind=EntryKind.DECISION,
-                principal_id=SYSTEM_GATEWAY,
-                resources=(version.id,),
-                actions=("models/versions/content/read",),
-            )
-            house.log.seal(tx, permit)
-        try:
-            if unsigned is not None:
-                raise unsigned
-            part = served_part(version)
-            if version.digest != deployment.model_digest or part is None:
-                raise IntegrityError("the deployment names another model", code="model.digest")
-            wrapped = msgspec.convert(row.wrapped, WrappedKey)
-            key = house.keyring.unwrap(permit, wrapped, version.id, CONTENT)
-            reader = house.objects.open(permit, version_id=version.id, part=part, data_key=key)
-            yield deployment, part, reader
-        except IntegrityError as error:
-            self.fail(
-                DeploymentFailed(deployment_id=deployment_id, code=error.code, reason=error.message)
-            )
-            raise
+    # -- what was noticed ------------------------------------------------------------------------
 
     def tampered(self, error: IntegrityError) -> None:
         """Log that records do not hold; nothing is served while they do not."""
@@ -474,8 +372,3 @@ class Serving:
         with house.database.snapshot() as snapshot:
             generation = house.records.authority_generation(snapshot)
         self.barrier(generation)
-
-
-def _same(total: "hashlib._Hash", part: Part) -> None:
-    if not hmac.compare_digest(f"sha256:{total.hexdigest()}", part.digest):
-        raise IntegrityError("the model is not what was registered", code="model.digest")

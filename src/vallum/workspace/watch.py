@@ -13,7 +13,7 @@ from vallum.schema import Deployment, DeploymentState, Part
 from vallum.schema.serving import DeploymentFailed
 from vallum.workspace.context import Context
 from vallum.workspace.environment import RunningCode
-from vallum.workspace.scoring_code import parts_of, verify_of
+from vallum.workspace.opening import parts_of, verify_of
 from vallum.workspace.serving import Serving
 
 LOOK_S = 2.0

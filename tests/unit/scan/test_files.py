@@ -190,6 +190,8 @@ def test_a_keras_layer_within_a_layer_is_judged(config: dict[str, object], id_: 
         "{{ messages|map(attribute=y) }}",
         "{{ 9**999999 }}",
         "{{ unknown() }}",
+        "{% set config = 1 %}{{ config }}",
+        "{% if false %}{% set self = 1 %}{% endif %}{{ self }}",
         "{{ open",
     ],
 )

@@ -32,6 +32,7 @@ from vallum.schema.release import (
     ReleaseKeys,
 )
 from vallum.workspace.kernel import Kernel
+from vallum.workspace.opening import model_of
 from vallum.workspace.release_keys import TokenChoice, open_release_key
 from vallum.workspace.serving import Serving
 from vallum.workspace.signing import SignatureRow, recorded_files
@@ -381,7 +382,7 @@ def test_signatures_are_verified_again_when_a_version_is_deployed_and_loaded(pla
     endpoint = place.do("endpoint.show", api.Named(name="e")).value
     assert isinstance(endpoint, api.EndpointShown)
     running = endpoint.deployments[0].id
-    loaded = serving.model(running)  # the bytes that were hashed are the bytes that are handed out
+    loaded = model_of(serving, running)  # what was hashed is what is handed out
     assert f"sha256:{hashlib.sha256(loaded.data).hexdigest()}" == loaded.sha256
     assert loaded.data == small_model()
     shown = place.do("model.show", api.Named(name="m")).value
@@ -400,7 +401,7 @@ def test_signatures_are_verified_again_when_a_version_is_deployed_and_loaded(pla
     for again in (
         lambda: place.do("endpoint.deploy", deploy),
         lambda: verify(place),
-        lambda: serving.model(running),
+        lambda: model_of(serving, running),
     ):
         with pytest.raises(IntegrityError, match="not by a release identity"):
             again()

@@ -38,8 +38,8 @@ from vallum.schema.code import CodeAdd, CodeShown
 from vallum.workspace.context import Context, ask
 from vallum.workspace.gates.models import Scanned
 from vallum.workspace.gates.table import ALLOWED, ISSUER, SCORING_CODE, About, evidence
+from vallum.workspace.opening import model_files
 from vallum.workspace.release_keys import own_signer, release_keys, trusted_at
-from vallum.workspace.scoring_code import model_files
 from vallum.workspace.step import Act, Length, Step, Work
 from vallum.workspace.steps.models import tar_files
 from vallum.workspace.versions import manifest_digest, put_key, shred, stage
