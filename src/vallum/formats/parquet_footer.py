@@ -1,4 +1,4 @@
-"""A Parquet footer's counts and sizes, read before any column is decoded."""
+"""A Parquet table's counts and sizes: footer and pages, before any column is decoded."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,23 @@ _MAGIC = b"PAR1"
 _TAIL = 8
 _MAX_FIELDS = 5_000_000
 _MAX_DEPTH = 16
+_MAX_PAGE_HEADER = 64 * 1024  # its statistics may hold a value
+_DICTIONARY_PAGE = 2
+_PAGES = {0: 5, _DICTIONARY_PAGE: 7, 3: 8}  # the field that describes each kind of page
 _MORE = 0x80  # a varint's continuation bit
 _LONG_LIST = 15
 _BOOLS = (1, 2)
 _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(3, 13)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnChunk:
+    """Where the pages of one column of a row group lie, and what they amount to."""
+
+    start: int
+    length: int
+    uncompressed_bytes: int
+    values: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +38,14 @@ class RowGroup:
         start: Offset of the first byte of their column chunks.
         end: Offset after the last one.
         uncompressed_bytes: When expanded.
+        chunks: Its columns.
     """
 
     rows: int
     start: int
     end: int
     uncompressed_bytes: int
+    chunks: tuple[ColumnChunk, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +96,66 @@ def read_groups(footer: bytes, bounds: TableBounds) -> list[RowGroup]:
     return found
 
 
+def check_pages(data: bytes | memoryview, offset: int, group: RowGroup) -> None:
+    """Read the header of every page of a row group, and bound what it asks to be allocated.
+
+    The decoder believes these headers: one that declares 2^58 elements ends the process.
+
+    Args:
+        data: Bytes of the file that hold the row group.
+        offset: Of the first of them in the file.
+        group: Of the footer.
+
+    Raises:
+        InputError: Code `format.parquet.page`.
+
+    Source: apache/parquet-format, `parquet.thrift`, PageHeader.
+    """
+    for chunk in group.chunks:
+        at, left = chunk.start - offset, chunk.values
+        end = at + chunk.length
+        expanded = 0
+        while left > 0:
+            header = _Compact(bytes(data[at : min(end, at + _MAX_PAGE_HEADER)]))
+            kind, size, packed, held = _page(header.struct())
+            at += header.read + packed
+            expanded += size
+            if at > end or expanded > chunk.uncompressed_bytes or held > left:
+                refuse("format.parquet.page", "a page is larger than its column chunk declares")
+            if kind != _DICTIONARY_PAGE:
+                left -= held
+
+
+def _page(header: dict[int, object]) -> tuple[int, int, int, int]:
+    """Return the kind of a page, its bytes expanded and packed, and its values."""
+    kind, size, packed = header.get(1), header.get(2), header.get(3)
+    if isinstance(kind, int) and isinstance(size, int) and isinstance(packed, int):
+        part = header.get(_PAGES.get(kind, 0))
+        held = part.get(1) if isinstance(part, dict) else None
+        if isinstance(held, int) and min(size, packed, held) >= 0:
+            return kind, size, packed, held
+    raise InputError("a page's header cannot be read", code="format.parquet.page")
+
+
 def _group(group: object) -> RowGroup:
     size = _group_bytes(group)
     assert isinstance(group, dict)  # noqa: S101 - `_group_bytes` has looked
     rows = group.get(3)
-    starts, ends = [], []
-    for chunk in group[1]:
-        meta = chunk[3]
-        length = meta.get(7)
-        places = [one for one in (meta.get(9), meta.get(11)) if isinstance(one, int) and one > 0]
+    chunks = []
+    for one in group[1]:
+        meta = one[3]
+        values, expanded, length = meta.get(5), meta.get(6), meta.get(7)
+        places = [at for at in (meta.get(9), meta.get(11)) if isinstance(at, int) and at > 0]
         if not isinstance(length, int) or length < 0 or not places:
             refuse("format.parquet.footer", "a column chunk has no place")
-        starts.append(min(places))
-        ends.append(min(places) + length)
-    if not isinstance(rows, int) or rows < 0 or not starts:
+        if not isinstance(values, int) or values < 0:
+            refuse("format.parquet.footer", "a column chunk declares no values")
+        chunks.append(ColumnChunk(min(places), length, expanded, values))
+    if not isinstance(rows, int) or rows < 0 or not chunks:
         refuse("format.parquet.footer", "a row group declares no rows")
-    return RowGroup(rows, min(starts), max(ends), size)
+    start = min(one.start for one in chunks)
+    end = max(one.start + one.length for one in chunks)
+    return RowGroup(rows, start, end, size, tuple(chunks))
 
 
 def read_footer(data: bytes | memoryview, bounds: TableBounds) -> ParquetFooter:
@@ -159,6 +218,11 @@ class _Compact:
         self._data = data
         self._at = 0
         self._fields = 0
+
+    @property
+    def read(self) -> int:
+        """Bytes read so far."""
+        return self._at
 
     def _byte(self) -> int:
         if self._at >= len(self._data):

@@ -14,7 +14,7 @@ import polars as pl
 
 from vallum.base.bounds import GIB, MIB, TABLE, TableBounds
 from vallum.formats.csv_shape import check_csv
-from vallum.formats.parquet_footer import RowGroup, footer_bytes, read_groups
+from vallum.formats.parquet_footer import RowGroup, check_pages, footer_bytes, read_groups
 from vallum.formats.refusal import refuse
 from vallum.formats.table import POLARS_ERRORS, Kind, cast_as, check_schema, csv_texts, kind_of
 from vallum.formats.table import read_table as read_whole
@@ -228,6 +228,7 @@ def _group_frame(
     size: int, footer: bytes, group: RowGroup, first: int, data: bytes
 ) -> pl.DataFrame:
     """Decode one row group: in a file that has nothing but it and the footer, at their places."""
+    check_pages(data, group.start, group)
     try:
         with tempfile.NamedTemporaryFile() as file:
             file.truncate(size)  # what is not written takes no room

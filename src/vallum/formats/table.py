@@ -11,7 +11,7 @@ from vallum.base.bounds import TABLE, JsonBounds, TableBounds
 from vallum.base.errors import InputError
 from vallum.formats.csv_shape import check_csv, separator
 from vallum.formats.document import load_json
-from vallum.formats.parquet_footer import read_footer
+from vallum.formats.parquet_footer import check_pages, footer_bytes, read_footer, read_groups
 from vallum.formats.refusal import refuse, within
 
 TableKind = Literal["csv", "jsonl", "parquet"]
@@ -208,6 +208,9 @@ def _read_jsonl(data: bytes, bounds: TableBounds) -> pl.DataFrame:
 
 def _read_parquet(data: bytes, bounds: TableBounds) -> pl.DataFrame:
     footer = read_footer(data, bounds)
+    end = footer_bytes(data[-8:])
+    for group in read_groups(data[-end:], bounds):
+        check_pages(data, 0, group)
     try:
         frame = pl.read_parquet(io.BytesIO(data), use_statistics=False)
     except POLARS_ERRORS as error:
