@@ -286,6 +286,44 @@ def test_a_program_is_traced_and_its_traces_are_for_who_may_read_them(
     assert owner.search_traces(locations=[made]) == []
 
 
+@pytest.mark.filterwarnings("default")
+def test_an_evaluation_set_is_filled_searched_and_for_who_may_read_traces(
+    up: Up, owner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.genai import datasets
+
+    experiment = mlflow.set_experiment("evaluated").experiment_id
+    made = datasets.create_dataset(name="loans", experiment_id=experiment, tags={"team": "risk"})
+    made.merge_records([
+        {"inputs": {"question": "may I borrow?"}, "expectations": {"answer": "yes"}},
+        {"inputs": {"question": "how much?"}},
+    ])  # fmt: skip
+    made.merge_records([{"inputs": {"question": "how much?"}, "expectations": {"answer": "5"}}])
+    again = datasets.get_dataset(dataset_id=made.dataset_id)
+    assert again.to_df()["expectations"].tolist() == [{"answer": "yes"}, {"answer": "5"}]
+    assert again.experiment_ids == [experiment]
+    assert again.delete_records(again.to_df()["dataset_record_id"].tolist()[:1]) == 1
+    found = owner.search_datasets(
+        [experiment], filter_string="name LIKE 'loa%' AND tags.team = 'risk'"
+    )
+    assert [(one.name, json.loads(one.profile)) for one in found] == [("loans", {"num_records": 1})]
+    other = owner.create_experiment("evaluated too")
+    datasets.add_dataset_to_experiments(made.dataset_id, [other])
+    datasets.set_dataset_tags(made.dataset_id, {"team": "fraud", "checked": True})
+    datasets.delete_dataset_tag(made.dataset_id, "checked")
+    (one,) = owner.search_datasets([other])
+    assert one.tags.items() >= {"team": "fraud"}.items()
+    assert "checked" not in one.tags
+    datasets.remove_dataset_from_experiments(made.dataset_id, [other])
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", key_of(up, "unevaluated"))
+    assert owner.search_datasets([experiment]) == []
+    with pytest.raises(mlflow.exceptions.MlflowException, match="RESOURCE_DOES_NOT_EXIST"):
+        owner.get_dataset(made.dataset_id)
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", up.token)
+    owner.delete_dataset(made.dataset_id)
+    assert owner.search_datasets([experiment]) == []
+
+
 # -- files and models ---------------------------------------------------------------------------
 
 

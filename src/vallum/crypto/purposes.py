@@ -10,6 +10,7 @@ class Purpose(StrEnum):
     COMMITMENT = "commitment"
     CREDENTIAL = "credential"
     DETAILS = "details"
+    EVALUATION = "evaluation"
     EVIDENCE = "evidence"
     LEASE = "lease"
     OBJECT_NAME = "object-name"

@@ -122,12 +122,15 @@ class Action(StrEnum):
         "Read runs: their parameters, metrics and tags.",
     )
     EXPERIMENTS_RUNS_WRITE = "experiments/runs/write", "Start a run and log to it."
-    EXPERIMENTS_TRACES_DELETE = "experiments/traces/delete", "Delete traces."
+    EXPERIMENTS_TRACES_DELETE = "experiments/traces/delete", "Delete traces and evaluation sets."
     EXPERIMENTS_TRACES_READ = (
         "experiments/traces/read",
-        "Read traces: what a program was asked, what it answered, and how.",
+        "Read traces and evaluation sets: what a program is asked, what it answers, and how.",
     )
-    EXPERIMENTS_TRACES_WRITE = "experiments/traces/write", "Log traces, tag and assess them."
+    EXPERIMENTS_TRACES_WRITE = (
+        "experiments/traces/write",
+        "Log, tag and assess traces; write evaluation sets.",
+    )
     EXPERIMENTS_WRITE = "experiments/write", "Create or change an experiment."
     GROUPS_DELETE = "groups/delete", "Delete a group."
     GROUPS_READ = "groups/read", "List groups and their members."

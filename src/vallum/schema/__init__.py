@@ -64,6 +64,8 @@ from vallum.schema.release import (
 from vallum.schema.tracking import (
     Artifact,
     DatasetUsed,
+    EvaluationRecord,
+    EvaluationSet,
     Experiment,
     LoggedModel,
     MetricBundle,
@@ -109,6 +111,8 @@ __all__ = [
     "Entry",
     "EntryKind",
     "Erasure",
+    "EvaluationRecord",
+    "EvaluationSet",
     "Evidence",
     "Experiment",
     "Finding",

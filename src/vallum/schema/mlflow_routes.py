@@ -3,7 +3,7 @@
 Paths are MLflow's (`mlflow/protos/service.proto`), below each prefix of `PREFIXES`.
 """
 
-from vallum.schema import mlflow, mlflow_models, mlflow_traces
+from vallum.schema import mlflow, mlflow_datasets, mlflow_models, mlflow_traces
 from vallum.schema.routes import Route
 
 PREFIXES = ("/api/2.0/mlflow", "/ajax-api/2.0/mlflow", "/api/3.0/mlflow", "/ajax-api/3.0/mlflow")
@@ -106,6 +106,35 @@ MLFLOW_ROUTES: tuple[Route, ...] = (
           "Change an assessment"),
     Route("DELETE", "/traces/{trace_id}/assessments/{assessment_id}", "trace.unassess",
           mlflow_traces.AssessmentNamed, mlflow.Nothing, "Delete an assessment"),
+    # evaluation sets
+    Route("POST", "/datasets/create", "evaluation-set.create", mlflow_datasets.SetCreate,
+          mlflow_datasets.SetReply, "Make an evaluation set"),
+    Route("POST", "/datasets/search", "evaluation-set.search", mlflow_datasets.SetSearch,
+          mlflow_datasets.SetsFound, "Search evaluation sets"),
+    Route("GET", "/datasets/{dataset_id}", "evaluation-set.get", mlflow_datasets.SetNamed,
+          mlflow_datasets.SetReply, "Show an evaluation set"),
+    Route("DELETE", "/datasets/{dataset_id}", "evaluation-set.delete",
+          mlflow_datasets.SetNamed, mlflow.Nothing, "Delete an evaluation set"),
+    Route("POST", "/datasets/{dataset_id}/records", "evaluation-set.upsert",
+          mlflow_datasets.RecordsUpsert, mlflow_datasets.RecordsUpserted,
+          "Add records, or merge them into those of the same inputs"),
+    Route("GET", "/datasets/{dataset_id}/records", "evaluation-set.records",
+          mlflow_datasets.RecordsOf, mlflow_datasets.RecordsFound, "List records"),
+    Route("DELETE", "/datasets/{dataset_id}/records", "evaluation-set.delete-records",
+          mlflow_datasets.RecordsDelete, mlflow_datasets.RecordsDeleted, "Delete records"),
+    Route("PATCH", "/datasets/{dataset_id}/tags", "evaluation-set.set-tags",
+          mlflow_datasets.SetTags, mlflow_datasets.SetReply, "Set tags of an evaluation set"),
+    Route("DELETE", "/datasets/{dataset_id}/tags/{key}", "evaluation-set.delete-tag",
+          mlflow_datasets.SetDeleteTag, mlflow.Nothing, "Remove a tag of an evaluation set"),
+    Route("GET", "/datasets/{dataset_id}/experiment-ids", "evaluation-set.experiments",
+          mlflow_datasets.SetNamed, mlflow_datasets.SetExperiments,
+          "List the experiments that an evaluation set belongs to"),
+    Route("POST", "/datasets/{dataset_id}/add-experiments", "evaluation-set.add",
+          mlflow_datasets.SetMove, mlflow_datasets.SetReply,
+          "Let an evaluation set belong to further experiments"),
+    Route("POST", "/datasets/{dataset_id}/remove-experiments", "evaluation-set.remove",
+          mlflow_datasets.SetMove, mlflow_datasets.SetReply,
+          "Let an evaluation set belong to fewer experiments"),
     # registry
     Route("POST", "/registered-models/create", "registered-model.create",
           mlflow_models.RegisteredCreate, mlflow_models.RegisteredReply,

@@ -167,6 +167,36 @@ class TraceHeld(Record, frozen=True):
     assessments: tuple[dict[str, object], ...] = ()
 
 
+class EvaluationSet(Record, frozen=True):
+    """Questions that a program is evaluated with, and what is expected of it."""
+
+    id: str
+    name: str
+    experiment_ids: tuple[str, ...]  # rights are asked on each of them
+    user: str  # name of the principal that made it
+    created_ms: int
+    updated_ms: int
+    updated_by: str
+    digest: str  # of the records
+    tags: tuple[Pair, ...] = ()
+    sealed: str = ""  # base64 of its records, encrypted: they quote what people asked
+
+
+class EvaluationRecord(Record, frozen=True):
+    """One question of an evaluation set."""
+
+    id: str
+    inputs: dict[str, object]
+    created_ms: int
+    updated_ms: int
+    created_by: str
+    updated_by: str
+    outputs: object = None
+    expectations: dict[str, object] = {}
+    tags: dict[str, str] = {}
+    source: dict[str, object] = {}
+
+
 class RegisteredFrom(Record, frozen=True):
     """What MLflow keeps beside a model version: where it is from, and what may change."""
 

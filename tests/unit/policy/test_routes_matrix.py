@@ -21,6 +21,7 @@ from vallum.schema import (
     code,
     environments,
     mlflow,
+    mlflow_datasets,
     mlflow_models,
     mlflow_traces,
     poisoning,
@@ -89,6 +90,11 @@ def furnish(place: Place, tmp_path: Path) -> dict[str, str]:
             }
         ),
     )
+    questions = place.do(
+        "evaluation-set.create",
+        mlflow_datasets.SetCreate(name="q", experiment_ids=(identity,), tags='{"key": "v"}'),
+    ).value
+    assert isinstance(questions, mlflow_datasets.SetReply)
     root = run.run.info.artifact_uri.removeprefix("mlflow-artifacts:/")
     place.do(
         "artifact.put",
@@ -105,6 +111,7 @@ def furnish(place: Place, tmp_path: Path) -> dict[str, str]:
         "run_id": run.run.info.run_id,
         "model_id": logged.model.info.model_id,
         "trace_id": TRACE_ID,
+        "dataset_id": questions.dataset.dataset_id,
         "source": f"models:/{logged.model.info.model_id}",
         "name": "m",
         "version": "1",
@@ -179,6 +186,12 @@ def requests(ids: dict[str, str]) -> dict[str, Record]:
     located = {"mlflow_experiment": {"experiment_id": ids["experiment_id"]}}
     made["trace.start"] = mlflow_traces.TraceStart(
         trace={"trace_info": {"trace_id": "tr-" + "1" * 32, "trace_location": located}}
+    )
+    made["evaluation-set.add"] = made["evaluation-set.remove"] = mlflow_datasets.SetMove(
+        dataset_id=ids["dataset_id"], experiment_ids=(ids["experiment_id"],)
+    )
+    made["evaluation-set.create"] = mlflow_datasets.SetCreate(
+        name="r", experiment_ids=(ids["experiment_id"],)
     )
     made["trace.link"] = mlflow_traces.TracesLink(run_id=ids["run_id"], trace_ids=(TRACE_ID,))
     made["trace.assess"] = mlflow_traces.AssessmentCreate(trace_id=TRACE_ID, assessment={})

@@ -18,6 +18,7 @@ from vallum.workspace.steps import (
     endpoints,
     environment_bom,
     environments,
+    evaluation_sets,
     experiments,
     forget,
     jobs,
@@ -82,5 +83,6 @@ STEPS: tuple[Step, ...] = (
     *runs.STEPS,
     *scoring_code.STEPS,
     *tracing.STEPS,
+    *evaluation_sets.STEPS,
     *views.STEPS,
 )

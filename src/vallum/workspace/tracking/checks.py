@@ -127,4 +127,4 @@ def room(count: int, most: int, *, what: str) -> None:
         LimitExceededError: It would.
     """
     if count > most:
-        raise LimitExceededError(f"a run has at most {most} {what}", code="mlflow.run-size")
+        raise LimitExceededError(f"there are at most {most} {what}", code="mlflow.run-size")
