@@ -30,7 +30,7 @@ NEEDED = {
     "harden-a-model": ("torch",),
     "watch-an-endpoint": ("curl",),
     "train-in-the-sandbox": ("sklearn", "skl2onnx"),
-    "train-with-differential-privacy": ("torch", "dp_accounting"),
+    "train-with-differential-privacy": ("torch", "dp_accounting", "optax", "keras"),
 }
 
 

@@ -1,18 +1,22 @@
-"""One call that makes a training private. torch is imported when it is made, not before."""
+"""One call that makes a training private. torch or jax is imported when it is made, not before."""
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vallum.base import InputError, UnavailableError
-from vallum.defend.dp.spend import Accountant, Spend, epsilon_of, noise_multiplier_of
+from vallum.defend.dp.problems import Problem
+from vallum.defend.dp.spend import Accountant, Spend, plan
 
 if TYPE_CHECKING:
     import torch
 
+    from vallum.defend.dp.jax import Trainer as JaxTrainer
+    from vallum.defend.dp.keras import KerasTrainer
     from vallum.defend.dp.trainer import Trainer
 
 _PHYSICAL = 256
+_BATCH = 64
+_PAIR = 2
 
 
 def make_private(
@@ -66,17 +70,12 @@ def make_private(
     import torch
 
     from vallum.defend.dp import model as models
-    from vallum.defend.dp.trainer import Trainer, check_apart, rows_of, steps_of
+    from vallum.defend.dp.trainer import Trainer, check_apart, rows_of
 
     if not isinstance(model, torch.nn.Module):
         raise InputError("not a torch module", code="defend.dp.model")
-    if not (max_grad_norm > 0 and math.isfinite(max_grad_norm)):
-        raise InputError(
-            f"`max_grad_norm` must be positive, got {max_grad_norm:g}", code="defend.dp.parameter"
-        )
-    if physical_batch < 1:
-        raise InputError("`physical_batch` must be at least 1", code="defend.dp.parameter")
-    replaced: list[models.Problem] = []
+    _check_physical(physical_batch)
+    replaced: list[Problem] = []
     if replace:
         before = [one for one in model.parameters() if one.requires_grad]
         replaced = models.make_trainable(model)
@@ -85,29 +84,148 @@ def make_private(
     device = next(model.parameters()).device
     rows, records = rows_of(data, device)
     if batch_size is None:
-        batch_size = getattr(data, "batch_size", None) or min(64, records)
-    rate, steps = steps_of(records, batch_size, epochs)
-    if delta >= 1 / records:
-        raise InputError(
-            f"`delta` {delta:g} is not below 1/{records}: publishing whole records would pass",
-            code="defend.dp.delta",
-            hint=f"delta={0.1 / records:.0e}",
-        )
-    check_apart(model, rows, records)
-    noise = noise_multiplier_of(
-        epsilon=epsilon, delta=delta, sampling_rate=rate, steps=steps, accountant=accountant
-    )
-    spend = Spend(
-        epsilon=epsilon_of(
-            noise_multiplier=noise, sampling_rate=rate, steps=steps, delta=delta,
-            accountant=accountant,
-        ),
-        delta=delta, accountant=accountant, noise_multiplier=noise, sampling_rate=rate,
-        steps=steps, max_grad_norm=max_grad_norm, records=records,
+        batch_size = getattr(data, "batch_size", None) or min(_BATCH, records)
+    spend = plan(
+        epsilon=epsilon, delta=delta, max_grad_norm=max_grad_norm, epochs=epochs,
+        batch_size=batch_size, records=records, accountant=accountant,
     )  # fmt: skip
+    check_apart(model, rows, records)
     return Trainer(
         model, optimizer, rows, spend=spend, physical_batch=physical_batch,
         replaced=tuple(replaced),
+    )  # fmt: skip
+
+
+def make_private_jax(
+    loss: Callable[..., Any],
+    params: Any,  # noqa: ANN401 - a tree of arrays
+    optimizer: Any,  # noqa: ANN401 - optax's, or one alike
+    data: Any,  # noqa: ANN401 - a tree of arrays
+    *,
+    epsilon: float,
+    delta: float,
+    max_grad_norm: float = 1.0,
+    epochs: float = 1,
+    batch_size: int | None = None,
+    physical_batch: int | None = None,
+    accountant: Accountant = "pld",
+    keyed: bool = False,
+) -> "JaxTrainer":
+    """Have `params` trained in JAX as `make_private` has a torch model trained.
+
+        trainer = make_private_jax(loss, params, optax.adam(1e-3), (x, y), epsilon=3, delta=1e-5)
+        params = trainer.train()
+
+    Args:
+        loss: Of `params` and one example, a number; JAX must be able to trace it.
+        params: Floating-point arrays in tuples, lists or dicts: all of them are trained.
+        optimizer: Has `init(params)` and `update(gradient, state, params)`, as optax's have.
+        data: Arrays of one length in tuples, lists or dicts; an example has a row of each.
+        epsilon: As of `make_private`.
+        delta: As of `make_private`.
+        max_grad_norm: As of `make_private`.
+        epochs: As of `make_private`.
+        batch_size: Expected size of a batch; 64, if not given.
+        physical_batch: Examples computed at a time, >= 1; a quarter of a batch and at most 256,
+            if not given. Bounds memory and changes nothing else.
+        accountant: As of `make_private`.
+        keyed: Whether `loss` takes a third argument, a key of JAX, new for each example.
+
+    Raises:
+        InputError: A parameter, the loss or the data is unusable.
+        UnavailableError: jax or dp-accounting is not installed.
+
+    Source: Abadi et al. 2016.
+    """
+    _require_jax()
+    import jax
+
+    from vallum.defend.dp import jax as engine
+
+    _check_physical(physical_batch)
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise InputError(
+            "the optimizer has no `init` and `update`", code="defend.dp.optimizer",
+            hint="one of optax: optax.adam(1e-3)",
+        )  # fmt: skip
+    params = engine.trained(params)
+    rows, records = engine.rows_of(data)
+    spend = plan(
+        epsilon=epsilon, delta=delta, max_grad_norm=max_grad_norm, epochs=epochs,
+        batch_size=batch_size or min(_BATCH, records), records=records, accountant=accountant,
+    )  # fmt: skip
+
+    def of_one(given: Any, _: Any, example: Any, key: Any) -> Any:  # noqa: ANN401 - JAX's
+        return loss(given, example, key) if keyed else loss(given, example)
+
+    def advance(given: Any, state: Any, gradient: Any) -> tuple[Any, Any]:  # noqa: ANN401 - JAX's
+        updates, state = optimizer.update(gradient, state, given)
+        return jax.tree.map(lambda one, by: (one + by).astype(one.dtype), given, updates), state
+
+    engine.check_loss(of_one, params, (), rows)
+    return engine.Trainer(
+        of_one, params, rows, fixed=(), state=optimizer.init(params), advance=advance, spend=spend,
+        physical_batch=physical_batch,
+    )  # fmt: skip
+
+
+def make_private_keras(
+    model: Any,  # noqa: ANN401 - Keras has no types
+    data: Any,  # noqa: ANN401 - a pair of trees of arrays
+    *,
+    epsilon: float,
+    delta: float,
+    loss: Any = None,  # noqa: ANN401 - whatever Keras takes
+    optimizer: Any = None,  # noqa: ANN401 - whatever Keras takes
+    max_grad_norm: float = 1.0,
+    epochs: float = 1,
+    batch_size: int | None = None,
+    physical_batch: int | None = None,
+    accountant: Accountant = "pld",
+    replace: bool = False,
+) -> "KerasTrainer":
+    """Have a Keras model trained as `make_private` has a torch model trained.
+
+        model.compile("adam", "sparse_categorical_crossentropy")
+        trainer = make_private_keras(model, (x, y), epsilon=3, delta=1e-5, epochs=20)
+        model = trainer.fit()
+
+    Args:
+        model: Of Keras 3 on JAX (`KERAS_BACKEND=jax`), built; its `call` is used, neither a
+            `train_step` nor its metrics.
+        data: Inputs and targets, arrays of one length; several inputs in a list or dict.
+        epsilon: As of `make_private`.
+        delta: As of `make_private`.
+        loss: Of targets and answers, or its name; what the model was compiled with, if not given.
+        optimizer: Of Keras, or its name; what the model was compiled with, if not given.
+        max_grad_norm: As of `make_private`.
+        epochs: As of `make_private`.
+        batch_size: Expected size of a batch; 64, if not given.
+        physical_batch: As of `make_private_jax`.
+        accountant: As of `make_private`.
+        replace: Put group or layer normalisation where batch normalisation is, in a copy of the
+            model, `trainer.model`.
+
+    Raises:
+        InputError: A parameter, the data or the model is unusable; layers are named with what to
+            use instead.
+        UnavailableError: jax, keras or dp-accounting is not installed.
+    """
+    _require_jax()
+    _check_physical(physical_batch)
+    from vallum.defend.dp import jax as engine
+    from vallum.defend.dp import keras as models
+
+    rows, records = engine.rows_of(data)
+    if not (isinstance(rows, (tuple, list)) and len(rows) == _PAIR):
+        raise InputError("the data must be inputs and targets, (x, y)", code="defend.dp.data")
+    spend = plan(
+        epsilon=epsilon, delta=delta, max_grad_norm=max_grad_norm, epochs=epochs,
+        batch_size=batch_size or min(_BATCH, records), records=records, accountant=accountant,
+    )  # fmt: skip
+    return models.prepared(
+        model, rows, loss=loss, optimizer=optimizer, spend=spend, physical_batch=physical_batch,
+        replace=replace,
     )  # fmt: skip
 
 
@@ -188,6 +306,21 @@ def _point(
     optimizer.param_groups[0]["params"].extend(
         one for one in after if id(one) not in known and id(one) not in held
     )
+
+
+def _check_physical(size: int | None) -> None:
+    if size is not None and size < 1:
+        raise InputError("`physical_batch` must be at least 1", code="defend.dp.parameter")
+
+
+def _require_jax() -> None:
+    try:
+        import jax  # noqa: F401 - only to know
+    except ImportError as error:
+        raise UnavailableError(
+            "private training in JAX needs the extra `jax`", code="defend.dp.extra",
+            hint="pip install 'vallum[jax]'",
+        ) from error  # fmt: skip
 
 
 def _require_torch() -> None:

@@ -5,7 +5,7 @@ cost nothing. What is released of each tree is one noisy sum a leaf: of the grad
 in it, and of their number. A record is in one leaf of a tree, so that its contribution to all
 leaves together is bounded by that of one gradient.
 
-Neighbouring relation: one record is added or removed. Noise is `normal_numbers`.
+Neighbouring relation: one record is added or removed. Noise is `gaussian.noisy_sum`.
 
 Sources: Geurts, Ernst and Wehenkel 2006 (totally random trees); Maddock, Cormode, Wang, Maple and
 Jha 2022 (boosting them under differential privacy); Nori et al. 2021 (few features a tree).
@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import InputError
-from vallum.defend.dp.linear import MAX_CLASSES, _matrix, _noisy, _spend
+from vallum.defend.dp.gaussian import noisy_sum
+from vallum.defend.dp.linear import MAX_CLASSES, _matrix, _spend
 from vallum.defend.features import softmax
 
 Floats = NDArray[np.float64]
@@ -136,7 +137,7 @@ class BoostedTrees:
         scores = np.zeros((n, count))
         for tree in range(self.trees):
             leaf = made.leaf(tree, rows)
-            noisy = _noisy(_sums(leaf, made.leaves, contributions(scores, codes)), deviation)
+            noisy = noisy_sum(_sums(leaf, made.leaves, contributions(scores, codes)), deviation)
             held = np.maximum(noisy[:, -1] / _COUNTED, 0.0)
             slopes = noisy[:, :-1] - noisy[:, :-1].mean(axis=1, keepdims=True)  # they sum to 0
             # A leaf of fewer records than the noise could make up moves little.

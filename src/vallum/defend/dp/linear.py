@@ -3,7 +3,7 @@
 What bounds one record's influence is declared, never looked up in the data: the length that rows
 are clipped to, the range of targets, the classes. The number of records counts as public.
 
-Neighbouring relation: one record is added or removed. Noise is `normal_numbers`.
+Neighbouring relation: one record is added or removed. Noise is `gaussian.noisy_sum`.
 """
 
 import math
@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import InputError
-from vallum.crypto.keystream import random_bytes
+from vallum.defend.dp.gaussian import Floats, noisy_sum
 from vallum.defend.dp.spend import Spend, epsilon_of, noise_multiplier_of
 from vallum.defend.features import softmax
 
-Floats = NDArray[np.float64]
 MAX_FEATURES = 5_000
 MAX_CLASSES = 1_000
-_GRID_BITS = 24
 _MATRIX = 2
 
 
@@ -97,7 +95,7 @@ class LogisticRegression:
         for step in range(self.steps):
             errors = softmax(v @ weights)
             errors[np.arange(n), codes] -= 1
-            slope = _noisy(v.T @ errors, deviation) / n + self.regularization * weights
+            slope = noisy_sum(v.T @ errors, deviation) / n + self.regularization * weights
             weights = weights - rate * slope
             if step >= self.steps // 2:
                 kept += weights
@@ -186,7 +184,7 @@ class LinearRegression:
         # Of a symmetric matrix half is released: its norm is no larger.
         upper = np.triu_indices(width + 2)
         noisy = np.zeros((width + 2, width + 2))
-        noisy[upper] = _noisy((w.T @ w)[upper], deviation)
+        noisy[upper] = noisy_sum((w.T @ w)[upper], deviation)
         noisy = noisy + np.triu(noisy, 1).T
         gram, moment = noisy[:-1, :-1], noisy[:-1, -1]
         values, vectors = np.linalg.eigh(gram)
@@ -204,23 +202,6 @@ class LinearRegression:
         """Return estimates (n,); rows are not clipped here."""
         found: Floats = _matrix(x) @ self.coef_ + self.intercept_
         return found
-
-
-def normal_numbers(count: int) -> Floats:
-    """Return standard normal numbers from a keystream, as `noise.normal` does for torch."""
-    half = (count + 1) // 2
-    words = np.frombuffer(random_bytes(16 * half), dtype=np.uint64) >> np.uint64(1)
-    radius = np.sqrt(np.maximum(-2 * np.log((words[:half] + 1.0) * 2.0**-63), 0))
-    angle = words[half:] * (2 * math.pi * 2.0**-63)
-    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
-
-
-def _noisy(total: Floats, deviation: float) -> Floats:
-    """Return the sum with noise, rounded to a grid as `noise.add_noise` does."""
-    grid = 2.0 ** (math.floor(math.log2(deviation)) - _GRID_BITS)
-    noise = normal_numbers(total.size).reshape(total.shape) * deviation
-    rounded: Floats = np.round((total + noise) / grid) * grid
-    return rounded
 
 
 def _spend(epsilon: float, delta: float, *, steps: int, sensitivity: float, records: int) -> Spend:

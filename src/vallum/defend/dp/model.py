@@ -4,7 +4,6 @@ import functools
 import math
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,34 +14,7 @@ from vallum.base import InputError
 from vallum.defend.dp import layers
 from vallum.defend.dp.layers import Ledger
 from vallum.defend.dp.modules import Attention, Offset
-
-_GROUPS = 32
-_SHOWN = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A layer that cannot be trained privately as it is.
-
-    Attributes:
-        name: Its place in the model, `features.3`.
-        kind: Its class.
-        reason: Why not.
-        replacement: What does; empty where nothing does.
-        automatic: Whether `replace=True` puts it there.
-    """
-
-    name: str
-    kind: str
-    reason: str
-    replacement: str
-    automatic: bool = False
-
-    def __str__(self) -> str:
-        """Return one line."""
-        use = f"; use {self.replacement}" if self.replacement else ""
-        return f"`{self.name}` ({self.kind}): {self.reason}{use}"
-
+from vallum.defend.dp.problems import GROUPS, MIXES, Problem, refuse
 
 _FORWARDS: dict[Any, Callable[..., torch.Tensor]] = {
     nn.Linear: layers.linear,
@@ -58,7 +30,6 @@ _FORWARDS: dict[Any, Callable[..., torch.Tensor]] = {
 _BATCH = (nn.modules.batchnorm._BatchNorm,)  # noqa: SLF001 - the base of them all
 _INSTANCE = (nn.modules.instancenorm._InstanceNorm,)  # noqa: SLF001 - the base of them all
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-_MIXES = "mixes the samples of a batch"
 _INSTEAD: tuple[tuple[tuple[type, ...], str, str], ...] = (
     (_RECURRENT, "its steps are hidden in one call", "cells written with nn.Linear, or Attention"),
     (
@@ -111,14 +82,7 @@ def check_trainable(model: nn.Module) -> None:
         if not any(one.requires_grad for one in model.parameters()):
             raise InputError("no parameter of the model is trained", code="defend.dp.model")
         return
-    shown = "; ".join(str(one) for one in found[:_SHOWN])
-    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    able = any(one.automatic for one in found)
-    raise InputError(
-        f"the model cannot be trained privately: {shown}{more}",
-        code="defend.dp.layer",
-        hint="replace=True puts the replacements there" if able else "",
-    )
+    refuse(found)
 
 
 def attach(model: nn.Module) -> list[Ledger]:
@@ -181,7 +145,7 @@ def _owners(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _of_module(name: str, module: nn.Module) -> Iterator[Problem]:
     kind = type(module).__name__
     if isinstance(module, _BATCH):
-        yield Problem(name, kind, _MIXES, f"nn.GroupNorm({_groups(module)}, …)", automatic=True)
+        yield Problem(name, kind, MIXES, f"nn.GroupNorm({_groups(module)}, …)", automatic=True)
     elif isinstance(module, _INSTANCE):
         yield Problem(name, kind, "is not known here", "nn.GroupNorm(c, c)", automatic=True)
     elif isinstance(module, nn.MultiheadAttention):
@@ -242,7 +206,7 @@ def _tied(model: nn.Module) -> Iterator[Problem]:
 
 
 def _groups(module: Any) -> int:  # noqa: ANN401 - any batch normalisation
-    return math.gcd(_GROUPS, module.num_features)
+    return math.gcd(GROUPS, module.num_features)
 
 
 def _replacement(module: nn.Module) -> nn.Module | None:

@@ -16,9 +16,8 @@ import math
 import torch
 
 from vallum.crypto.keystream import random_bytes
+from vallum.defend.dp.gaussian import GRID_BITS
 
-GRID_BITS = 24
-"""The grid is the greatest power of two not above 2^-24 of the noise's standard deviation."""
 _SCALE = 2.0**-63
 _WORD = 8
 _BLOCK = 2**15  # that many stay in the processor's cache

@@ -24,6 +24,8 @@ from vallum.schema import Record
 Accountant = Literal["pld", "rdp"]
 MAX_STEPS = 10_000_000
 MAX_EPSILON = 100.0
+SLACK = 2.0**-10
+"""Share by which clipping stays below the sensitivity: rounding of norms, factors and sums."""
 _LEAST_NOISE = 0.2
 _MOST_NOISE = 1e5
 _CLOSE = 1e-3
@@ -147,6 +149,62 @@ def noise_multiplier_of(
     return _closest(
         high, epsilon, lambda noise: _epsilon(noise, sampling_rate, steps, delta, "pld")
     )
+
+
+def plan(
+    *,
+    epsilon: float,
+    delta: float,
+    max_grad_norm: float,
+    epochs: float,
+    batch_size: int,
+    records: int,
+    accountant: Accountant,
+) -> Spend:
+    """Return what a training will cost, with the least noise that keeps to `epsilon`.
+
+    Args:
+        epsilon: Loss to keep to, 0 < epsilon <= 100.
+        delta: Chance that it is exceeded; less than one over the number of records.
+        max_grad_norm: What each sample's gradient is clipped to, > 0.
+        epochs: Expected passes over the data, > 0.
+        batch_size: Expected size of a batch, from 1 to all records.
+        records: In the data.
+        accountant: `pld` or `rdp`.
+
+    Raises:
+        InputError: A parameter is out of range, or no noise keeps to `epsilon`.
+        UnavailableError: dp-accounting is not installed.
+    """
+    if not (max_grad_norm > 0 and math.isfinite(max_grad_norm)):
+        raise InputError(
+            f"`max_grad_norm` must be positive, got {max_grad_norm:g}", code="defend.dp.parameter"
+        )
+    if not 1 <= batch_size <= records:
+        raise InputError(
+            f"`batch_size` must be from 1 to the {records} records, got {batch_size}",
+            code="defend.dp.parameter",
+        )
+    if not epochs > 0:
+        raise InputError(f"`epochs` must be positive, got {epochs:g}", code="defend.dp.parameter")
+    if delta >= 1 / records:
+        raise InputError(
+            f"`delta` {delta:g} is not below 1/{records}: publishing whole records would pass",
+            code="defend.dp.delta",
+            hint=f"delta={0.1 / records:.0e}",
+        )
+    rate, steps = batch_size / records, math.ceil(epochs * records / batch_size)
+    noise = noise_multiplier_of(
+        epsilon=epsilon, delta=delta, sampling_rate=rate, steps=steps, accountant=accountant
+    )
+    return Spend(
+        epsilon=epsilon_of(
+            noise_multiplier=noise, sampling_rate=rate, steps=steps, delta=delta,
+            accountant=accountant,
+        ),
+        delta=delta, accountant=accountant, noise_multiplier=noise, sampling_rate=rate,
+        steps=steps, max_grad_norm=max_grad_norm, records=records,
+    )  # fmt: skip
 
 
 def _closest(enough: float, epsilon: float, cost: Callable[[float], float]) -> float:

@@ -1,6 +1,5 @@
 """Private steps: sample, clip by book-keeping, add noise, step. This module imports torch."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,11 +10,10 @@ from vallum.base import ConflictError, InputError
 from vallum.defend.dp import model as models
 from vallum.defend.dp.contributions import Contribution
 from vallum.defend.dp.noise import add_noise
+from vallum.defend.dp.problems import Problem
 from vallum.defend.dp.sampling import poisson_sample
-from vallum.defend.dp.spend import Spend
+from vallum.defend.dp.spend import SLACK, Spend
 
-SLACK = 2.0**-10
-"""Share by which clipping stays below the sensitivity: rounding of norms, factors and sums."""
 _PROBES = (3, 5)
 """Sizes of the batches on which the model is tried: no axis of a layer has both."""
 _ALIKE = 1e-3
@@ -39,7 +37,7 @@ class Trainer:
         *,
         spend: Spend,
         physical_batch: int,
-        replaced: tuple[models.Problem, ...] = (),
+        replaced: tuple[Problem, ...] = (),
     ) -> None:
         """Store; `vallum.defend.dp.make_private` checks and attaches."""
         self.model = model
@@ -278,19 +276,3 @@ def _some(records: int) -> int:
     if records < 1:
         raise InputError("the data has no record", code="defend.dp.data")
     return records
-
-
-def steps_of(records: int, batch_size: int, epochs: float) -> tuple[float, int]:
-    """Return the sampling rate and the number of steps of a training.
-
-    Raises:
-        InputError: The batch is larger than the data, or there is no step.
-    """
-    if not 1 <= batch_size <= records:
-        raise InputError(
-            f"`batch_size` must be from 1 to the {records} records, got {batch_size}",
-            code="defend.dp.parameter",
-        )
-    if not epochs > 0:
-        raise InputError(f"`epochs` must be positive, got {epochs:g}", code="defend.dp.parameter")
-    return batch_size / records, math.ceil(epochs * records / batch_size)

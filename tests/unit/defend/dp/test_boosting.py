@@ -68,7 +68,7 @@ def test_neighbouring_data_differ_by_one_contribution_in_every_release(
             return np.zeros_like(total)  # the same model for both: composition assumes it
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "_noisy", plain)
+            patch.setattr(module, "noisy_sum", plain)
             model = BoostedTrees(
                 epsilon=5, delta=1e-3, bounds=[(-9, 9)] * 3, classes=[0, 1, 2], trees=4, depth=3
             ).fit(x[rows], y[rows])

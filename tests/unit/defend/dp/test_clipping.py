@@ -17,7 +17,8 @@ from torch.nn import functional  # noqa: E402
 
 from vallum.defend.dp import layers  # noqa: E402
 from vallum.defend.dp.modules import Attention, Offset  # noqa: E402
-from vallum.defend.dp.trainer import SLACK, Trainer, rows_of  # noqa: E402
+from vallum.defend.dp.spend import SLACK  # noqa: E402
+from vallum.defend.dp.trainer import Trainer, rows_of  # noqa: E402
 
 torch.set_num_threads(1)
 N = 7

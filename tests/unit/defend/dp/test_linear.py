@@ -12,6 +12,7 @@ from scipy import stats
 from vallum.base import InputError
 from vallum.defend.dp import LinearRegression, LogisticRegression
 from vallum.defend.dp import linear as module
+from vallum.defend.dp.gaussian import normal_numbers
 
 datasets = pytest.importorskip("sklearn.datasets", reason="data come with scikit-learn")
 
@@ -58,11 +59,11 @@ def test_one_record_moves_no_release_by_more_than_is_accounted(seed: int, scale:
     for rows in (slice(0, 12), slice(0, 11)):
         with pytest.MonkeyPatch.context() as patch:
             # One step: both start at the same weights, as composition assumes of every step.
-            patch.setattr(module, "_noisy", noted(sums))
+            patch.setattr(module, "noisy_sum", noted(sums))
             LogisticRegression(epsilon=5, delta=1e-3, data_norm=1, classes=[0, 1, 2], steps=1).fit(
                 x[rows], y[rows]
             )
-            patch.setattr(module, "_noisy", noted(moments))
+            patch.setattr(module, "noisy_sum", noted(moments))
             LinearRegression(epsilon=5, delta=1e-3, data_norm=1, target_range=(-1, 1)).fit(
                 x[rows], targets[rows]
             )
@@ -72,7 +73,7 @@ def test_one_record_moves_no_release_by_more_than_is_accounted(seed: int, scale:
 
 def test_noise_is_normal() -> None:
     """By the same transform as torch's."""
-    assert stats.kstest(module.normal_numbers(50_001), "norm").pvalue > 1e-9
+    assert stats.kstest(normal_numbers(50_001), "norm").pvalue > 1e-9
 
 
 @pytest.mark.parametrize(
