@@ -337,7 +337,7 @@ def scripts() -> Iterator[Row]:
 
     source = {
         "reads_file": "def forward(self, x):\n    return torch.from_file('/etc/hostname', False, 1, dtype=torch.uint8)\n",
-        "writes_file": "def forward(self, x):\n    y = torch.from_file('held-out-mark', True, 64)\n    y.copy_(torch.ones(64))\n    return x\n",
+        "writes_file": "def forward(self, x):\n    y = torch.from_file('held-out-mark', True, 64)\n    y.copy_(torch.ones(64))\n    return y\n",
         "saves": "def forward(self, x):\n    torch.save(x, 'held-out-mark')\n    return x\n",
     }
     plain = io.BytesIO()

@@ -44,8 +44,8 @@ def torches() -> Iterator[Row]:
     state, kind = net.state_dict(), "torch (state)"
     yield kind, "zip.pt", torched(state), "torch:weights"
     yield kind, "legacy.pth", torched(state, _use_new_zipfile_serialization=False), "torch:weights"
-    yield kind, "protocol4.pt", torched(state, pickle_protocol=4), "torch:weights"
-    yield kind, "protocol5_legacy.bin", torched(state, pickle_protocol=5, _use_new_zipfile_serialization=False), "torch:weights"
+    yield kind, "protocol4.pt", torched(state, pickle_protocol=4), "torch:full"
+    yield kind, "protocol5_legacy.bin", torched(state, pickle_protocol=5, _use_new_zipfile_serialization=False), "torch:full"
     for dtype in (torch.bfloat16, torch.float16, torch.float64, torch.int8, torch.complex64, torch.float8_e4m3fn, torch.bool, torch.uint8):
         yield kind, f"{str(dtype).split('.')[1]}.pt", torched({k: v.to(dtype) for k, v in state.items()}), "torch:weights"
     lin = nn.Linear(6, 4)
