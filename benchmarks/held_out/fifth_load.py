@@ -87,7 +87,7 @@ def _keras(path: Path, detail: str) -> object:
     import numpy as np
 
     if detail == "safe":
-        return keras.models.load_model(path)
+        return keras.models.load_model(path, compile=False)  # names of metrics of .h5 are lost
     model = keras.models.load_model(path, safe_mode=False, compile=False)
     return model(np.zeros((1, 4), "float32"))
 
