@@ -31,6 +31,8 @@ def made(seed: int, which: int) -> tuple[list[Sample], list[Sample]]:
         bad_containers,
         bad_formats,
         bad_pickles,
+        fifth_bad,
+        fifth_good,
         fourth_bad,
         fourth_good,
         good_networks,
@@ -46,6 +48,7 @@ def made(seed: int, which: int) -> tuple[list[Sample], list[Sample]]:
         2: ((second_bad,), (second_good,)),
         3: ((third_bad,), (third_good,)),
         4: ((fourth_bad,), (fourth_good,)),
+        5: ((fifth_bad,), (fifth_good,)),
     }
     hostile, harmless = later.get(which, first)
     os.environ.setdefault("KERAS_BACKEND", "torch")
