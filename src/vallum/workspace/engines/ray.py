@@ -195,7 +195,7 @@ class _Host:
             ready = host.receive(RayReady, START_S)
             if ready.error or ready.slots < 1:
                 raise UnavailableError(
-                    f"Ray does not come to stand: {ready.error[:200]}",
+                    f"no Ray comes to stand: {ready.error[:200]}",
                     code="engine.start",
                     hint="pip install 'vallum[ray]'" if "No module" in ready.error else "",
                 )
@@ -329,7 +329,7 @@ def _score(resident: Resident, host: _Host, table: StreamReader, told: _Told) ->
                 answer = host.receive(RayAnswer, LIMITS.wall_s)
                 if answer.error:
                     raise UnavailableError(
-                        f"Ray does not score: {answer.error[:200]}", code="engine.failed"
+                        f"no Ray worker scores: {answer.error[:200]}", code="engine.failed"
                     )
                 one = asked.popleft()
                 last = one.mark or last
