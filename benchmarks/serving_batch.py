@@ -29,8 +29,9 @@ from vallum.base import Secret
 from vallum.base.bounds import MIB
 from vallum.crypto import DataKey, EncryptingWriter, StreamReader
 from vallum.sandbox import BubblewrapRunner, Resident
+from vallum.workspace.engines.local import run
+from vallum.workspace.engines.port import LIMITS
 from vallum.workspace.gates.table import SCORE
-from vallum.workspace.scoring import LIMITS, run
 
 WIDTH = 30
 

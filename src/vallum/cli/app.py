@@ -160,6 +160,9 @@ def up_command(
     pin_file: Annotated[
         Path | None, typer.Option(help="0600 file with the token's PIN; else VALLUM_TOKEN_PIN.")
     ] = None,
+    batch_engine: Annotated[
+        str, typer.Option(help="What scores batches: local or ray; see VALLUM_RAY_ADDRESS.")
+    ] = "local",
     otlp: Annotated[
         str, typer.Option(help="Send traces to this OpenTelemetry collector: https://…:4318")
     ] = "",
@@ -199,6 +202,7 @@ def up_command(
             release_key=release_key,
             pkcs11_module=pkcs11_module,
             pin_file=pin_file,
+            batch_engine=batch_engine,
             otlp=otlp,
             otlp_ratio=otlp_ratio,
             otlp_ca=otlp_ca,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 DAY_S = 86_400.0
 DERIVED = "derived"
 PIN = "VALLUM_TOKEN_PIN"
+RAY_ADDRESS = "VALLUM_RAY_ADDRESS"
+RAY_TOKEN_FILE = "VALLUM_RAY_TOKEN_FILE"  # noqa: S105 - a name
 FIRST = """\
 vallum: a new workspace. Its owner's key is in {owner} (read it once, keep it safe).
 vallum: keep {keys} out of every backup of {data}: it holds what opens them.
@@ -48,6 +50,7 @@ def up(
     release_key: str = "",
     pkcs11_module: Path | None = None,
     pin_file: Path | None = None,
+    batch_engine: str = "local",
     otlp: str = "",
     otlp_ratio: float = 0.01,
     otlp_ca: Path | None = None,
@@ -79,6 +82,8 @@ def up(
             `derived` from the workspace's secret, as at first; empty: what it is.
         pkcs11_module: The token's library.
         pin_file: 0600 file with the token's PIN; else the environment's `VALLUM_TOKEN_PIN`.
+        batch_engine: What scores batches: `local`, or `ray` on the cluster at `VALLUM_RAY_ADDRESS`,
+            without one on a Ray that each batch starts.
         otlp: OpenTelemetry collector that traces are sent to; empty: nothing is traced.
         otlp_ratio: Share of requests without a `traceparent` that are traced.
         otlp_ca: Certificate authority of the collector.
@@ -91,7 +96,7 @@ def up(
     try:
         from vallum.base.listening import place_of
         from vallum.server.control import Bind, run_control
-        from vallum.workspace.bootstrap import Places, create, exists, open_courier
+        from vallum.workspace.bootstrap import Places, choose_engine, create, exists, open_courier
         from vallum.workspace.release_keys import open_release_key, open_token, remembered_token
     except ImportError as error:
         raise UnavailableError(
@@ -162,6 +167,13 @@ def up(
 
     def prepare(house: "House") -> None:
         open_release_key(house, places.keys, token=token, derived=release_key == DERIVED, pin=pin)
+        file = os.environ.get(RAY_TOKEN_FILE, "")
+        choose_engine(
+            house,
+            batch_engine,
+            address=os.environ.get(RAY_ADDRESS, ""),
+            token_file=Path(file) if file else None,
+        )
 
     def ready(claimed: bool) -> None:
         url = f"https://{place.address}:{port}"

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import GateError, InputError
+from vallum.guard.batch_text import HELD_ERROR, Text
 from vallum.guard.session import Arrays, Session
 from vallum.guard.shaping import Hardening
 from vallum.schema import OutputPolicy, Record
@@ -23,7 +24,6 @@ from vallum.schema import OutputPolicy, Record
 if TYPE_CHECKING:
     import polars as pl
 
-ERROR: Final = "error"
 _MAX_WIDTH: Final = 1024  # columns of one output
 _SLICE_CELLS: Final = 1 << 24  # features and scores that are held at once
 _FIRST_ROWS: Final = 4096  # as long as it is not known how wide the answers are
@@ -73,7 +73,9 @@ class Scored(Record, frozen=True):
     done: bool = False
 
 
-class _Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Payload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model, and what is needed beside it."""
+
     model: bytes
     noise_key: bytes = b""
     mark: Mark | None = None
@@ -115,15 +117,12 @@ def open_batch(
         InputError: The model does not load, or the payload has another form.
     """
     try:
-        given = msgspec.msgpack.decode(payload, type=_Payload)
+        given = msgspec.msgpack.decode(payload, type=Payload)
     except msgspec.DecodeError as error:
         raise InputError("the payload has another form", code="score.payload") from error
-    scorer = _Scorer(
-        Session(given.model, threads=len(os.sched_getaffinity(0))),
-        _hardening(output, given.noise_key),
-        given.mark or Mark(),
-        features=features, keep=keep, mini_batch=mini_batch, max_failed=max_failed,
-        decimals=decimals,
+    scorer = make_scorer(
+        given, output_of(output), threads=len(os.sched_getaffinity(0)), features=features,
+        keep=keep, mini_batch=mini_batch, max_failed=max_failed, decimals=decimals,
     )  # fmt: skip
     steps = scorer.steps(size, kind)
     begun = False
@@ -137,7 +136,44 @@ def open_batch(
     return step
 
 
-class _Scorer:
+def output_of(given: object) -> OutputPolicy | None:
+    """Return an output policy out of an argument.
+
+    Raises:
+        InputError: It is none.
+    """
+    try:
+        return msgspec.convert(given, OutputPolicy | None)
+    except msgspec.ValidationError as error:
+        raise InputError("the output policy has another form", code="score.payload") from error
+
+
+def make_scorer(
+    given: Payload,
+    output: OutputPolicy | None,
+    *,
+    threads: int,
+    features: Sequence[str],
+    keep: Sequence[str],
+    mini_batch: int,
+    max_failed: int,
+    decimals: int | None,
+) -> "Scorer":
+    """Load a model to score tables with; see `open_batch`.
+
+    Raises:
+        InputError: It does not load.
+    """
+    return Scorer(
+        Session(given.model, threads=threads),
+        None if output is None else Hardening(output, given.noise_key),
+        given.mark or Mark(),
+        features=features, keep=keep, mini_batch=mini_batch, max_failed=max_failed,
+        decimals=decimals,
+    )  # fmt: skip
+
+
+class Scorer:
     """Scores the pieces of one table."""
 
     def __init__(
@@ -161,7 +197,7 @@ class _Scorer:
         self._max_failed = max_failed
         self._decimals = decimals
         self._checked = False
-        self._waiting: list[pl.DataFrame] = []  # failed rows, before the first that did not
+        self._text = Text(keep, mark.scores, mark.columns)
 
     def steps(self, size: int, kind: str) -> Generator[Scored, bytes | None, None]:
         """Yield what each step comes to."""
@@ -185,14 +221,25 @@ class _Scorer:
                 if told.table:
                     yield told
                 told = Scored(table)
-            if not self._waiting:
+            if not self._text.waits:
                 self._mark = msgspec.structs.replace(self._mark, resume=got.resume, kinds=got.kinds)
                 told = Scored(told.table, self._mark)
-        if self._waiting:
+        if self._text.waits:
             if told.table:
                 yield told
-            told = Scored(self._emptied(), self._mark)
+            told = Scored(self._text.end(), self._marked())
         yield Scored(told.table, self._mark, done=True)
+
+    def part(self, frame: "pl.DataFrame", first: int) -> "tuple[bytes, pl.DataFrame | None, Mark]":
+        """Score some rows of a table by themselves, `first` of which come before.
+
+        Returns:
+            Their text without a header; or, if all failed, kept columns and errors; and the mark.
+        """
+        self._mark = Mark(rows=first)
+        self._text = Text(self._keep, columns=[HELD_ERROR])  # any: there is a header already
+        text = b"".join(self._tables(frame))
+        return text, self._text.held(), self._mark
 
     def _tables(self, frame: "pl.DataFrame") -> Iterator[bytes]:
         """Yield the text of the rows of a piece."""
@@ -251,7 +298,10 @@ class _Scorer:
         failed = self._count(errors)
         scores = _columns(outputs, errors == "", self._decimals)
         kept = [part[name] for name in self._keep]
-        return self._text(pl.DataFrame([*kept, _texts(errors, failed).alias("\0error")]), scores)
+        frame = pl.DataFrame([*kept, _texts(errors, failed).alias(HELD_ERROR)])
+        text = self._text.add(frame, scores)
+        self._marked()
+        return text
 
     def _count(self, errors: NDArray[np.object_]) -> int:
         """Count failed rows; the rest of a table is not scored once there are too many."""
@@ -272,48 +322,13 @@ class _Scorer:
             )
         return failed
 
-    def _text(self, kept: "pl.DataFrame", scores: "dict[str, pl.Series]") -> bytes:
-        known = self._mark.scores
-        if scores and known and tuple(scores) != known:
-            raise GateError("the model answers now more, now less a row", code="score.answer")
-        if not scores and not known:
-            self._waiting.append(kept)
-            return b""
-        if not known:
-            self._mark = msgspec.structs.replace(self._mark, scores=tuple(scores))
-        out = b"".join(self._rows(one, {}) for one in self._waiting)
-        self._waiting = []
-        return out + self._rows(kept, scores)
-
-    def _emptied(self) -> bytes:
-        """Return the text of a table of which no row has scores."""
-        out = b"".join(self._rows(one, {}) for one in self._waiting)
-        self._waiting = []
-        return out
-
-    def _rows(self, kept: "pl.DataFrame", scores: "dict[str, pl.Series]") -> bytes:
-        import polars as pl
-
-        from vallum.formats import write_csv_safe
-
-        names = self._mark.scores
-        taken = {*self._keep} & {*names, ERROR}
-        if taken:
-            raise InputError(
-                f"a kept column is called `{min(taken)[:80]}`, as a score is", code="score.column"
-            )
-        nothing = pl.repeat(None, kept.height, dtype=pl.String, eager=True)
-        made = pl.DataFrame(
-            [
-                *(kept[name] for name in self._keep),
-                *(scores.get(name, nothing).alias(name) for name in names),
-                kept["\0error"].alias(ERROR),
-            ]
+    def _marked(self) -> Mark:
+        """Return the mark, with the columns as far as they are known."""
+        text = self._text
+        self._mark = mark = msgspec.structs.replace(
+            self._mark, scores=text.scores, columns=text.columns
         )
-        header = not self._mark.columns
-        if header:
-            self._mark = msgspec.structs.replace(self._mark, columns=tuple(made.columns))
-        return write_csv_safe(made, header=header)
+        return mark
 
     def _run(
         self, x: NDArray[np.float32], rows: NDArray[np.intp], errors: NDArray[np.object_]
@@ -335,16 +350,6 @@ class _Scorer:
             if self._harden is not None and good.any():
                 found = _hardened(self._harden, x, found, good)
             yield rows, found
-
-
-def _hardening(output: Mapping[str, object] | None, key: bytes) -> Hardening | None:
-    if output is None:
-        return None
-    try:
-        policy = msgspec.convert(output, OutputPolicy)
-    except msgspec.ValidationError as error:
-        raise InputError("the output policy has another form", code="score.payload") from error
-    return Hardening(policy, key)
 
 
 def _hardened(

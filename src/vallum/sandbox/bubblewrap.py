@@ -16,7 +16,7 @@ import msgspec
 from vallum.base import UnavailableError
 from vallum.base.bounds import KIB
 from vallum.sandbox.cgroup import Group, make_group, sweep
-from vallum.sandbox.job import Input, Job, Limits, Outcome
+from vallum.sandbox.job import Input, Job, Limits, Nest, Outcome
 from vallum.sandbox.outcome import judge
 from vallum.sandbox.seccomp import compile_filter
 from vallum.sandbox.start import Starter, inside, unused_uid
@@ -124,6 +124,7 @@ class BubblewrapRunner:
         limits: Limits,
         fds: Sequence[int] = (),
         env: Mapping[str, str] = MappingProxyType({}),
+        nest: Nest | None = None,
         stdout: int | None = subprocess.DEVNULL,
         stderr: int | None = subprocess.DEVNULL,
     ) -> "subprocess.Popen[bytes]":
@@ -131,7 +132,10 @@ class BubblewrapRunner:
         with contextlib.ExitStack() as stack:
             view = build_view(stack, inputs, code, limits, files)
             view.set_environment(env)
-            command = [self._program, *view.finish(self._filter, argv)]
+            if nest is not None:
+                view.nest(nest)
+            filter_ = self._filter if nest is None else None
+            command = [self._program, *view.finish(filter_, argv)]
             uid = unused_uid() if os.geteuid() == 0 else None
             group = make_group(limits)
             spec = {

@@ -51,6 +51,21 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class Nest:
+    """That a sandbox is a door of ours which opens sandboxes of its own, and has no filter.
+
+    It sees as little as every other, and it keeps its bounds.
+
+    Attributes:
+        shared_bytes: Of memory that its processes share.
+        network: It is on this machine's network; else it has one of its own, which leads nowhere.
+    """
+
+    shared_bytes: int
+    network: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One untrusted run.
 

@@ -11,7 +11,7 @@ import msgspec
 
 from vallum.base import InputError, UnavailableError
 from vallum.sandbox.bubblewrap import BubblewrapRunner
-from vallum.sandbox.job import Limits
+from vallum.sandbox.job import Limits, Nest
 from vallum.sandbox.start import Starter, inside
 from vallum.sandbox.watch import Ending
 
@@ -91,6 +91,7 @@ def spawn(
     fds: Sequence[int] = (),
     files: Mapping[str, int] = _NO_FILES,
     env: Mapping[str, str] = _NO_VARIABLES,
+    nest: Nest | None = None,
     log: int | None = None,
 ) -> Process:
     """Start a process that serves until it is ended.
@@ -106,6 +107,7 @@ def spawn(
         files: With a sandbox, read-only copies that it sees: paths below `/code` or `/model` to
             descriptors of their content.
         env: Its environment variables. None is inherited.
+        nest: With a sandbox, that it opens sandboxes of its own.
         log: Where its stdout and stderr go; our own if nothing.
 
     Raises:
@@ -124,11 +126,12 @@ def spawn(
             fds=fds,
             files=files,
             env=env,
+            nest=nest,
             stdout=log,
             stderr=log,
         )
         return Process(process, sandbox)
-    if limits is not None or files:
+    if limits is not None or files or nest is not None:
         raise InputError("limits and files need a sandbox", code="sandbox.limits")
     if not command[0].startswith("/"):
         raise InputError(f"`{command[0]}` is not an absolute path", code="sandbox.argv")

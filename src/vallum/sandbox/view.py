@@ -10,10 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from vallum.base import InputError
-from vallum.sandbox.job import Input, Limits
+from vallum.sandbox.job import Input, Limits, Nest
 from vallum.sandbox.memory import memory_file
 
 _PACKAGE = Path(__file__).parent.parent
+_HOSTS = b"127.0.0.1 localhost sandbox\n"
 _OTHERS_LIST = 0o005
 _OTHERS_READ = 0o004
 _ENVIRONMENT = {
@@ -78,15 +79,29 @@ class View:
         for name, value in values.items():
             self.arguments += ["--setenv", name, value]
 
-    def finish(self, filter_: bytes, argv: Sequence[str]) -> list[str]:
+    def nest(self, nest: Nest) -> None:
+        """Make it a door's: memory to share, and names for the network it has."""
+        shared = ("--size", str(nest.shared_bytes), "--tmpfs", "/dev/shm")  # noqa: S108 - inside
+        self.arguments += shared
+        if nest.network:
+            self.arguments.remove("--unshare-net")
+            for name in ("/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf"):
+                self.arguments += ["--ro-bind-try", name, name]
+        else:
+            self.copy(memory_file(_HOSTS), "/etc/hosts")
+
+    def finish(self, filter_: bytes | None, argv: Sequence[str]) -> list[str]:
         """Return the whole command: everything above read-only, then seccomp, then `argv`."""
-        fd = memory_file(filter_)
-        self.stack.callback(os.close, fd)
-        self.fds.append(fd)
+        filtered: tuple[str, ...] = ()
+        if filter_ is not None:
+            fd = memory_file(filter_)
+            self.stack.callback(os.close, fd)
+            self.fds.append(fd)
+            filtered = "--seccomp", str(fd)
         return [
             *self.arguments,
             *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp"),  # noqa: S108
-            *("--seccomp", str(fd), "--", *argv),
+            *(*filtered, "--", *argv),
         ]
 
 

@@ -8,9 +8,11 @@ DATA.keys/     0700: key-encryption keys, anchor, owner's credential, certificat
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -51,6 +53,8 @@ from vallum.schema import (
     Workspace,
 )
 from vallum.store import Database, Objects, Records, open_backend
+from vallum.workspace.engines.local import LocalEngine
+from vallum.workspace.engines.ray import RayEngine
 from vallum.workspace.erasures import Erasures
 from vallum.workspace.house import House
 from vallum.workspace.intent import settle_all
@@ -64,6 +68,7 @@ WORKER_ROLE = "Vallum System"
 
 
 _ELSEWHERE = "elsewhere.json"
+_CLUSTER = re.compile(r"[A-Za-z0-9.-]{1,253}:[0-9]{1,5}")
 
 
 class _Elsewhere(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -285,6 +290,34 @@ def open_courier(
     return Courier(sinks, every_s=every_s, monotonic=used.monotonic) if sinks else None
 
 
+def choose_engine(house: House, name: str, *, address: str, token_file: Path | None) -> None:
+    """Choose what scores batches.
+
+    Args:
+        house: The open workspace.
+        name: `local` or `ray`.
+        address: Of a Ray cluster, `HOST:PORT`; empty: one that is started for each batch.
+        token_file: 0600 file with the cluster's token.
+
+    Raises:
+        InputError: There is no such engine, or the address is none.
+        UnavailableError: Ray is not installed.
+    """
+    if name == house.local.name:
+        return
+    if name != RayEngine.name:
+        raise InputError(
+            f"`{name[:40]}` scores no batches", code="up.engine", hint="`local` or `ray`"
+        )
+    if address and not _CLUSTER.fullmatch(address):
+        raise InputError("a Ray cluster's address is HOST:PORT", code="up.engine")
+    if find_spec("ray") is None:
+        raise UnavailableError(
+            "this installation has no Ray", code="up.extra", hint="pip install 'vallum[ray]'"
+        )
+    house.engine = RayEngine(lambda: house.runner, address=address, token_file=token_file)
+
+
 def check_owner(house: House) -> None:
     """Refuse a database of another workspace, or one whose newest entry is not its state."""
     with house.database.snapshot() as snapshot:
@@ -326,7 +359,7 @@ def assemble(
         renewed = msgspec.structs.replace(sealed, wrapped=wrapped)
         write_atomic(places.keys / "workspace.json", msgspec.json.encode(renewed))
 
-    return House(
+    house = House(
         folder=places.data,
         workspace_id=sealed.workspace_id,
         name=sealed.name,
@@ -351,6 +384,8 @@ def assemble(
         erasures=Erasures(places.keys / "erased"),
         reseal=reseal,
     )
+    house.local = house.engine = LocalEngine(lambda: house.runner)
+    return house
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from vallum.crypto import KeyProvider, Keyring, Purpose, Signer, SigningKey, Wra
 from vallum.identity import Authenticator
 from vallum.sandbox import BubblewrapRunner
 from vallum.store import Database, Objects, Records
+from vallum.workspace.engines.port import Engine
 from vallum.workspace.erasures import Erasures
 from vallum.workspace.leases import Leases
 from vallum.workspace.residents import Residents
@@ -27,6 +28,8 @@ class House:
         scoring_base: Address of the gateway; empty while none serves.
         free_bytes: Room left for database and log.
         courier: Takes checkpoints elsewhere, where that is asked for.
+        local: What scores batches on this machine.
+        engine: What scores batches, unless they have a key.
         release_token: The release key in a token, open, where the workspace signs with one.
     """
 
@@ -54,6 +57,8 @@ class House:
     release_token: Signer | None = None
     _runner: list[BubblewrapRunner] = field(default_factory=list)
     residents: Residents = field(init=False)
+    local: Engine = field(init=False)
+    engine: Engine = field(init=False)
     metric_leases: Leases = field(init=False)
 
     def __post_init__(self) -> None:

@@ -8,19 +8,17 @@ version and nobody can read them.
 import contextlib
 import io
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import BinaryIO
 
 import msgspec
 
-from vallum.base import ConflictError, GateError, NotFoundError, Permit, parse_timestamp, timestamp
-from vallum.base.bounds import GIB, MIB
-from vallum.crypto import DataKey, StreamReader, WrappedKey
-from vallum.guard.batch import Mark, Scored
-from vallum.sandbox import Limits, Resident
+from vallum.base import ConflictError, NotFoundError, Permit, parse_timestamp, timestamp
+from vallum.base.bounds import MIB
+from vallum.crypto import DataKey, WrappedKey
+from vallum.guard.batch import Mark
 from vallum.schema import (
     BatchProgress,
     Change,
@@ -42,16 +40,6 @@ SAVE_S = 2.0
 PIECE_BYTES = 32 * MIB
 KEPT_DAYS = 7
 """A batch that nobody goes on with is removed at the first start after so many days."""
-MAX_SPAN_BYTES = 1 * GIB
-LIMITS = Limits(
-    wall_s=3600.0,
-    processes=128,
-    memory_bytes=8 * GIB,
-    file_bytes=64 * GIB,  # a file with one row group of a table, and holes
-    tmp_bytes=MAX_SPAN_BYTES + 64 * MIB,
-    output_bytes=1 * GIB,
-)
-"""Of the sandbox; its own seconds bound each step, not the batch."""
 
 
 def stands(context: Context, like: BatchProgress) -> BatchProgress | None:
@@ -342,63 +330,3 @@ def drop_stale(house: House) -> None:
         ]
     for one in stale:
         drop(house, one)
-
-
-# -- scoring ------------------------------------------------------------------------------------
-
-
-def run(
-    resident: Resident, table: StreamReader, take: Callable[[bytes, Mark | None], None]
-) -> Mark:
-    """Have a sandbox score a table, from the mark that it was opened with.
-
-    While it does, the scores before are taken and what it will need next is decrypted.
-
-    Args:
-        resident: With `guard.batch.open_batch`.
-        table: Its plaintext.
-        take: Gets the text in order, each time with the mark after it or nothing.
-
-    Returns:
-        The last mark.
-
-    Raises:
-        InputError: The table does not fit the model.
-        GateError: Too many rows failed, or the sandbox was killed or asked for what is not there.
-    """
-    with ThreadPoolExecutor(2, thread_name_prefix="batch") as pool:
-        made = resident.ask(Scored, {})
-        fetched: tuple[tuple[int, int], Future[bytes]] | None = None
-        while not made.done:
-            data = b""
-            if made.need is not None:
-                _check_span(made.need, table.size)
-                if fetched is not None and fetched[0] == made.need:
-                    data = fetched[1].result()
-                else:
-                    data = table.read(*made.need)
-                fetched = None
-                if made.ahead is not None:
-                    _check_span(made.ahead, table.size)
-                    fetched = made.ahead, pool.submit(table.read, *made.ahead)
-            following = pool.submit(
-                resident.ask, Scored, {"data": data}, max_bytes=len(data) + 1024
-            )
-            del data
-            try:
-                if made.table or made.mark is not None:
-                    take(made.table, made.mark)
-            finally:
-                made = following.result()
-    take(made.table, made.mark)
-    if made.mark is None:
-        raise GateError("the sandbox said no end", code="sandbox.report-undecodable")
-    return made.mark
-
-
-def _check_span(span: tuple[int, int], size: int) -> None:
-    offset, length = span
-    if not (0 <= offset < offset + length <= size and length <= MAX_SPAN_BYTES):
-        raise GateError(
-            "the sandbox asked for what is not there", code="sandbox.report-undecodable"
-        )

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from vallum.base import InputError, UnavailableError
-from vallum.sandbox import BubblewrapRunner, doctor, is_sealed, memory_file, spawn
+from vallum.sandbox import BubblewrapRunner, Nest, doctor, is_sealed, memory_file, spawn
 
 
 def gone(pid: int, within_s: float = 10.0) -> bool:
@@ -248,3 +248,34 @@ def test_without_bubblewrap_the_hint_installs_it(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError) as caught:
         BubblewrapRunner.open(program=str(tmp_path / "none"))
     assert caught.value.hint == "sudo apt-get install --yes bubblewrap"
+
+
+NEST = b"""
+import os, socket
+from vallum.sandbox import BubblewrapRunner, Job
+inner = BubblewrapRunner.open().run(Job(argv=("/usr/bin/env", "echo", "in two")))
+print(inner.stdout.decode().strip(), os.path.exists("/home"), os.path.exists("/etc/passwd"))
+print(socket.gethostbyname("localhost"), [name for _, name in socket.if_nameindex()])
+print(len([name for name in os.listdir("/proc") if name.isdigit()]) < 8)
+os.truncate(os.open("/dev/shm/shared", os.O_CREAT | os.O_RDWR), 1 << 20)
+try:
+    socket.create_connection(("192.0.2.1", 9), timeout=5)
+except OSError as error:
+    print(error.errno == 101)  # unreachable: at once, not after five seconds
+"""
+
+
+def test_a_nest_opens_sandboxes_and_reaches_nothing() -> None:
+    code = memory_file(NEST)
+    try:
+        said = lines_of(
+            ("python", "/code/nest.py"),
+            sandbox=BubblewrapRunner.open(),
+            files={"/code/nest.py": code},
+            nest=Nest(16 << 20),
+        )
+    finally:
+        os.close(code)
+    assert said == "in two False False\n127.0.0.1 ['lo']\nTrue\nTrue\n"
+    with pytest.raises(InputError, match="need a sandbox"):
+        spawn(("python", "-c", ""), nest=Nest(1))

@@ -19,6 +19,7 @@ from vallum.base import (
 from vallum.guard.batch import Mark
 from vallum.schema import BatchProgress, Caller, InformationBudget, api, release, rules
 from vallum.workspace import scoring
+from vallum.workspace.bootstrap import choose_engine
 from vallum.workspace.context import Context
 from vallum.workspace.intent import settle_all
 
@@ -284,3 +285,17 @@ def test_what_is_left_of_a_batch_goes(parted: Place, monkeypatch: pytest.MonkeyP
     settle_all(house)  # nobody came for long
     assert progress_of(parted) == []
     assert parted.verify().findings == ()
+
+
+def test_an_engine_is_local_or_ray(ready: Place) -> None:
+    house = ready.kernel.house
+    for name, address, text in (
+        ("spark", "", "`spark` scores no batches"),
+        ("ray", "https://head", "HOST:PORT"),
+        ("ray", "head:6379\n", "HOST:PORT"),
+    ):
+        with pytest.raises(InputError, match=text):
+            choose_engine(house, name, address=address, token_file=None)
+    assert house.engine is house.local
+    choose_engine(house, "local", address="", token_file=None)
+    assert house.engine is house.local

@@ -82,6 +82,7 @@ GATES = (
     EXTRACTION_WATCH, FAIRNESS, IMAGE, INTEGRITY, INVERSION, MEMBERSHIP, PERFORMANCE, PII,
     POISONING, RELEASE, RISK, SCAN, SCORING_CODE, SECRETS, SIGNATURE,
 )  # fmt: skip
+CUT = "vallum.guard.partitions:open_table"
 DP_OPEN = "vallum.privacy.dp.gate:open_table"
 DP_SKETCH = "vallum.privacy.dp.gate:sketch_table"
 EXTRACT = "vallum.privacy.gate:extract_table"
@@ -92,12 +93,13 @@ READ_CANARIES = "vallum.monitor.gate:read_canaries"
 REDACT = "vallum.privacy.captured:open_redaction"
 SYNTHESIZE = "vallum.privacy.dp.synthetic:synthesize"
 SCORE = "vallum.guard.batch:open_batch"
+SCORE_PART = "vallum.guard.partitions:open_part"
 SHOW_NOTEBOOK = "vallum.scan.code.notebook_text:notebook_text"
 UNMASK = "vallum.privacy.gate:unmask_rows"
 # Not gates: they parse content for reading or scoring it, and give no verdict on it.
 _READERS = (
-    DP_OPEN, DP_SKETCH, EXTRACT, FORGET, LEARN_QUERIES, QUARANTINE, READ_CANARIES, REDACT, SCORE,
-    SHOW_NOTEBOOK,
+    CUT, DP_OPEN, DP_SKETCH, EXTRACT, FORGET, LEARN_QUERIES, QUARANTINE, READ_CANARIES, REDACT,
+    SCORE, SCORE_PART, SHOW_NOTEBOOK,
     SYNTHESIZE, UNMASK,
 )  # fmt: skip
 ALLOWED = frozenset({*_READERS, *(gate.function for gate in GATES if gate.function)})

@@ -1,9 +1,9 @@
 """The step of batch scoring: a whole data version by a deployment, into a data asset."""
 
-import contextlib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import msgspec
 
@@ -20,7 +20,6 @@ from vallum.base import (
     new_id,
 )
 from vallum.guard.batch import Mark
-from vallum.sandbox import Resident
 from vallum.schema import (
     Ask,
     Asset,
@@ -34,8 +33,8 @@ from vallum.schema import (
 )
 from vallum.schema import release as wire
 from vallum.workspace.context import Context, ask, asks_to_write
-from vallum.workspace.gates.table import ALLOWED, SCORE
-from vallum.workspace.scoring import LIMITS, Pieces, run
+from vallum.workspace.engines.port import Batch
+from vallum.workspace.scoring import Pieces
 from vallum.workspace.serving import PICK
 from vallum.workspace.step import Act, Length, Step, Work
 from vallum.workspace.steps.data import derive
@@ -114,6 +113,7 @@ class _Made:
     part: Part
     mark: Mark
     resumed: int
+    engine: str
     pieces: Pieces
 
 
@@ -131,37 +131,27 @@ def _prepare(work: Work, args: wire.EndpointBatch) -> _Made:
         or f"sha256:{hashlib.sha256(data).hexdigest()}" != part.digest
     ):
         raise IntegrityError("the model is not what was registered", code="model.digest")
+    noisy = deployment.output is not None and Decimal(deployment.output.noise) > 0
+    engine = work.house.local if noisy and work.house.engine.keyless else work.house.engine
     output = None if deployment.output is None else msgspec.to_builtins(deployment.output)
     progress = _progress(work, args, source, deployment, output)
     pieces = Pieces.resume(work, progress) if args.resume else Pieces.begin(work, progress)
     resumed = 0 if pieces.mark is None else pieces.mark.rows
     try:
         table = content_reader(work, source.id, source.parts[0], on=source.id)
-        resident = Resident.open(
-            work.house.runner,
-            SCORE,
-            msgspec.msgpack.encode(
-                {
-                    "model": data,
-                    "noise_key": work.house.noise_key(part.digest),
-                    "mark": pieces.mark,
-                }
-            ),
-            allowed=ALLOWED,
-            arguments={
-                "size": table.size,
-                "kind": source.format,
-                "features": args.features,
-                "keep": args.keep,
-                "mini_batch": args.mini_batch,
-                "max_failed": args.max_failed,
-                "decimals": deployment.decimals,
-                "output": output,
-            },
-            limits=LIMITS,
+        batch = Batch(
+            model=data,
+            kind=source.format,
+            features=args.features,
+            keep=args.keep,
+            mini_batch=args.mini_batch,
+            max_failed=args.max_failed,
+            decimals=deployment.decimals,
+            output=output,
+            noise_key=work.house.noise_key(part.digest),
+            noisy=noisy,
         )
-        with contextlib.closing(resident):
-            mark = run(resident, table, pieces.take)
+        mark = engine.score(batch, table, pieces.mark, pieces.take)
         version_id = str(new_id("dver"))
         with pieces.text() as text:
             wrapped, parts = stage(work, version_id, [(f"{args.into}.csv", text)], personal=True)
@@ -175,7 +165,9 @@ def _prepare(work: Work, args: wire.EndpointBatch) -> _Made:
         pieces.keep()
         raise
     work.undo.append(pieces.abandon)
-    return _Made(source, deployment, version_id, wrapped, parts[0], mark, resumed, pieces)
+    return _Made(
+        source, deployment, version_id, wrapped, parts[0], mark, resumed, engine.name, pieces
+    )
 
 
 def _check(work: Work, args: wire.EndpointBatch, source: AssetVersion) -> None:
@@ -244,6 +236,7 @@ def _act(act: Act, args: wire.EndpointBatch, made: _Made) -> wire.BatchScored:
         "rows": mark.rows,
         "failed": mark.failed,
         "resumed": made.resumed,
+        "engine": made.engine,
     }
     return wire.BatchScored(
         name=version.name,

@@ -1,0 +1,1 @@
+"""The port `Engine`, which scores whole tables, and its adapters: `local` and `ray`."""
