@@ -3,8 +3,9 @@
 What a log says of `import` or `eval(` is nothing that runs, if the text cannot be a program. A log
 passes with such words if its first line begins with a moment or a level in brackets, which no
 language's parser takes, and every other line begins so, or goes on from the line before. A table
-passes if it has a header of plain names and in every row as many cells. Python's own parser must
-refuse both. What acts by itself in a shell, a page or a sheet is a finding here as elsewhere.
+passes if it has a header of plain names, as many cells in every row, and calls only in quoted ones.
+Python's own parser must refuse both. What acts by itself in a shell, a page or a sheet is a
+finding here as elsewhere.
 """
 
 import ast
@@ -23,7 +24,7 @@ _LEVEL = rb"(?:DEBUG|INFO|NOTE|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL|TRACE|[D
 _MOMENT = (
     rb"\[?(?:\d{4}[-/.]\d\d[-/.]\d\d[T ,]\s?\d\d:\d\d|\d\d[-/.]\d\d[-/.]\d{4} \d\d:\d\d|"
     rb"\[?\d\d:\d\d:\d\d[\s,.|\]]|(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} [ \d]\d \d\d:)|"
-    rb"\[%b\]|[DIWEF]\d{4} \d\d:\d\d:\d\d" % _LEVEL
+    rb"\[%b\][ \t]+\w|[DIWEF]\d{4} \d\d:\d\d:\d\d" % _LEVEL
 )
 _BEGINS = re.compile(rb"(?:%b)" % _MOMENT)
 _GOES_ON = re.compile(
@@ -33,6 +34,7 @@ _GOES_ON = re.compile(
 )
 _ONE = re.compile(rb"[^\n]++\n?|\n")
 _HEADER = re.compile(r"^[\w .:%/#°-]{0,100}\Z")
+_QUOTED = re.compile(r'"(?:[^"]|"")*+"')
 _OPEN = ("unterminated", "was never closed", "unexpected EOF", "expected an indented")
 _LINE = JsonBounds(max_bytes=2 * MIB, max_depth=128, max_nodes=2 * MIB)
 
@@ -101,4 +103,4 @@ def _is_table(data: memoryview) -> bool:
                 return False
     except csv.Error:
         return False
-    return width > 0
+    return width > 0 and "(" not in _QUOTED.sub("", text)  # a call elsewhere could be JavaScript's

@@ -51,6 +51,8 @@ def test_a_table_in_latin_1_is_clean() -> None:
         b"INFO: eval(input())\nINFO: exec(x)\n",  # Python takes it
         b"a,b\neval(x),2\nimport os\n",  # no table
         b"a,b\neval(x),2\n",  # Python takes it
+        b'a,b\neval("x"),2//\n',  # JavaScript takes it
+        b'[INFO]\n eval("x")\n',
         b"id,text\n1,=cmd|'/c calc'!A0\n",
         b'{"a": 1}\nimport os\n',
         b'{"a": 1}\n{"auto_map": {"AutoModel": "x.Y"}}\n',
