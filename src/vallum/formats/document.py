@@ -108,12 +108,16 @@ _PLAIN_TAGS = _NO_TAGS | {
 }
 
 
-def load_yaml(data: bytes, bounds: JsonBounds = JSON, *, plain_tags: bool = False) -> Any:  # noqa: ANN401 - YAML is untyped
+def load_yaml(
+    data: bytes, bounds: JsonBounds = JSON, *, plain_tags: bool = False, aliases: bool = False
+) -> Any:  # noqa: ANN401
     """Parse one YAML document of plain mappings, sequences and scalars.
 
     Refuses anchors and aliases (a billion laughs), tags (types chosen by the document), duplicate
     keys, keys that are not strings, several documents and whatever goes beyond `bounds`. With
-    `plain_tags`, the tags of YAML's own plain types pass.
+    `plain_tags`, the tags of YAML's own plain types pass; with `aliases`, anchors do too, as long
+    as the document is within its bounds when each alias counts for all that it stands for. What is
+    returned then may hold one object in several places, but none in itself.
 
     Raises:
         InputError: Code `format.yaml.*`.
@@ -124,39 +128,90 @@ def load_yaml(data: bytes, bounds: JsonBounds = JSON, *, plain_tags: bool = Fals
     within(len(data), bounds.max_bytes, "format.yaml.too-large", "bytes of the YAML document")
     try:
         text = data.decode("utf-8")
-        _check_events(text, bounds, _PLAIN_TAGS if plain_tags else _NO_TAGS)
-        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506, TID251 - a safe loader of ours
+        _Events(bounds, _PLAIN_TAGS if plain_tags else _NO_TAGS, aliases=aliases).check(text)
+        loader = _MergingLoader if aliases else _StrictLoader
+        return yaml.load(text, Loader=loader)  # noqa: S506, TID251 - a safe loader of ours
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         refuse("format.yaml.malformed", "the document is not valid YAML", cause=error)
 
 
-def _check_events(text: str, bounds: JsonBounds, tags: frozenset[str | None]) -> None:
-    depth = nodes = documents = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+class _Events:
+    """Counts the events of a document before anything is built of them."""
+
+    def __init__(self, bounds: JsonBounds, tags: frozenset[str | None], *, aliases: bool) -> None:
+        self._bounds = bounds
+        self._tags = tags
+        self._aliases = aliases
+        self._nodes = self._documents = 0
+        self._open: list[tuple[str | None, int, int]] = []  # anchor, nodes before it, depth below
+        self._known: dict[str, tuple[int, int]] = {}  # nodes and depth of what an anchor names
+
+    def check(self, text: str) -> None:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.DocumentStartEvent):
+                self._documents += 1
+                if self._documents > 1:
+                    refuse("format.yaml.documents", "the file holds more than one document")
+            elif isinstance(event, yaml.AliasEvent):
+                self._alias(event.anchor)
+            elif isinstance(event, yaml.NodeEvent):
+                self._node(event)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                anchor, before, depth = self._open.pop()
+                self._deepen(depth + 1)
+                if anchor is not None:
+                    self._known[anchor] = (self._nodes - before + 1, depth + 1)
+
+    def _node(self, event: yaml.NodeEvent) -> None:
+        if event.anchor is not None and not self._aliases:
             refuse("format.yaml.alias", "anchors and aliases are not allowed")
-        if isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            if documents > 1:
-                refuse("format.yaml.documents", "the file holds more than one document")
-        if isinstance(event, yaml.NodeEvent):
-            nodes += 1
-            within(nodes, bounds.max_nodes, "format.yaml.too-many-nodes", "nodes of the document")
-            if getattr(event, "tag", None) not in tags:
-                refuse("format.yaml.tag", "tags are not allowed")
+        if getattr(event, "tag", None) not in self._tags:
+            refuse("format.yaml.tag", "tags are not allowed")
+        self._count(1)
         if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            within(depth, bounds.max_depth, "format.yaml.too-deep", "depth of the document")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+            self._open.append((event.anchor, self._nodes, 0))
+            self._within_depth(0)
+        elif event.anchor is not None:
+            self._known[event.anchor] = (1, 0)
+
+    def _alias(self, anchor: str | None) -> None:
+        if not self._aliases or anchor is None or anchor not in self._known:
+            refuse("format.yaml.alias", "anchors and aliases are not allowed")
+        nodes, depth = self._known[anchor]
+        if any(one == anchor for one, _, _ in self._open):
+            refuse("format.yaml.alias", "an alias stands within what it names")
+        self._count(nodes)
+        self._within_depth(depth)
+        self._deepen(depth)
+
+    def _count(self, nodes: int) -> None:
+        self._nodes += nodes
+        limit = self._bounds.max_nodes
+        within(self._nodes, limit, "format.yaml.too-many-nodes", "nodes of the document")
+
+    def _within_depth(self, below: int) -> None:
+        depth = len(self._open) + below
+        within(depth, self._bounds.max_depth, "format.yaml.too-deep", "depth of the document")
+
+    def _deepen(self, depth: int) -> None:
+        if self._open:
+            anchor, before, known = self._open[-1]
+            self._open[-1] = (anchor, before, max(known, depth))
+
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _StrictLoader(yaml.SafeLoader):
     """PyYAML's safe loader, with string keys that appear once."""
 
+    merges = False
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
         seen: set[str] = set()
         for key_node, _ in node.value:
+            if self.merges and key_node.tag == _MERGE:  # the node's own keys override it
+                continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 refuse("format.yaml.key", "a key is not a string")
@@ -164,3 +219,9 @@ class _StrictLoader(yaml.SafeLoader):
                 refuse("format.yaml.duplicate-key", f"the key `{key[:80]}` appears twice")
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
+
+
+class _MergingLoader(_StrictLoader):
+    """The same, with the key `<<` by which an alias is merged into a mapping."""
+
+    merges = True

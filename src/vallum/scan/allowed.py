@@ -21,6 +21,8 @@ fractions: Fraction
 uuid: UUID SafeUUID
 pathlib: Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath
 array: array _array_reconstructor
+argparse: Namespace
+types: SimpleNamespace
 """
 
 _NUMPY = """
@@ -93,13 +95,35 @@ lightgbm.sklearn: LGBMClassifier LGBMRegressor LGBMRanker LGBMModel
 _TORCH = """
 torch: FloatStorage DoubleStorage HalfStorage BFloat16Storage LongStorage IntStorage ShortStorage
   CharStorage ByteStorage BoolStorage ComplexFloatStorage ComplexDoubleStorage QInt8Storage
-  QUInt8Storage QInt32Storage Size device dtype Tensor float16 float32 float64 bfloat16 int8 int16
-  int32 int64 uint8 uint16 uint32 uint64 bool complex64 complex128 float8_e4m3fn float8_e5m2
-  float8_e4m3fnuz float8_e5m2fnuz per_tensor_affine per_channel_affine strided
+  QUInt8Storage QInt32Storage QUInt4x2Storage QUInt2x4Storage Size device dtype
+  Tensor float16 float32 float64 bfloat16 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool
+  complex64 complex128 float8_e4m3fn float8_e5m2
+  float8_e4m3fnuz float8_e5m2fnuz per_tensor_affine per_channel_affine
+  per_tensor_symmetric per_channel_symmetric strided qint8 quint8 qint32 quint4x2 complex32
+  float8_e8m0fnu float4_e2m1fn_x2
+torch.return_types: max min sort topk mode median nanmedian kthvalue cummax cummin
+torch.optim.adadelta: Adadelta
+torch.optim.adagrad: Adagrad
+torch.optim.adam: Adam
+torch.optim.adamax: Adamax
+torch.optim.adamw: AdamW
+torch.optim.asgd: ASGD
+torch.optim.lbfgs: LBFGS
+torch.optim.nadam: NAdam
+torch.optim.radam: RAdam
+torch.optim.rmsprop: RMSprop
+torch.optim.rprop: Rprop
+torch.optim.sgd: SGD
+torch.optim.sparse_adam: SparseAdam
+torch.utils.data.dataset: ConcatDataset StackDataset Subset TensorDataset
+torch.nn.utils.rnn: PackedSequence
+torch.nn.utils.weight_norm: WeightNorm
+torch.nn.utils.spectral_norm: SpectralNorm
 torch.storage: UntypedStorage TypedStorage
 torch._utils: _rebuild_tensor _rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_parameter
-  _rebuild_sparse_tensor
-  _rebuild_qtensor _rebuild_meta_tensor_no_storage _rebuild_parameter_with_state
+  _rebuild_sparse_tensor _rebuild_nested_tensor
+torch._tensor: _rebuild_from_type_v2
+torch._utils: _rebuild_qtensor _rebuild_meta_tensor_no_storage _rebuild_parameter_with_state
 torch.nn.parameter: Parameter Buffer
 torch.serialization: _get_layout
 torch.jit._pickle: build_tensorlist build_intlist build_doublelist build_boollist
@@ -229,6 +253,9 @@ def are_safe_arguments(module: str, name: str, arguments: tuple[object, ...] | N
         return isinstance(base, Global) and current_name(base.module, base.name)[0] == "builtins"
     if current == ("copyreg", "__newobj__"):
         return len(arguments) == 1
+    if current == REBUILD_TYPE:
+        named = [(a.module, a.name) if isinstance(a, Global) else None for a in arguments[:2]]
+        return len(arguments) == 4 and named[0] in _REBUILD and named[1] in _TENSORS  # noqa: PLR2004 - function, type, arguments, state
     if current in _CALLERS:
         return all(
             current_name(argument.module, argument.name)[0].startswith("numpy.random.")
@@ -268,7 +295,19 @@ _SIZED = frozenset({*(("builtins", name) for name in ("bytes", "bytearray", "ran
     ("numpy", "ndarray"), ("numpy._core.multiarray", "_reconstruct")})  # fmt: skip
 _MAX_SIZE = 1 << 30
 _BOOSTERS = _parse(_BOOST)
+REBUILD_TYPE = ("torch._tensor", "_rebuild_from_type_v2")
+# What `REBUILD_TYPE` may call, and the class it may give to what that returns.
+_REBUILD = frozenset(
+    ("torch._utils", f"_rebuild_{name}")
+    for name in (
+        "tensor", "tensor_v2", "tensor_v3", "parameter", "qtensor", "sparse_tensor",
+        "nested_tensor", "meta_tensor_no_storage",
+    )
+)  # fmt: skip
+_TENSORS = frozenset(
+    {("torch", "Tensor"), ("torch.nn.parameter", "Buffer"), ("torch.nn.parameter", "Parameter")}
+)
 _CALLERS = frozenset(
     ("numpy.random._pickle", name)
     for name in ("__generator_ctor", "__bit_generator_ctor", "__randomstate_ctor")
-)
+) | {REBUILD_TYPE}

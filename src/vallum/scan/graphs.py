@@ -133,9 +133,19 @@ _TORCH_FILES = frozenset(
     _C ops system _import_ir_module os""".split()  # noqa: SIM905 - a table
 )  # fmt: skip
 _BARE_CALL = re.compile(r"(?<![\w.])([A-Za-z_]\w*)\s*\(")
-_NUMBERED = re.compile(r"\bgetattr\(\w+(?:\.\w+)*, \"\d+\"\)")  # a layer of torch's Sequential
+# A layer of torch's Sequential, or one whose name is no identifier: an attribute by its name.
+_ATTRIBUTE = re.compile(r"\bgetattr\(\w+(?:\.\w+)*, \"(?!__)[^\"\\\n]{1,200}\"\)")
+_MAX_INNER = 32  # attributes of attributes
+# Operators of torch's own libraries, and those of torchvision that compute on boxes.
+_NAMESPACES = frozenset({"aten", "prim", "prims", "quantized", "sparse", "prepacked", "mkldnn"})
+_PACKED = re.compile(r"\b__torch__\.torch\.classes\.quantized\.\w+PackedParamsBase\b")
+_VISION = frozenset(
+    ("torchvision", name)
+    for name in ("nms", "roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_conv2d")
+)
+# Without `input`: torch names arguments so, and its messages say "input (got {}D input)".
 _PYTHON = frozenset(
-    """exec eval compile open getattr setattr globals locals vars input breakpoint
+    """exec eval compile open getattr setattr globals locals vars breakpoint
     system popen __import__""".split()  # noqa: SIM905 - a table
 )  # fmt: skip
 
@@ -153,10 +163,15 @@ def scan_torchscript(data: bytes, findings: Findings, member: str = "") -> None:
     except UnicodeDecodeError:
         findings.add("torchscript.encoding", "the source is not UTF-8", member=member)
         return
-    text = _NUMBERED.sub(lambda match: " " * len(match.group()), text)
+    for _ in range(_MAX_INNER):
+        text, count = _ATTRIBUTE.subn(lambda match: "_" * len(match.group()), text)
+        if not count:
+            break
+    text = _PACKED.sub(lambda match: "_" * len(match.group()), text)
     found: list[tuple[int, str, str]] = []
     for match in _NAMESPACE.finditer(text):
-        if match.group(1) not in ("aten", "prim") or match.group(2) in _TORCH_FILES:
+        own = match.group(1) in _NAMESPACES or match.groups() in _VISION
+        if not own or match.group(2) in _TORCH_FILES:
             found.append((match.start(), "torchscript.operator", match.group()))
     for match in _TORCH_CALL.finditer(text):
         if match.group(1) in _TORCH_FILES:

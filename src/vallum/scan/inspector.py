@@ -19,15 +19,20 @@ from vallum.formats import (
     read_footer,
     read_safetensors_header,
 )
+from vallum.scan.arrow import arrow_fault, is_arrow
+from vallum.scan.audio import is_wav, wav_fault
 from vallum.scan.graphs import Beside, is_saved_model, scan_onnx, scan_saved_model, scan_torchscript
 from vallum.scan.hdf5 import scan_hdf5
 from vallum.scan.images import bmp_fault, gif_fault, jpeg_fault, png_fault, webp_fault
 from vallum.scan.packed import expand, gather, packing
 from vallum.scan.pickles import PickleFile, acts_as_pickle, looks_like_pickle, scan_pickle
+from vallum.scan.raster import ico_fault, is_ico, is_tiff, pnm_fault, tiff_fault
+from vallum.scan.records import are_records
 from vallum.scan.report import Findings
 from vallum.scan.sentencepiece import sentencepiece_fault
 from vallum.scan.tensors import scan_gguf, scan_npy
-from vallum.scan.texts import is_text, scan_text
+from vallum.scan.texts import as_utf8, is_text, scan_text
+from vallum.scan.tflite import is_tflite, tflite_fault
 from vallum.scan.ubjson import ubjson_fault
 from vallum.scan.vocabulary import is_excused, is_vocabulary
 from vallum.schema import Finding
@@ -50,7 +55,9 @@ _ZIP64 = b"PK\x06\x07"
 _ZIP_RECORD = 22
 _ZIP_TAIL = _ZIP_RECORD + 65_535
 _READ_AS_PICKLE = frozenset({"pickle", "joblib", "torch-legacy", "text", "yaml", "jinja"})
-_STORAGE = re.compile(r"^(data|constants)/(\d+)$")
+_STORAGE = re.compile(r"^(data|constants|traced_inputs)/(\d+)$")
+# Pickles of a torch zip, beside the folder of their storages; TorchScript keeps what it traced.
+_TORCH_PICKLES = ("data", "constants", "traced_inputs")
 
 
 @dataclass(slots=True)
@@ -106,7 +113,11 @@ class Inspector:
             return "malformed"
         if kind in ("text", "jinja", "yaml") and _CARD.search(name.replace("\\", "/")):
             self._quoted(member, lambda one: one.id.startswith(_QUOTED))
-        elif kind in ("text", "jinja", "yaml") and is_vocabulary(name, data):
+        elif (
+            kind in ("text", "jinja", "yaml")
+            and self._is_doubted(member)
+            and (is_vocabulary(name, data) or are_records(as_utf8(data) or data))
+        ):
             self._quoted(member, is_excused)
         if kind not in _READ_AS_PICKLE and acts_as_pickle(data, self._model):
             self._add("file.polyglot", f"the {kind} file also acts as a pickle", member)
@@ -155,6 +166,18 @@ class Inspector:
             return self._fault("gif", gif_fault(data), member)
         if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
             return self._fault("webp", webp_fault(data), member)
+        if is_arrow(head):
+            return self._fault("arrow", arrow_fault(data), member)
+        if is_tflite(head):
+            return self._fault("tflite", tflite_fault(data), member)
+        if is_wav(head):
+            return self._fault("wav", wav_fault(data), member)
+        if is_tiff(head):
+            return self._fault("tiff", tiff_fault(data), member)
+        if is_ico(data):
+            return self._fault("ico", ico_fault(data), member)
+        if head[:2] in (b"P4", b"P5", b"P6") and head[2:3].isspace():
+            return self._fault("pnm", pnm_fault(data), member)
         if head[:2] == b"BM" and int.from_bytes(head[2:6], "little") == len(data):
             return self._fault("bmp", bmp_fault(data), member)
         if head[:8] == b"\x89HDF\r\n\x1a\n":
@@ -178,6 +201,9 @@ class Inspector:
             return scan_text(data, self._findings, member)
         if head[:1] == b"{" and head[1:2] in (b"i", b"U", b"I", b"l", b"L"):
             return self._fault("ubjson", ubjson_fault(data, self._model), member)
+        other = as_utf8(data)
+        if other is not None:
+            return self._rest(other, bytes(other[:512]), member)
         if is_saved_model(data):
             scan_saved_model(data, self._findings)
             return "tensorflow"
@@ -260,13 +286,14 @@ class Inspector:
         entries = {entry.name.removeprefix(root): entry for entry in archive.files()}
         script = any(name.startswith("code/") for name in entries)
         storages: dict[str, int] = {}
-        for name, folder in (("data.pkl", "data"), ("constants.pkl", "constants")):
+        for folder in _TORCH_PICKLES:
+            name = f"{folder}.pkl"
             if name in entries:
                 content = self._content(archive, entries[name], _join(member, root + name))
                 found = self._torch_pickle(content, _join(member, root + name), script=script)
                 storages.update({f"{folder}/{key}": n for key, n in found.storages.items()})
         for name, entry in entries.items():
-            if name in ("data.pkl", "constants.pkl"):
+            if name.removesuffix(".pkl") in _TORCH_PICKLES and name.endswith(".pkl"):
                 continue
             inner = _join(member, entry.name)
             if _STORAGE.match(name) and storages.get(name) == entry.size:
@@ -307,6 +334,9 @@ class Inspector:
         for at, one in enumerate(items):
             if one.member == member and excused(one):
                 items[at] = msgspec.structs.replace(one, severity="info")
+
+    def _is_doubted(self, member: str) -> bool:
+        return any(one.member == member and is_excused(one) for one in self._findings.items)
 
     def _deeper(self, depth: int, member: str) -> bool:
         if depth >= self._archive.max_depth:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vallum.base.bounds import ModelBounds
 from vallum.scan.allowed import (
     PARTIAL,
+    REBUILD_TYPE,
     are_safe_arguments,
     current_name,
     is_allowed,
@@ -211,7 +212,7 @@ class _Judge:
             ):
                 shown = f"{callee.module}.{callee.name}"[:160]
                 self._add("pickle.arguments", f"`{shown}` gets unusual arguments", call.offset)
-            for state in call.states:
+            for state in (*call.states, *_given_state(call)):
                 if _replaces_hook(state):
                     self._add("pickle.unusual-state", "a state replaces a hook", call.offset)
             if _is_array_of_no_list(call):
@@ -336,6 +337,14 @@ def _is_array_of_no_list(call: Made) -> bool:
         and _holds_objects((state[2],)) and state[4] is DATA
         for state in call.states
     )  # fmt: skip
+
+
+def _given_state(call: Made) -> tuple[object, ...]:
+    """Return the state that torch sets on a tensor of a class of its own."""
+    name = call.callee
+    if not isinstance(name, Global) or (name.module, name.name) != REBUILD_TYPE:
+        return ()
+    return (call.arguments or ())[3:]
 
 
 def _replaces_hook(state: object) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vallum.base.bounds import MIB, MODEL, JsonBounds
-from vallum.base.errors import VallumError
+from vallum.base.errors import LimitExceededError, VallumError
 from vallum.formats import load_json, load_yaml, release
 from vallum.scan.allowed import is_dangerous
 from vallum.scan.boosters import (
@@ -16,11 +16,13 @@ from vallum.scan.boosters import (
     lightgbm_fault,
     xgboost_tree_fault,
 )
+from vallum.scan.drawings import svg_fault
 from vallum.scan.graphs import scan_graph_text
 from vallum.scan.keras_config import is_keras_config, scan_keras_config
 from vallum.scan.large_json import walk_json
 from vallum.scan.pickles import acts_as_pickle, hides_pickle
 from vallum.scan.pmml import pmml_fault
+from vallum.scan.records import json_lines
 from vallum.scan.report import Findings
 from vallum.scan.skops_schema import is_skops_schema, scan_skops_schema
 from vallum.scan.template import MAX_TEMPLATE, is_template, scan_template
@@ -64,7 +66,7 @@ _CODE = (
     ),
     (
         re.compile(
-            rb"\b(eval|exec|compile|__import__|getattr|popen)\s*\((?!\s*\))|"
+            rb"\b(eval|exec|compile|__import__|getattr|popen)\s*\((?!\s*\)|\w*\)\s*=(?!=))|"
             rb"\bsystem\(|\.\s*system\s*\(|\bsystem\s*\(\s*\w{0,2}['\"]"
         ),
         "a call",
@@ -128,8 +130,13 @@ _WORDS = re.compile(r"^[\w.+\-/ ]{0,200}$")
 _YAML_KEYS = re.compile(
     rb"[\"']?\b(%b)\b[\"']?\s*:" % "|".join((*_TARGETS, *_TARGETS_ALSO, *_TRUST)).encode()
 )
+_ALIAS = re.compile(rb"&\w[^\n]*\n(?s:.)*?[\[:,-] *+\*\w")
 _GRAPH = re.compile(rb"^[ \t]*(node|node_def|meta_graphs)[ \t]*:?[ \t]*[{<]", re.MULTILINE)
 _PMML = re.compile(rb"^\s*(<\?xml[^>]{0,200}\?>\s*)?<PMML[\s>]")
+_SVG = re.compile(
+    rb"\s*+(?:<\?xml[^>]{0,200}\?>\s*+)?(?:<!DOCTYPE\s+svg\b[^>\[]{0,400}>\s*+|"
+    rb"<!--(?:[^-]|-(?!->)){0,2000}-->\s*+){0,8}<svg[\s>]"
+)
 _XML = re.compile(rb"^\s*<\?xml|^\s*<[A-Za-z!]")
 
 
@@ -145,6 +152,30 @@ def is_text(data: bytes | memoryview) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def as_utf8(data: memoryview) -> memoryview | None:
+    """Return a text of UTF-16 with a byte order mark, or of Latin-1 or its Windows kin, as UTF-8.
+
+    A text of one byte a character has none that controls, and less than a third beyond ASCII.
+    """
+    if len(data) > _MAX_OTHER or is_text(data):
+        return None
+    raw = bytes(data)
+    try:
+        if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            text = memoryview(raw.decode("utf-16").encode())
+            return text if is_text(text) else None
+        plain = len(_ASCII.sub(b"", raw))
+        if not plain or 3 * plain > len(raw) or _TEXT_CONTROL.search(raw):
+            return None
+        return memoryview(raw.decode("cp1252").encode())
+    except UnicodeDecodeError:
+        return None
+
+
+_MAX_OTHER = 16 * MIB
+_ASCII = re.compile(rb"[\x00-\x7f]++")
 
 
 def windows(data: memoryview) -> Iterator[bytes]:
@@ -166,7 +197,7 @@ def scan_text(data: bytes | memoryview, findings: Findings, member: str = "") ->
     first = _FIRST.match(data)
     head = b"" if first is None else bytes(data[first.end() : first.end() + 2])
     if head[:1] in (b"{", b"[") and head not in (b"{{", b"{%", b"{#"):
-        found = _scan_json(data, findings, member)
+        found = _scan_json(data, findings, member) or _scan_json_lines(data, findings, member)
         if found:
             return found
     if bytes(data[:5]).startswith(_OTHER):
@@ -189,6 +220,10 @@ def scan_text(data: bytes | memoryview, findings: Findings, member: str = "") ->
         if fault := pmml_fault(data):
             _add(findings, "pmml.malformed", fault, member)
         return "pmml"
+    if _SVG.match(data):
+        if fault := svg_fault(data):
+            _add(findings, "svg.malformed", fault, member)
+        return "svg"
     if _XML.match(data):
         findings.add("text.markup", "markup that is not understood", member=member, atlas=_ATLAS)
     _scan_code(data, findings, member)
@@ -237,6 +272,21 @@ def _scan_json(data: memoryview, findings: Findings, member: str) -> str:
     return "json"
 
 
+def _scan_json_lines(data: memoryview, findings: Findings, member: str) -> str:
+    """Judge a document a line; empty if a line is none."""
+    begun = len(findings.items)
+    try:
+        for value in json_lines(data):
+            scan_document(value, findings, member)
+            release(data)
+    except VallumError as error:
+        if error.code == "format.json.malformed":
+            del findings.items[begun:]
+            return ""
+        findings.add(error.code, error.message, member=member, atlas=_ATLAS)
+    return "json"
+
+
 def _scan_large_json(data: memoryview, findings: Findings, member: str) -> str:
     def pair(key: str, value: object) -> None:
         _judge_key(key, value, findings, member)
@@ -275,11 +325,15 @@ def _scan_yaml(data: memoryview, findings: Findings, member: str) -> str:
     if b":" not in content:
         return "text"
     try:
-        value = load_yaml(content, plain_tags=True)
+        value = load_yaml(content, plain_tags=True, aliases=True)
     except VallumError as error:
         if error.code in ("format.yaml.tag", "format.yaml.alias"):
             findings.add(error.code, error.message, member=member, atlas=_ATLAS)
             return "yaml"
+        much = isinstance(error, LimitExceededError)
+        if much and (_YAML_KEYS.search(content) or _ALIAS.search(content)):
+            text = "a text that is too large when it is parsed, and names code or has aliases"
+            _add(findings, "config.too-large", text, member)
         return "text"
     if not isinstance(value, dict | list):
         return "text"

@@ -5,10 +5,9 @@ them if its name is that of a vocabulary, every line has the shape of one and it
 Python. What acts by itself in a shell, a page or a sheet is a finding here as elsewhere.
 """
 
-import ast
 import re
-import warnings
 
+from vallum.scan.records import is_python
 from vallum.schema import Finding
 
 _NAME = re.compile(
@@ -21,8 +20,6 @@ _EXCUSED = re.compile(
 )
 _FIRST_LINE = "the text holds a script's first line"
 _ACTS = re.compile(rb"<\w+[\s/]+on\w+\s*=", re.IGNORECASE)
-_BEGIN = 1 << 16
-_OPEN = ("unterminated", "was never closed", "unexpected EOF", "expected an indented")
 
 
 def is_vocabulary(name: str, data: memoryview) -> bool:
@@ -31,19 +28,7 @@ def is_vocabulary(name: str, data: memoryview) -> bool:
         return False
     if _ACTS.search(data):
         return False
-    text = bytes(data[:_BEGIN])
-    if len(text) == _BEGIN:
-        text = text[: text.rfind(b"\n") + 1]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(text)
-    except SyntaxError as error:
-        # What may go on behind the part that was read is not known to be no program.
-        return not any(one in str(error.msg) for one in _OPEN)
-    except (ValueError, RecursionError, MemoryError):
-        return False
-    return False
+    return not is_python(data)
 
 
 def is_excused(finding: Finding) -> bool:
