@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from vallum.attack.suite import evasion, privacy, theft
+from vallum.attack.suite import evasion, privacy, theft, words
 from vallum.attack.suite.bench import Bench, Effort, Measured
 from vallum.attack.suite.subject import Subject
 
@@ -94,7 +94,7 @@ class AttackRow:
         if self.training and subject.train is None:
             return "it needs the training data"
         if subject.form not in self.forms:
-            return f"it is for data of the form {self.forms[0]}"
+            return f"it is for data of the form {' or '.join(self.forms)}"
         train = subject.x if subject.train is None else subject.train[0]
         if min(len(subject.x), len(train)) < self.least:
             return f"it needs at least {self.least} records, and as many of the training data"
@@ -187,13 +187,18 @@ ATTACKS = (
         run=evasion.transfer,
     ),
     AttackRow(
+        name="misspelled words", threat="evasion", access="scores", forms=("text",),
+        suites=("quick", "standard", "full"), own_s=words.reading_s,
+        queries=words.queries, calls=words.calls, run=words.misspell,
+    ),
+    AttackRow(
         name="loss threshold", threat="membership-inference", access="scores", training=True,
-        suites=("quick", "standard", "full"),
+        suites=("quick", "standard", "full"), forms=("table", "array", "text"),
         queries=privacy.loss_queries, calls=privacy.few_calls, run=privacy.loss,
     ),
     AttackRow(
         name="population", threat="membership-inference", access="scores", training=True,
-        suites=("standard", "full"), least=20,
+        suites=("standard", "full"), least=20, forms=("table", "array", "text"),
         queries=privacy.once_queries, calls=privacy.few_calls, run=privacy.crowd,
     ),
     AttackRow(
