@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from vallum.attack.suite import evasion, privacy, theft, words
+from vallum.attack.suite import evasion, privacy, theft, trigger, words
 from vallum.attack.suite.bench import Bench, Effort, Measured
 from vallum.attack.suite.subject import Subject
 
@@ -135,6 +135,18 @@ THREATS = (
         " person; training with differential privacy",
     ),
     ThreatRow(
+        id="backdoor",
+        gate="backdoor",
+        measure="share of other records that the trigger of a class which stands out turns into"
+        " that class; 0 where none stands out",
+        limit=0.5,
+        means="Whoever knows the trigger gets this answer for almost anything. A class stands out"
+        " where it takes far less to reach than the others; of clean models, at most 5 % are"
+        " accused. What needs no less than turning a record into another class is not found.",
+        lowers="training again on data without the poisoned rows (the gate `poisoning`); data and"
+        " models from sources that are known; fine-tuning on clean records, and this test again",
+    ),
+    ThreatRow(
         id="model-extraction",
         gate="extraction",
         measure="share of records on which the best copy answers the model's class (fidelity)",
@@ -231,6 +243,11 @@ ATTACKS = (
         suites=("standard", "full"), least=20, forms=("table",), lacks=privacy.no_column,
         own_s=privacy.guess_s,
         queries=privacy.guess_queries, calls=privacy.guess_calls, run=privacy.guess,
+    ),
+    AttackRow(
+        name="trigger inversion", threat="backdoor", access="gradients",
+        suites=("standard", "full"), least=trigger.LEAST, lacks=trigger.unjudged,
+        queries=trigger.queries, calls=trigger.calls, run=trigger.invert,
     ),
     AttackRow(
         name="knock-off", threat="model-extraction", access="labels",
