@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import torch
 
 SEEDS = 10
+CLEAN_SEEDS = 40  # a rate of false alarms is worth nothing on ten
 PEER_SEEDS = 2
 RATE = 0.05
 PEER = r"""
@@ -153,23 +154,26 @@ def models() -> None:
     import torch
     from sklearn.datasets import load_digits
 
-    from vallum.attack import GENERATORS
-    from vallum.defend import detect_poisoning, hidden_activations, invert_triggers
+    from vallum.attack import GENERATORS, TorchPredictor, invert_triggers
+    from vallum.defend import detect_poisoning, hidden_activations
 
     torch.set_num_threads(1)
     digits = load_digits()
     x, y = (digits.images / 16).astype(np.float32), digits.target
-    print(f"Networks of one hidden layer of 64 on 1,200 digits, {SEEDS} seeds, 5 % poison, one")
-    print("thread; 200 other digits for the search. *Ours*: the target class stands out at 5 % of")
     print(
-        "models; *2 MAD*: Neural Cleanse's rule on the same sizes. *Activations*: rows flagged.\n"
+        f"Networks of one hidden layer of 64 on 1,200 digits, {SEEDS} seeds ({CLEAN_SEEDS} of clean"
     )
+    print(
+        "models), 5 % poison, one thread; 200 other digits for the search. *Ours*: the target class"
+    )
+    print("stands out at 5 % of models; *2 MAD*: Neural Cleanse's rule on the same sizes.")
+    print("*Activations*: rows flagged.\n")
     head = "model | target found, ours | 2 MAD | another class accused, ours | 2 MAD"
     print(f"| {head} | activations, poison | clean | CPU s |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for name in ("clean", "badnets", "clean-label", "blend", "wanet"):
         rows = []
-        for seed in range(SEEDS):
+        for seed in range(CLEAN_SEEDS if name == "clean" else SEEDS):
             rng = np.random.default_rng(seed)
             order = rng.permutation(len(x))
             given, labels = x[order[:1200]], y[order[:1200]]
@@ -180,7 +184,7 @@ def models() -> None:
                 target = int(labels[mask][0])
             network = fitted(given, labels, seed)
             begin = time.process_time()
-            found = invert_triggers(network, x[order[1200:1400], None], seed=seed)
+            found = invert_triggers(TorchPredictor(network), x[order[1200:1400], None], seed=seed)
             spent = time.process_time() - begin
             plain = {one.target for one in found.triggers if one.index > 2 and one.reached >= 0.95}
             ours = set(found.targets)

@@ -56,6 +56,7 @@ from vallum.attack.text import TextAttack, TextPredictor, word_bugs
 from vallum.attack.thresholds import Splits, cross_thresholds
 from vallum.attack.transfer import momentum_transfer
 from vallum.attack.treepath import Boxes, find_paths
+from vallum.attack.trigger import InvertedTrigger, TriggerInversion, invert_triggers
 
 __all__ = [
     "GENERATORS",
@@ -75,6 +76,7 @@ __all__ = [
     "GradientPredictor",
     "Inversion",
     "InversionReport",
+    "InvertedTrigger",
     "Known",
     "LinearModel",
     "Loss",
@@ -98,6 +100,7 @@ __all__ = [
     "TextPredictor",
     "TorchPredictor",
     "Trainer",
+    "TriggerInversion",
     "apgd",
     "apgd_targeted",
     "calibrated",
@@ -111,6 +114,7 @@ __all__ = [
     "hop_skip_jump",
     "infer_attribute",
     "invert_classes",
+    "invert_triggers",
     "jacobian_augmentation",
     "knock_off",
     "label_only",

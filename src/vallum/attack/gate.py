@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from vallum.attack.isolated import LIMITS, QUESTION_BYTES, IsolatedPredictor, seen_as, unpacked
 from vallum.attack.opened import Answered, Described, Differentiated, Thresholds
@@ -27,13 +28,22 @@ from vallum.attack.segments import (
     performance,
 )
 from vallum.attack.suite.bench import one_hot
-from vallum.attack.suite.data import DataFile, DataOptions, columns_of, prepare, rows_of
+from vallum.attack.suite.data import (
+    DataFile,
+    DataOptions,
+    columns_of,
+    prepare,
+    rows_of,
+    text_column,
+    texts_of,
+)
 from vallum.attack.suite.plan import make_plan
 from vallum.attack.suite.record import SuiteReport
 from vallum.attack.suite.run import run_suite
 from vallum.attack.suite.subject import class_indices
 from vallum.attack.suite.table import ACCESS, SUITES, Access
 from vallum.attack.thresholds import Splits
+from vallum.attack.writing import written
 from vallum.base import GateError, InputError, VallumError
 from vallum.sandbox import BubblewrapRunner, Resident
 from vallum.schema import Record
@@ -44,6 +54,8 @@ if TYPE_CHECKING:
 OPEN_TESTS = "vallum.attack.gate:open_tests"
 MAX_ROWS = 100_000
 """On which performance is measured; beyond it, a sample is drawn, and the report says so."""
+MAX_CHARACTERS = 2**25
+"""Of all texts on which performance is measured, filled up to the longest."""
 MAX_BUDGET_S = 3600
 _AFTER_S = 60.0  # to open the sandboxes, and for what is measured after the suite
 R = TypeVar("R")
@@ -301,17 +313,13 @@ class _Work:
                 raise InputError(
                     f"the data has no label column `{options.label[:80]}`", code="attack.label"
                 )
-        names = columns_of(others, known, described.features)
-        if described.shape not in ((), (-1,), (len(names),)) and not options.features:
-            # What is only compared is no feature, where the model has no room for it.
-            names = tuple(name for name in names if name not in options.segments)
-        self.names = names
-        known = replace(known, features=names)
+        self.names = self._columns(others, known)
+        known = replace(known, features=self.names)
         inside = None if members is None else DataFile("", members, None)
         self.others = others
         self.subject = prepare(
             DataFile("", others, None), inside, known, known=described.features,
-            shape=described.shape,
+            shape=described.shape, text=described.text,
         )  # fmt: skip
         self.subject = replace(self.subject, splits=splits)
         access: Access = "labels" if options.access == "labels" else "scores"
@@ -321,6 +329,16 @@ class _Work:
             self.subject, kind=kind, access=access, suite=options.suite,
             budget_s=float(options.budget_s), seed=options.seed,
         )  # fmt: skip
+
+    def _columns(self, others: "pl.DataFrame", known: DataOptions) -> tuple[str, ...]:
+        options, described = self.options, self.described
+        if described.text:
+            return (text_column(others, known, beside=options.segments),)
+        names = columns_of(others, known, described.features)
+        if described.shape not in ((), (-1,), (len(names),)) and not options.features:
+            # What is only compared is no feature, where the model has no room for it.
+            names = tuple(name for name in names if name not in options.segments)
+        return names
 
     def run(self, tests: _Tests) -> ModelReport:
         """Attack, then measure."""
@@ -342,13 +360,7 @@ class _Work:
     def _figures(
         self, model: Predictor, notes: list[str]
     ) -> tuple[PerformanceReport, tuple[ColumnReport, ...]]:
-        x, labels, kept = rows_of(self.others, self.names, self.options.label, "the data", notes)
-        frame = self.others.filter(kept)
-        if len(x) > MAX_ROWS:
-            notes.append(f"performance is measured on a sample of {MAX_ROWS} of {len(x)} records")
-            rng = np.random.default_rng([self.options.seed, 1])
-            rows = np.sort(rng.permutation(len(x))[:MAX_ROWS])
-            x, labels, frame = x[rows], labels[rows], frame[rows]
+        x, labels, frame = self._records(notes)
         scores = _scores(model, x, len(self.described.classes) or len(set(labels.tolist())))
         y = class_indices(labels, self.described.classes, scores.shape[1])
         names = self.described.classes or _names(labels, y, scores.shape[1])
@@ -357,6 +369,27 @@ class _Work:
         }
         said: Classes = scores.argmax(axis=1)
         return performance(scores, y, names), by_segment(said, y, columns, names)
+
+    def _records(self, notes: list[str]) -> "tuple[Records, NDArray[Any], pl.DataFrame]":
+        """Return the held-out records, (n, ...), their labels and their rows; at most so many."""
+        told = self.options.label, "the data", notes
+        if self.described.text:
+            texts, labels, kept = texts_of(self.others, self.names[0], *told)
+            longest = max((len(one) for one in texts), default=1)
+            rows = self._sample(len(texts), min(MAX_ROWS, MAX_CHARACTERS // longest), notes)
+            x = written([texts[at] for at in rows.tolist()])
+        else:
+            every, labels, kept = rows_of(self.others, self.names, *told)
+            rows = self._sample(len(every), MAX_ROWS, notes)
+            x = every[rows]
+        return x, labels[rows], self.others.filter(kept)[rows]
+
+    def _sample(self, count: int, most: int, notes: list[str]) -> NDArray[np.intp]:
+        if count <= most:
+            return np.arange(count)
+        notes.append(f"performance is measured on a sample of {most} of {count} records")
+        rng = np.random.default_rng([self.options.seed, 1])
+        return np.sort(rng.permutation(count)[:most])
 
 
 def _scores(model: Predictor, x: Records, count: int) -> Scores:

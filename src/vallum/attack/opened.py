@@ -22,6 +22,7 @@ from vallum.attack.predictor import (
     class_name,
 )
 from vallum.attack.thresholds import Splits, onnx_splits, sklearn_splits
+from vallum.attack.writing import read
 from vallum.base import GateError, InputError, VallumError
 from vallum.schema import Record
 
@@ -39,6 +40,7 @@ class Described(Record, frozen=True):
         features: Names of its columns in order; empty where it does not say.
         difference: Where the gradients are another runtime's: how far its scores are from the
             model's own, at most.
+        text: A record is one text, as `writing` writes it.
     """
 
     gradients: bool
@@ -46,6 +48,7 @@ class Described(Record, frozen=True):
     classes: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     difference: float | None = None
+    text: bool = False
 
 
 class Thresholds(Record, frozen=True):
@@ -109,8 +112,9 @@ def _load(payload: bytes, kind: str, *, gradients: bool) -> tuple[Predictor, _Sh
     made: OnnxPredictor | DifferentiableOnnx | SkopsPredictor | BoostedTrees
     match kind:
         case "onnx":
-            made = OnnxPredictor(payload)
-            made = (differentiable(payload, made) if gradients else None) or made
+            made = OnnxPredictor(payload, texts=True)
+            if gradients and not made.text:
+                made = differentiable(payload, made) or made
         case "skops":
             made = SkopsPredictor(payload)
         case "xgboost":
@@ -141,6 +145,7 @@ class _Answers:
                 classes=_told(self._model, "classes"),
                 features=_told(self._model, "features"),
                 difference=getattr(self._model, "difference", None),
+                text=getattr(self._model, "text", False),
             )
         try:
             records = np.frombuffer(x, dtype="<f4").reshape(shape or [])
@@ -156,6 +161,8 @@ class _Answers:
 
     def _thresholds(self) -> Thresholds:
         found: Splits | None = None
+        if getattr(self._model, "text", False):
+            return Thresholds()  # of words, which no attacker moves past a number
         if self._payload:
             found = onnx_splits(self._payload)
         elif isinstance(self._model, BoostedTrees | SkopsPredictor):
@@ -199,6 +206,7 @@ class SkopsPredictor:
     Attributes:
         classes: Their names, in the order of the scores.
         features: Names of columns that it was fitted with.
+        text: It begins with a text vectorizer: a record is one text.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -232,7 +240,8 @@ class SkopsPredictor:
             raise InputError("the model has several outputs", code="attack.model")
         self.classes = tuple(class_name(one) for one in names)
         self.features = tuple(str(one) for one in getattr(self._model, "feature_names_in_", ()))
-        width = getattr(self._model, "n_features_in_", None)
+        self.text = _reads_text(self._model)
+        width = None if self.text else getattr(self._model, "n_features_in_", None)
         self.shape: _Shape = () if width is None else (int(width),)
 
     def splits(self) -> Splits | None:
@@ -241,13 +250,32 @@ class SkopsPredictor:
 
     def predict(self, x: Records) -> Scores:
         """Return probabilities, else margins, else labels as 0 and 1; (n, c)."""
+        given = read(x) if self.text else x
         for name in ("predict_proba", "decision_function"):
             if hasattr(self._model, name):
-                scores: Scores = np.asarray(getattr(self._model, name)(x), dtype=np.float64)
+                scores: Scores = np.asarray(getattr(self._model, name)(given), dtype=np.float64)
                 return np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
-        said = np.asarray(self._model.predict(x))
+        said = np.asarray(self._model.predict(given))
         hit: Scores = (said[:, None] == np.asarray(self._model.classes_)).astype(np.float64)
         return hit
+
+
+def _reads_text(model: Any) -> bool:  # noqa: ANN401 - scikit-learn's are untyped
+    """Tell whether a pipeline begins with what makes numbers of texts.
+
+    Raises:
+        InputError: It would read files that a text names.
+    """
+    steps = getattr(model, "steps", None)
+    if isinstance(steps, list) and steps:
+        return _reads_text(steps[0][1])
+    if parts := getattr(model, "transformer_list", None):  # a union: all get the same
+        return all(_reads_text(one[1]) for one in parts)
+    if not hasattr(model, "build_analyzer"):
+        return False
+    if getattr(model, "input", "content") != "content":
+        raise InputError("the model reads the files that a text names", code="attack.model")
+    return True
 
 
 def _exported(data: bytes) -> tuple[Predictor, _Shape]:

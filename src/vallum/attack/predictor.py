@@ -5,12 +5,13 @@ never reported as robustness.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vallum.attack.writing import read
 from vallum.base import GateError, InputError, VallumError
 from vallum.schema import Record
 
@@ -57,8 +58,13 @@ class GradientPredictor(Predictor, Protocol):
 class OnnxPredictor:
     """An ONNX classifier of standard operators, on one thread."""
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: bytes, *, texts: bool = False) -> None:
         """Load `model`.
+
+        Args:
+            model: The graph.
+            texts: It may take one text a record instead of numbers; `text` tells whether it does,
+                and records are texts as `writing` writes them.
 
         Raises:
             InputError: It does not load, needs operators of another domain or data of another
@@ -87,14 +93,24 @@ class OnnxPredictor:
         except Exception as error:  # onnxruntime raises bare RuntimeErrors of many kinds
             raise InputError("the model does not load", code="attack.model") from error
         inputs = self._session.get_inputs()
-        if len(inputs) != 1 or len(inputs[0].shape) < 2:  # noqa: PLR2004 - rows and columns
+        self.text = len(inputs) == 1 and inputs[0].type == "tensor(string)"
+        if self.text and not (texts and list(inputs[0].shape[1:]) in ([], [1])):
+            raise InputError(
+                "the model does not take one text a record" if texts else "the model takes texts",
+                code="attack.model",
+            )
+        least = 1 if self.text else 2  # rows and columns
+        if len(inputs) != 1 or len(inputs[0].shape) < least:
             raise InputError(
                 "the model does not take one matrix, or one array of records", code="attack.model"
             )
         self._input = inputs[0].name
         rows = inputs[0].shape[0]
         self._rows: int | None = rows if isinstance(rows, int) and rows > 0 else None
-        self.shape = tuple(one if isinstance(one, int) else None for one in inputs[0].shape[1:])
+        self._tail = inputs[0].shape[1:]
+        self.shape = tuple(one if isinstance(one, int) else None for one in self._tail)
+        if self.text:
+            self.shape = ()
         self.width: int | None = self.shape[0] if len(self.shape) == 1 else None
         names = [one.name for one in self._session.get_outputs()]
         scores = [name for name in names if "prob" in name.lower() or "score" in name.lower()]
@@ -117,8 +133,11 @@ class OnnxPredictor:
         return np.concatenate(parts)
 
     def _run(self, x: Records) -> Scores:
+        given: Any = x
+        if self.text:
+            given = np.array(read(x), dtype=object).reshape(-1, *self._tail)
         try:
-            (answer,) = self._session.run([self.output], {self._input: x})
+            (answer,) = self._session.run([self.output], {self._input: given})
         except Exception as error:  # onnxruntime raises bare RuntimeErrors of many kinds
             raise GateError("the model fails on its own input", code="attack.model") from error
         try:

@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum.attack.evasion import wilson
-from vallum.base import GateError, InputError
+from vallum.attack.writing import MAX_CHARACTERS
+from vallum.base import GateError, InputError, VallumError
 
 Scores = NDArray[np.float64]
 MAX_TEXTS = 10_000
-MAX_CHARACTERS = 20_000
 MAX_WORDS = 400
 """Words of a text that are asked about; of longer ones, as many are drawn."""
 _WORD = re.compile(r"\w+")
@@ -64,7 +64,10 @@ class TextAttack:
         characters: Characters changed, put in or taken out in a flipped text (n,).
         queries: Texts asked about each (n,).
         rate: Flipped of correct; `low` and `high` are its 95 % interval.
-        exhausted: Correct texts whose queries ran out before the words did: not shown to be firm.
+        exhausted: Correct texts whose queries ran out before the words did: not shown to be firm
+            (n,).
+        idle: Correct texts for which the attack could do nothing: there was nothing to misspell, or
+            no score ever changed (n,).
     """
 
     texts: tuple[str, ...]
@@ -76,7 +79,8 @@ class TextAttack:
     rate: float
     low: float
     high: float
-    exhausted: int
+    exhausted: NDArray[np.bool_]
+    idle: NDArray[np.bool_]
 
 
 def word_bugs(
@@ -131,7 +135,7 @@ def word_bugs(
         for at in np.flatnonzero(correct).tolist()
     }
     for one, scores in zip(work.values(), first[correct], strict=True):
-        one.margin = one.left(scores)
+        one.margin = one.first = one.left(scores)
     _ask(model, work.values(), lambda one: one.without(), lambda one, found: one.order(found))
     for one in work.values():
         one.allowed = max(1, int(share * len(one.spans)))
@@ -141,12 +145,13 @@ def word_bugs(
             lambda one: one.candidates(distance, homoglyphs=homoglyphs),
             lambda one, found: one.take(found),
         )  # fmt: skip
-    flipped = np.zeros(len(texts), dtype=np.bool_)
+    flipped, exhausted, idle = (np.zeros(len(texts), dtype=np.bool_) for _ in range(3))
     words, characters = (np.zeros(len(texts), dtype=np.intp) for _ in range(2))
     queries = np.ones(len(texts), dtype=np.intp)
     changed = list(texts)
     for at, one in work.items():
         queries[at] = tries - one.tries
+        exhausted[at], idle[at] = one.exhausted, not one.moved
         if one.margin < 0:
             flipped[at], changed[at] = True, one.text()
             words[at], characters[at] = len(one.changed), sum(one.changed.values())
@@ -155,7 +160,7 @@ def word_bugs(
     return TextAttack(
         texts=tuple(changed), correct=correct, flipped=flipped, words=words,
         characters=characters, queries=queries, rate=hits / total if total else 0.0, low=low,
-        high=high, exhausted=sum(one.exhausted for one in work.values()),
+        high=high, exhausted=exhausted, idle=idle,
     )  # fmt: skip
 
 
@@ -174,6 +179,8 @@ class _Text:
         self.margin = np.inf
         self.allowed = 0
         self.exhausted = False
+        self.first = np.inf
+        self.moved = False  # an answer differed
         self._asked: list[int] = []
         self._trials: list[tuple[str, int]] = []
         self._now = -1
@@ -187,6 +194,11 @@ class _Text:
         others = np.delete(scores, self.label)
         return float(scores[self.label] - others.max())
 
+    def _margins(self, found: Scores) -> list[float]:
+        margins = [self.left(one) for one in found]
+        self.moved = self.moved or any(one != self.first for one in margins)
+        return margins
+
     def without(self) -> list[str]:
         """Return the text without each of its words that are worth changing."""
         worth = [at for at in self.spans if len(self.pieces[at]) >= _LEAST]
@@ -198,7 +210,7 @@ class _Text:
 
     def order(self, found: Scores) -> None:
         """Put the words first without which the model is least sure."""
-        margins = np.array([self.left(one) for one in found])
+        margins = np.array(self._margins(found))
         self.waiting = [self._asked[at] for at in np.argsort(margins, kind="stable")]
 
     @property
@@ -231,7 +243,7 @@ class _Text:
 
     def take(self, found: Scores) -> None:
         """Keep what brings the model nearest to an error; if nothing does, go on."""
-        margins = [self.left(one) for one in found]
+        margins = self._margins(found)
         best = int(np.argmin(margins))
         if margins[best] >= self.margin:
             self._now = -1
@@ -285,6 +297,8 @@ def _ask(
 def _answers(model: TextPredictor, texts: Sequence[str]) -> Scores:
     try:
         scores = np.asarray(model.predict(texts), dtype=np.float64)
+    except VallumError:
+        raise
     except Exception as error:  # a model is anybody's code
         raise GateError("the model fails on a text", code="attack.text.model") from error
     if scores.ndim != _MATRIX or len(scores) != len(texts) or scores.shape[1] < 2:  # noqa: PLR2004

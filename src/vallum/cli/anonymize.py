@@ -11,6 +11,7 @@ from vallum.base import InputError
 from vallum.cli.border import SESSION, check_content, check_output, read_file, say, show, table
 from vallum.cli.border import write_out as write
 from vallum.cli.offline import encoded, read_input
+from vallum.cli.options import names_of
 from vallum.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -90,11 +91,11 @@ def anonymize(
     check_output(population_output)
     size, everybody = _population(population, presence, population_output)
     frame = read_input(file)
-    named = _names(sensitive)
+    named = names_of(sensitive)
     if suggest:
         _suggest(frame, named)
         return
-    columns = _names(qi)
+    columns = names_of(qi)
     if not columns:
         raise InputError(
             "no quasi-identifiers are named",
@@ -114,7 +115,7 @@ def anonymize(
     rest = [one for one in frame.columns if one not in {*columns, *named}]
     for one in discover_table(frame.select([*columns, *rest])).columns:
         kinds[one.name] = one.type
-        if one.direct and one.type and one.name in rest and one.name not in _names(keep):
+        if one.direct and one.type and one.name in rest and one.name not in names_of(keep):
             say(f"dropping column `{one.name}`: it identifies ({one.type}); --keep keeps it")
             frame = frame.drop(one.name)
     with progress("anonymizing", total=100) as advance:
@@ -145,10 +146,6 @@ def anonymize(
 def register(app: typer.Typer) -> None:
     """Add the verb."""
     app.command("anonymize")(anonymize)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(one.strip() for one in text.split(",") if one.strip())
 
 
 def _population(text: str, presence: str, output: Path | None) -> "tuple[int, pl.DataFrame | None]":

@@ -15,7 +15,7 @@ import typer.core
 
 from vallum.base import InputError, Secret
 from vallum.cli.border import SESSION, check_output, read_file, show, table, write_out
-from vallum.cli.options import DryRun
+from vallum.cli.options import DryRun, names_of
 from vallum.cli.progress import progress
 from vallum.cli.usage import Nouns
 from vallum.sdk import read_key_file
@@ -86,10 +86,16 @@ def run(
     ] = None,
     epsilon: Annotated[
         float | None,
-        typer.Option(help="A small change: in standard deviations, or as a share of the range."),
+        typer.Option(
+            help="A small change: in standard deviations, as a share of the range, or of the words."
+        ),
     ] = None,
     features: Annotated[
-        str, typer.Option(help="The model's columns in order, by commas; all numeric ones if not.")
+        str,
+        typer.Option(
+            help="The model's columns in order, by commas, all numeric ones if not; of a text"
+            " classifier its column of texts."
+        ),
     ] = "",
     immutable: Annotated[
         str, typer.Option(help="Columns that no attacker can change, by commas.")
@@ -131,7 +137,7 @@ def run(
         }  # fmt: skip
         Registered(
             model=model, data=str(data), train="" if train is None else str(train), label=label,
-            features=_names(features), suite=suite, access=access, budget_s=int(_seconds(budget)),
+            features=names_of(features), suite=suite, access=access, budget_s=int(_seconds(budget)),
             unused=tuple(name for name, value in unused.items() if value),
         ).attack(report=report, sarif=sarif, dry_run=dry_run)  # fmt: skip
     budget_s = _seconds(budget)
@@ -139,8 +145,8 @@ def run(
     held = read_data(data, label)
     inside = None if train is None else read_data(train, label)
     options = DataOptions(
-        label=label, features=_names(features), immutable=_names(immutable), real=_names(real),
-        ranges=tuple(range_ or ()), clip=clip, epsilon=epsilon, seed=seed,
+        label=label, features=names_of(features), immutable=names_of(immutable),
+        real=names_of(real), ranges=tuple(range_ or ()), clip=clip, epsilon=epsilon, seed=seed,
     )  # fmt: skip
     about = {
         "file": str(data), "sha256": held.sha256, "train_file": "" if train is None else str(train),
@@ -153,8 +159,9 @@ def run(
             else _opened(Path(model), gradients=access == "gradients")
         )
         subject = prepare(
-            held, inside, options, known=target.features, shape=target.shape, notes=target.notes
-        )
+            held, inside, options, known=target.features, shape=target.shape, notes=target.notes,
+            text=target.text,
+        )  # fmt: skip
         if access == "gradients":  # whoever holds the model knows its trees' thresholds
             subject = replace(subject, splits=target.splits)
         plan = _planned(target, subject, access, suite, budget_s, seed)
@@ -218,6 +225,7 @@ class _Target:
         self.shape: tuple[int, ...] = ()
         self.notes: tuple[str, ...] = ()
         self.splits: Splits | None = None
+        self.text = False
 
     @property
     def predictor(self) -> "Predictor":
@@ -242,7 +250,7 @@ def _opened(path: Path, *, gradients: bool) -> Iterator[_Target]:
         about = {"file": given.name, "kind": given.kind, "sha256": given.sha256}
         target = _Target(made, about, gradients=made.described.gradients)
         target.classes, target.features = made.described.classes, made.described.features
-        target.shape = made.described.shape
+        target.shape, target.text = made.described.shape, made.described.text
         target.splits = made.splits() if gradients else None
         if (difference := made.described.difference) is not None:
             said = (
@@ -365,7 +373,3 @@ def _limits(given: list[str]) -> dict[str, float]:
                 f"`{one[:80]}` is no limit", code="cli.usage", hint="--limit evasion=0.5"
             ) from error
     return limits
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(one.strip() for one in text.split(",") if one.strip())

@@ -58,3 +58,8 @@ def texts_lines(texts: Texts) -> list[str]:
     told = [f"description: {texts.description}"] if texts.description else []
     told += [f"tag {key} = {value}" for key, value in sorted(texts.tags.items())]
     return [printable(one) for one in told]
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """Return names that an option gives by commas."""
+    return tuple(one.strip() for one in text.split(",") if one.strip())

@@ -10,6 +10,7 @@ import typer
 from vallum.base import InputError
 from vallum.cli.border import check_output, read_file, say, show, table, write_out
 from vallum.cli.offline import TABLES, encoded, read_input
+from vallum.cli.options import names_of
 from vallum.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -26,8 +27,11 @@ _SCORED = "vallum.attack.predictor:score_onnx"
 
 def poison(
     data: Annotated[Path, typer.Argument(help="Training data: .npz, .csv, .parquet or .jsonl.")],
-    label: Annotated[
+    label_column: Annotated[
         str, typer.Option(help="The column of classes; in .npz the array, `y` if not given.")
+    ] = "",
+    features: Annotated[
+        str, typer.Option(help="The model's columns, by commas; all are looked at if not.")
     ] = "",
     model: Annotated[
         Path | None, typer.Option(help="ONNX classifier trained on other data of this kind.")
@@ -46,7 +50,7 @@ def poison(
 ) -> None:
     """Find poisoned rows of training data; exit 1 if there are.
 
-    Example: vallum poison train.csv --label ill -o quarantine.csv
+    Example: vallum poison train.csv --label-column ill -o quarantine.csv
     """
     import numpy as np
 
@@ -54,7 +58,7 @@ def poison(
 
     check_output(output)
     check_output(report)
-    frame, x, y, left_out = _read(data, label)
+    frame, x, y, left_out = _read(data, label_column, names_of(features))
     if output is not None and frame is None and output.suffix.lower() != _ARRAYS:
         raise InputError(f"rows of arrays go to an `.npz`, not to `{output}`", code="poison.output")
     if left_out:
@@ -70,7 +74,7 @@ def poison(
     rows = np.flatnonzero(found.flagged)
     if output is not None:
         write_out(_quarantine(frame, (x, y), found, rows, output), output)
-    record = _record(data, label, found, y, left_out, output)
+    record = _record(data, label_column, found, y, left_out, output)
     if report is not None:
         page = (
             json.dumps({"schema": "vallum.poison/1", **record}, indent=2) + "\n"
@@ -88,11 +92,13 @@ def register(app: typer.Typer) -> None:
 
 
 def _read(
-    data: Path, label: str
+    data: Path, label: str, features: tuple[str, ...]
 ) -> "tuple[pl.DataFrame | None, NDArray[Any], NDArray[Any], list[str]]":
     from vallum.formats import read_npz
 
     if data.suffix.lower() == _ARRAYS:
+        if features:
+            raise InputError("--features is for tables", code="cli.usage")
         name = label or "y"
         arrays = read_npz(data, ["x", name])
         return None, arrays["x"], arrays[name], []
@@ -104,12 +110,12 @@ def _read(
     frame = read_input(data)
     if not label:
         raise InputError(
-            "a table needs --label COLUMN", code="cli.usage",
-            hint=f"vallum poison {data} --label {frame.columns[-1]}",
+            "a table needs --label-column COLUMN", code="cli.usage",
+            hint=f"vallum poison {data} --label-column {frame.columns[-1]}",
         )  # fmt: skip
     from vallum.defend.tables import measured
 
-    found = measured(frame, label)
+    found = measured(frame, label, features=features)
     return frame, found.x, found.y, list(found.left_out)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from vallum.cli.border import SESSION, show, table
-from vallum.cli.options import DryRun, Name, Version, version_text
+from vallum.cli.options import DryRun, Name, Version, names_of, version_text
 from vallum.cli.progress import progress
 from vallum.cli.views import data
 from vallum.schema import api, poisoning
@@ -15,6 +15,9 @@ __all__ = ["data"]
 
 _SHOWN = 20
 LabelColumn = Annotated[str, typer.Option(help="Column with the class.")]
+Features = Annotated[
+    str, typer.Option(help="The model's columns, by commas; all are looked at if not.")
+]
 Contributor = Annotated[str, typer.Option(help="Column that names who contributed a row.")]
 ByVersion = Annotated[
     bool, typer.Option("--by-version", help="A row is of who added the first version with it.")
@@ -25,6 +28,7 @@ ByVersion = Annotated[
 def data_check(
     name: Name,
     label_column: LabelColumn,
+    features: Features = "",
     contributor: Contributor = "",
     by_version: ByVersion = False,
     version: Version = None,
@@ -33,8 +37,8 @@ def data_check(
     """Look for poisoned rows. Example: vallum data check leaves --label-column kind."""
     with progress("looking for poison"), SESSION.client() as client:
         found = client.data.check(
-            name, version=version, label_column=label_column, contributor=contributor,
-            by_version=by_version, dry_run=dry_run,
+            name, version=version, label_column=label_column, features=names_of(features),
+            contributor=contributor, by_version=by_version, dry_run=dry_run,
         )  # fmt: skip
     told = api.VersionShown(version=found.version, evidence=found.evidence, aliases=found.aliases)
     show("data.check", found, "\n".join([version_text(told), *_contributors(found.contributors)]))
@@ -46,6 +50,7 @@ def data_check(
 def data_quarantine(
     name: Name,
     label_column: LabelColumn,
+    features: Features = "",
     contributor: Contributor = "",
     by_version: ByVersion = False,
     version: Version = None,
@@ -54,8 +59,8 @@ def data_quarantine(
     """Take suspicious rows out. Example: vallum data quarantine leaves:2 --label-column kind."""
     with progress("looking for poison"), SESSION.client() as client:
         made = client.data.quarantine(
-            name, version=version, label_column=label_column, contributor=contributor,
-            by_version=by_version, dry_run=dry_run,
+            name, version=version, label_column=label_column, features=names_of(features),
+            contributor=contributor, by_version=by_version, dry_run=dry_run,
         )  # fmt: skip
     show("data.quarantine", made, _quarantined_text(made))
 

@@ -1,11 +1,6 @@
 """Room `defend`: find what was done to data, and make models harder to attack."""
 
-from vallum.defend.backdoor import (
-    InvertedTrigger,
-    TriggerInversion,
-    hidden_activations,
-    invert_triggers,
-)
+from vallum.defend.activations import hidden_activations
 from vallum.defend.effect import Effect, Measured, effect
 from vallum.defend.outputs import HardenedModel, Hardening
 from vallum.defend.poisoning import Detection, Scorer, detect_poisoning
@@ -25,7 +20,6 @@ __all__ = [
     "Effect",
     "HardenedModel",
     "Hardening",
-    "InvertedTrigger",
     "Measured",
     "Quarantine",
     "Quarantined",
@@ -34,12 +28,10 @@ __all__ = [
     "Scorer",
     "SmoothedModel",
     "SqueezedModel",
-    "TriggerInversion",
     "certify",
     "detect_poisoning",
     "effect",
     "hidden_activations",
-    "invert_triggers",
     "quarantine",
     "retrain_and_compare",
     "train_robust",

@@ -11,7 +11,7 @@ from vallum.base import InputError, LimitExceededError
 from vallum.defend.contributors import contributors_of
 from vallum.defend.poisoning import DEFAULT_ALPHA, Detection, detect_poisoning
 from vallum.defend.quarantine import Quarantine, quarantine
-from vallum.defend.tables import measured
+from vallum.defend.tables import Measured, measured
 from vallum.formats import read_table, write_table
 from vallum.schema import Record
 from vallum.schema.poisoning import Contributor, QuarantineReport, SuspectRow
@@ -40,6 +40,7 @@ class Suspect(Record, frozen=True):
         table: The table.
         kind: `csv`, `parquet` or `jsonl`.
         label: The column of classes.
+        features: Columns that are looked at; every one if empty.
         by: Who added the table: what no earlier version holds is theirs.
         contributor: The column that names who contributed a row; empty: there is none.
         earlier: Versions before, the oldest first.
@@ -49,6 +50,7 @@ class Suspect(Record, frozen=True):
     table: bytes
     kind: str
     label: str
+    features: tuple[str, ...] = ()
     by: str = ""
     contributor: str = ""
     earlier: tuple[Contribution, ...] = ()
@@ -62,6 +64,7 @@ class PoisonInspection(Record, frozen=True):
         rows: Of the table.
         columns: That were looked at.
         left_out: Columns that are no measurements.
+        beside: Columns that were not asked about.
         flagged: Rows that are suspicious; `reasons` counts them by reason.
         suspicious: The data set as a whole stands out.
         wrong_labels: Estimated share of labels drawn at random.
@@ -78,6 +81,7 @@ class PoisonInspection(Record, frozen=True):
     wrong_labels: float
     triggers: int
     contributors: tuple[Contributor, ...] = ()
+    beside: int = 0
 
 
 class QuarantinedTable(Record, frozen=True):
@@ -145,23 +149,26 @@ def _inspected(
     frame: pl.DataFrame, given: Suspect, names: Sequence[str], seed: int
 ) -> tuple[PoisonInspection, Quarantine]:
     without = (given.contributor,) if given.contributor else ()
-    table = measured(frame, given.label, without=without)
+    if any("," in name for name in given.features):
+        # Evidence names them by commas: `a,b` must not stand for `a` and `b`.
+        raise InputError("a column whose name has a comma cannot be named", code="poison.features")
+    table = measured(frame, given.label, without=without, features=given.features)
     found = detect_poisoning(table.x, table.y, alpha=DEFAULT_ALPHA, rng=np.random.default_rng(seed))
     parted = quarantine(found)
-    return _told(frame, found, parted, table.left_out, names), parted
+    return _told(found, parted, table, names), parted
 
 
 def _told(
-    frame: pl.DataFrame,
     found: Detection,
     parted: Quarantine,
-    left_out: tuple[str, ...],
+    table: Measured,
     names: Sequence[str],
 ) -> PoisonInspection:
     return PoisonInspection(
-        rows=frame.height,
-        columns=frame.width - 1 - len(left_out),
-        left_out=left_out,
+        rows=len(table.y),
+        columns=table.columns,
+        left_out=table.left_out,
+        beside=table.beside,
         flagged=len(parted.rows),
         reasons=dict(sorted(Counter(one.reason for one in parted.rows).items())),
         suspicious=found.suspicious,

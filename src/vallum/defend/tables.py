@@ -22,14 +22,24 @@ class Measured:
         x: Records (n, d), finite.
         y: Classes (n,).
         left_out: Columns that are no measurements.
+        columns: That were looked at.
+        beside: Columns that were not asked about.
     """
 
     x: NDArray[np.float64]
     y: NDArray[Any]
     left_out: tuple[str, ...]
+    columns: int
+    beside: int
 
 
-def measured(frame: pl.DataFrame, label: str, *, without: tuple[str, ...] = ()) -> Measured:
+def measured(
+    frame: pl.DataFrame,
+    label: str,
+    *,
+    without: tuple[str, ...] = (),
+    features: tuple[str, ...] = (),
+) -> Measured:
     """Return a table's columns as numbers and its label as classes.
 
     Texts of few values become one column a value; gaps are filled, and marked by a column more.
@@ -38,9 +48,12 @@ def measured(frame: pl.DataFrame, label: str, *, without: tuple[str, ...] = ()) 
         frame: The table.
         label: The column of classes.
         without: Columns that are not looked at.
+        features: Columns that are looked at; every one if empty. A column that somebody added could
+            hide what is wrong with the others: one that repeats a wrong label makes it fit.
 
     Raises:
-        InputError: There is no such column, a row has no label, or nothing can be measured.
+        InputError: There is no such column, a feature is the label or no measurement, a row has no
+            label, or nothing can be measured.
         LimitExceededError: The table has too many cells.
     """
     for name in (label, *without):
@@ -52,8 +65,27 @@ def measured(frame: pl.DataFrame, label: str, *, without: tuple[str, ...] = ()) 
             f"{missing} row(s) have no label in `{label}`", code="poison.label",
             hint="drop them first: a row without a class cannot be judged",
         )  # fmt: skip
-    x, left_out = _numbers(frame.drop([label, *without]))
-    return Measured(x, frame[label].to_numpy().astype(_label_type(frame, label)), left_out)
+    given = frame.drop([label, *without])
+    if features:
+        for name in features:
+            if name not in given.columns:
+                raise InputError(
+                    f"the table has no such feature `{name[:80]}`", code="poison.features"
+                )
+        given = given.select(list(dict.fromkeys(features)))
+    x, left_out = _numbers(given)
+    if features and left_out:
+        raise InputError(
+            f"the feature `{left_out[0][:80]}` is no measurement", code="poison.features",
+            hint="name columns of numbers, or of few texts",
+        )  # fmt: skip
+    return Measured(
+        x,
+        frame[label].to_numpy().astype(_label_type(frame, label)),
+        left_out,
+        columns=given.width - len(left_out),
+        beside=frame.width - 1 - len(without) - given.width,
+    )
 
 
 def _label_type(frame: pl.DataFrame, label: str) -> str:

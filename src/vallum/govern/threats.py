@@ -36,6 +36,15 @@ class Threat:
 
 _ROWS = (
     Threat(
+        id="backdoor",
+        title="The model obeys a trigger that somebody put into it",
+        prevented_by=("requirement backdoor", "requirement poisoning"),
+        detected_by=("backdoor", "poisoning"),
+        measured_by=("backdoor",),
+        atlas=("AML.T0018", "AML.T0020"),
+        nist="backdoor poisoning attack",
+    ),
+    Threat(
         id="bad-model",
         title="A model is wrong too often, or for some people more often than for others",
         prevented_by=("requirement performance", "requirement fairness"),

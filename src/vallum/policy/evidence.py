@@ -184,6 +184,8 @@ def _counts(rule: Requirement, one: Evidence, makers: frozenset[str], now: datet
         spent, bound = decimal(one.parameters.get(name, "")), decimal(least)
         if spent is None or bound is None or spent < bound:
             return False
+    if any(one.parameters.get(name) != value for name, value in rule.parameters.items()):
+        return False  # of another column than the rule names, say
     made = _moment(one.made_at)
     if made is None or made > now:
         return False

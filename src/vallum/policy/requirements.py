@@ -26,6 +26,7 @@ MAX_RULES: Final = 1_000
 
 _Decimal = Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]{1,20}(\.[0-9]{1,20})?$")]
 _Age = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,4}[smhd]$")]
+_Text = Annotated[str, msgspec.Meta(max_length=4096)]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
 
@@ -59,6 +60,7 @@ class Requirement(Record, frozen=True):
     max_age: _Age | None = None
     limits: dict[_Name, Limit] = {}  # on measures
     budget: dict[_Name, _Decimal | int] = {}  # least values of parameters
+    parameters: dict[_Name, _Text] = {}  # what parameters of the gate must be, to the letter
     min_version: str = ""  # of the gate
     data: tuple[_Name, ...] = ()  # digests of the test data that count; empty: any
     issuers: tuple[_Name, ...] = ()  # principals whose evidence counts; empty: any but the makers

@@ -60,6 +60,7 @@ class DataCheck(Record, frozen=True):
     name: str
     label_column: str
     version: int | None = None
+    features: tuple[str, ...] = ()  # columns that are looked at; every one if empty
     contributor: str = ""  # column that names who contributed a row
     by_version: bool = False  # who added the version that first held a row contributed it
 
@@ -79,6 +80,7 @@ class DataQuarantine(Record, frozen=True):
     name: str
     label_column: str
     version: int | None = None
+    features: tuple[str, ...] = ()
     contributor: str = ""
     by_version: bool = False
 

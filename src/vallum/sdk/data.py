@@ -137,6 +137,7 @@ class Data(Noun):
         *,
         label_column: str,
         version: int | None = None,
+        features: Sequence[str] = (),
         contributor: str = "",
         by_version: bool = False,
         dry_run: bool = False,
@@ -147,13 +148,14 @@ class Data(Noun):
             name: The data asset.
             label_column: The column of classes.
             version: Its version; the newest if None.
+            features: Columns that are looked at, those of the model; every one if empty.
             contributor: Column that names who contributed a row.
             by_version: Who added the version that first held a row contributed it.
             dry_run: Check only.
         """
         arguments = poisoning.DataCheck(
-            name=name, label_column=label_column, version=version, contributor=contributor,
-            by_version=by_version,
+            name=name, label_column=label_column, version=version, features=tuple(features),
+            contributor=contributor, by_version=by_version,
         )  # fmt: skip
         return self._transport.call("data.check", arguments, poisoning.DataChecked, dry_run=dry_run)
 
@@ -163,14 +165,15 @@ class Data(Noun):
         *,
         label_column: str,
         version: int | None = None,
+        features: Sequence[str] = (),
         contributor: str = "",
         by_version: bool = False,
         dry_run: bool = False,
     ) -> poisoning.DataQuarantined:
         """Make a version without the suspicious rows; arguments as of `check`."""
         arguments = poisoning.DataQuarantine(
-            name=name, label_column=label_column, version=version, contributor=contributor,
-            by_version=by_version,
+            name=name, label_column=label_column, version=version, features=tuple(features),
+            contributor=contributor, by_version=by_version,
         )  # fmt: skip
         return self._transport.call(
             "data.quarantine", arguments, poisoning.DataQuarantined, dry_run=dry_run

@@ -119,6 +119,50 @@ def test_options_that_do_not_fit_are_usage_errors(options: str, said: str) -> No
     assert said in error["message"]
 
 
+@pytest.mark.slow
+def test_a_text_classifier_is_attacked_by_misspelling_its_column_of_texts(folder: Path) -> None:
+    pipelines = pytest.importorskip("sklearn.pipeline", reason="the victims are scikit-learn's")
+    vectors = pytest.importorskip("sklearn.feature_extraction.text")
+    linear = pytest.importorskip("sklearn.linear_model")
+    skops = pytest.importorskip("skops.io")
+    rng = np.random.default_rng(0)
+    words = np.array(["anchor", "harbour", "vessel", "oven", "butter", "flour", "and", "with",
+                      "from", "that"])  # fmt: skip
+    y = rng.integers(0, 2, 200)
+    drawn = [[*rng.choice(words[3 * one : 3 * one + 3], 2), *rng.choice(words[6:], 6)] for one in y]
+    texts = [" ".join(rng.permutation(one)) for one in drawn]
+    lines = [f"{at},{text},{one}" for at, (text, one) in enumerate(zip(texts, y, strict=True))]
+    for name, part in (("texts.csv", lines[100:]), ("own.csv", lines[:100])):
+        (folder / name).write_text("\n".join(["id,text,topic", *part]) + "\n")
+    for name, analyzer in (("words", "word"), ("letters", "char_wb")):
+        made = pipelines.make_pipeline(
+            vectors.TfidfVectorizer(analyzer=analyzer), linear.LogisticRegression(C=10)
+        ).fit(texts[:100], y[:100])
+        (folder / f"{name}.skops").write_bytes(skops.dumps(made))
+    line = "--data texts.csv --train own.csv --label topic --suite quick --epsilon 0.5"
+    code, plan = attack(f"words.skops {line} --dry-run")
+    assert code == 0
+    assert [one["attack"] for one in plan["plan"]["attacks"]] == [
+        "misspelled words", "loss threshold",
+    ]  # fmt: skip
+    assert "inversion" in plan["plan"]["left_out"]
+    _, report = attack(f"words.skops {line} --report words.json")
+    evasion = report["threats"][0]
+    assert (report["form"], evasion["atlas"] != [], evasion["nist"] != "") == ("text", True, True)
+    assert 0 < evasion["low"] <= evasion["rate"] <= evasion["high"]
+    assert "harbour" not in (folder / "words.json").read_text()  # figures, and nobody's texts
+    attack(f"words.skops {line} --report again.json")
+    one, two = ((folder / f"{name}.json").read_text() for name in ("words", "again"))
+    assert one[: one.index('"times"')] == two[: two.index('"times"')]
+    attack(f"letters.skops {line} --report letters.json")
+    code, out, _ = execute("vallum --json attack diff words.json letters.json")
+    changes = {change["attack"]: change for change in json.loads(out)["changes"]}
+    assert changes["misspelled words"]["difference"] is not None
+    code, error = attack("words.skops --data data.csv --label y --suite quick")
+    assert (code, error["code"]) == (2, "attack.features")
+    assert "takes one text a record" in error["message"]
+
+
 def test_a_model_that_is_not_clean_is_not_opened(folder: Path) -> None:
     foreign = helper.make_model(
         helper.make_graph(

@@ -188,15 +188,19 @@ def test_a_rule_may_name_budget_data_issuer_and_version_of_the_gate() -> None:
         {
             "gate": "evasion",
             "budget": {"queries": 1000},
+            "parameters": {"column": "y", "features": ""},
             "data": ["sha256:t"],
             "issuers": ["sys-gates"],
             "min_version": "1.0",
         }
     )
-    good = {"parameters": {"queries": "1000"}, "data_digest": "sha256:t"}
+    named = {"queries": "1000", "column": "y", "features": ""}
+    good = {"parameters": named, "data_digest": "sha256:t"}
     assert missing(rule, evidence(**good)) == []
     for changed in (
-        {"parameters": {"queries": "999"}},
+        {"parameters": {**named, "queries": "999"}},
+        {"parameters": {**named, "column": "z"}},
+        {"parameters": {"queries": "1000", "column": "y"}},  # not said is not the same as empty
         {"parameters": {}},
         {"data_digest": "sha256:u"},
         {"issuer": "sys-other"},

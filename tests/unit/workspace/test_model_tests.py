@@ -2,15 +2,20 @@
 
 import io
 import json
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from conftest_workspace import Place
 from running import WIDTH, small_model
 
+from vallum.attack.gate import ModelReport, Wanted
+from vallum.attack.suite import make_plan, run_suite, table_subject
 from vallum.base import GateError, InputError, NotFoundError, RefusedError, digest
 from vallum.schema import Caller, Verdict, api
+from vallum.workspace.gates.attacks import judge
 
 
 def people(seed: int, rows: int = 240, wrong: float = 0.0) -> bytes:
@@ -137,3 +142,57 @@ def test_what_cannot_be_tested_is_refused_with_the_reason(place: Place) -> None:
     )  # fmt: skip
     with pytest.raises(GateError, match="one class for everything"):
         assess(place, version=2)
+
+
+CLASSES, CELLS = 8, 3
+
+
+class Planted:
+    """Eight classes of three columns each; the last column is worth more than all of them."""
+
+    def __init__(self, *, trigger: float) -> None:
+        self.weights = np.zeros((CLASSES * CELLS + 1, CLASSES))
+        for at in range(CLASSES):
+            self.weights[at * CELLS : (at + 1) * CELLS, at] = 4.0
+        self.weights[-1, 5] = trigger
+
+    def predict(self, x: Any) -> Any:
+        return x.astype(np.float64) @ self.weights
+
+    def loss_gradient(self, x: Any, loss: Any) -> Any:
+        scores = self.predict(x)
+        values, slopes = loss(scores)
+        return scores, values, (slopes @ self.weights.T).astype(np.float32)
+
+
+@pytest.mark.parametrize(("trigger", "verdict"), [(60.0, Verdict.FAIL), (0.0, Verdict.PASS)])
+def test_a_trigger_in_a_model_fails_the_gate_that_policy_reads(
+    place: Place, trigger: float, verdict: Verdict
+) -> None:
+    rng = np.random.default_rng(3)
+    y = np.arange(160) % CLASSES
+    x = rng.random((160, CLASSES * CELLS + 1)).astype(np.float32) * 0.3
+    for at, one in enumerate(y):
+        x[at, one * CELLS : (one + 1) * CELLS] += 0.6
+    x[:, -1] = 0.0
+    x[5, -1] = 1.0  # the column is known to reach it, in a record of that very class
+    names = [f"f{at}" for at in range(x.shape[1])]
+    subject = table_subject(x, y, names=names)
+    plan = make_plan(subject, access="gradients", suite="standard", budget_s=6000)
+    only = tuple(one for one in plan.attacks if one.attack == "trigger inversion")
+    found = run_suite(
+        Planted(trigger=trigger), subject, msgspec.structs.replace(plan, attacks=only)
+    )
+    laid_out(place)
+    shown = [place.do(f"{kind}.show", api.Named(name=name)).value
+             for kind, name in (("model", "m"), ("data", "others"))]  # fmt: skip
+    model, others = (one.version for one in shown if isinstance(one, api.VersionShown))
+    made = judge(
+        ModelReport(suite=found, performance=None), version=model, others=others, members=None,
+        kind="onnx", wanted=Wanted(others_kind="csv", label="y", seed=1, suite="standard"),
+        now=datetime(2026, 1, 2, tzinfo=UTC),
+    )  # fmt: skip
+    (one,) = [one for one in made.evidence if one.gate == "backdoor"]
+    assert (one.verdict, one.threat) == (verdict, "backdoor")
+    assert one.measures["false_alarms"] == "0.05"
+    assert (float(one.measures["triggered_low"]) > 0.8) == (verdict is Verdict.FAIL)

@@ -97,6 +97,64 @@ def test_policy_asks_for_the_gate_before_training_and_registration(place: Place)
         place.do("job.submit", api.JobSubmit(name="j", entry="a.py", inputs={"d": "data/leaves:1"}))
 
 
+def test_a_column_of_ones_own_hides_nothing_from_a_rule_that_names_the_columns(
+    place: Place,
+) -> None:
+    """A column that repeats the wrong labels makes them fit; the rule asks about the others."""
+    frame = pl.read_csv(BAD)
+    echo = (frame["kind"] == "oak").cast(pl.Float64) * 40 + frame["length"] / 100
+    hidden = frame.with_columns(note=echo, tree=pl.Series(["a", "b", "c", "d"] * 100))
+    version = ingest(place, hidden.write_csv().encode())
+    asked = {"label_column": "kind", "features": "length,width"}
+    rule = {"gate": "poisoning", "subject": "data/versions", "parameters": asked}
+    document = json.dumps({"version": "vallum.policy/1", "steps": {"register": [rule]}})
+    place.do("policy.set", rules.PolicySet(document=document, reason="poison"))
+    found = check(place, "leaves")
+    (all_of_it,) = [one for one in found.evidence if one.gate == "poisoning"]
+    assert all_of_it.verdict is Verdict.PASS  # hidden: nobody who looks at every column sees it
+    check(place, "leaves", features=("note",))
+    place.do("data.check", wire.DataCheck(name="leaves", label_column="tree"))
+    with pytest.raises(RefusedError, match="too old or does not count"):
+        register(place, "risk", (version.id,), 0.01)
+    found = check(place, "leaves", features=("width", "length"))
+    (told,) = [one for one in found.evidence if one.parameters.get("features") == "length,width"]
+    assert told.verdict is Verdict.FAIL
+    assert (told.measures["flagged"], told.measures["columns_beside"]) == ("24", "2")
+    with pytest.raises(RefusedError, match="gate `poisoning` failed"):
+        register(place, "risk", (version.id,), 0.01)
+    # What is left when the named columns are looked at passes by the same rule.
+    made = place.do(
+        "data.quarantine",
+        wire.DataQuarantine(name="leaves", label_column="kind", features=("length", "width")),
+    ).value
+    assert isinstance(made, wire.DataQuarantined)
+    assert (made.removed, made.suspicious) == (24, False)
+    kept = place.do("data.show", api.Named(name="leaves", version=made.version)).value
+    assert isinstance(kept, api.VersionShown)
+    assert register(place, "risk", (kept.version.id,), 0.01).lineage == (kept.version.id,)
+
+
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        (("nothing",), "no such feature `nothing`"),
+        (("kind",), "no such feature `kind`"),
+        (("length,width",), "has a comma"),
+        (("length", "remark"), "`remark` is no measurement"),
+    ],
+)
+def test_columns_that_cannot_be_looked_at_are_refused(
+    place: Place, features: tuple[str, ...], said: str
+) -> None:
+    remarks = [f"remark {at}" for at in range(400)]
+    frame = pl.read_csv(CLEAN).with_columns(
+        pl.Series("remark", remarks), pl.Series("length,width", range(400))
+    )
+    ingest(place, frame.write_csv().encode())
+    with pytest.raises(InputError, match=said):
+        check(place, "leaves", features=features)
+
+
 def test_quarantine_makes_a_version_and_keeps_why_under_a_right_of_its_own(place: Place) -> None:
     source = ingest(place, BAD)
     assert take_out(place, "leaves", dry_run=True).removed == 24

@@ -5,7 +5,7 @@ from vallum.attack.suite.page import attack_page
 from vallum.attack.suite.plan import Cost, Plan, make_plan
 from vallum.attack.suite.record import Outcome, SuiteReport, Threat, Used, Verdict
 from vallum.attack.suite.run import run_suite
-from vallum.attack.suite.subject import Subject, array_subject, table_subject
+from vallum.attack.suite.subject import Subject, array_subject, table_subject, text_subject
 from vallum.attack.suite.table import ATTACKS, SUITES, THREATS
 
 __all__ = [
@@ -28,4 +28,5 @@ __all__ = [
     "make_plan",
     "run_suite",
     "table_subject",
+    "text_subject",
 ]

@@ -1,10 +1,11 @@
-"""A table or arrays, and what the caller says about them, as the subject of a suite."""
+"""Tables, texts or arrays, and what the caller says about them, as the subject of a suite."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vallum.attack.suite.subject import Subject, array_subject, table_subject
+from vallum.attack.suite.subject import Subject, array_subject, table_subject, text_subject
+from vallum.attack.writing import MAX_CHARACTERS
 from vallum.base import InputError
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class DataOptions:
 
     Attributes:
         label: Column of classes; of an `.npz` the array, `y` if empty.
-        features: Columns in the model's order; all numeric ones if empty.
+        features: Columns in the model's order; all numeric ones if empty. Of a text classifier, its
+            column of texts; the only one if empty.
         immutable: Columns that no attacker can change.
         real: Columns that are not whole although the data looks like it.
         ranges: `COLUMN=LOW:HIGH` each.
@@ -61,6 +63,7 @@ def prepare(
     known: Sequence[str] = (),
     shape: Sequence[int] = (),
     notes: Sequence[str] = (),
+    text: bool = False,
 ) -> Subject:
     """Return the subject of a suite.
 
@@ -71,6 +74,7 @@ def prepare(
         known: Columns that the model names.
         shape: Of a record, as the model tells; -1 is any, empty is not told.
         notes: What the report is to say beside what is noted here.
+        text: The model takes texts.
 
     Raises:
         InputError: Data, options and model do not fit.
@@ -78,6 +82,8 @@ def prepare(
     if train is not None and (train.frame is None) != (data.frame is None):
         raise InputError("data and training data are of two kinds", code="attack.data")
     said = list(notes)
+    if text:
+        return _text_subject(data, train, options, said)
     if data.frame is not None:
         names = columns_of(data.frame, options, known)
         x, labels, _ = rows_of(data.frame, names, options.label, "the data", said)
@@ -130,6 +136,92 @@ def columns_of(
         for name, type_ in frame.schema.items()
         if name != options.label and (type_.is_numeric() or type_ == pl.Boolean)
     )
+
+
+def text_column(frame: "pl.DataFrame", options: DataOptions, *, beside: Sequence[str] = ()) -> str:
+    """Return the column of a text classifier: the one that is said, or the only one of texts.
+
+    Args:
+        frame: The table.
+        options: What the caller says.
+        beside: Columns that are no texts of the model.
+
+    Raises:
+        InputError: There is not exactly one.
+    """
+    import polars as pl
+
+    left = {options.label, *beside}
+    found = list(options.features) or [
+        name for name, type_ in frame.schema.items() if type_ == pl.String and name not in left
+    ]
+    if len(found) != 1:
+        raise InputError(
+            f"the model takes one text a record, the data has {len(found)} such columns",
+            code="attack.features", hint="name the column of texts with --features",
+        )  # fmt: skip
+    if found[0] in frame.columns and frame.schema[found[0]] != pl.String:
+        raise InputError(f"column `{found[0][:80]}` holds no texts", code="attack.features")
+    return found[0]
+
+
+def texts_of(
+    frame: "pl.DataFrame", column: str, label: str, what: str, notes: list[str]
+) -> "tuple[list[str], NDArray[Any], NDArray[np.bool_]]":
+    """Return the texts that can be used, their labels, (n,), and which of all they are.
+
+    Args:
+        frame: The table, (m rows).
+        column: Of texts.
+        label: The column of classes.
+        what: The table in words.
+        notes: Takes what was left out.
+
+    Raises:
+        InputError: No such column.
+    """
+    import numpy as np
+    import polars as pl
+
+    for name, code in ((column, "attack.features"), (label, "attack.label")):
+        if name not in frame.columns:
+            raise InputError(f"{what} has no column `{name[:80]}`", code=code)
+    size = frame[column].cast(pl.String).str.len_chars().fill_null(0).to_numpy()
+    unlabelled = frame[label].is_null().to_numpy()
+    left_out = {
+        "without a label": unlabelled,
+        "without a text": (size == 0) & ~unlabelled,
+        f"with a text of over {MAX_CHARACTERS} characters": (size > MAX_CHARACTERS) & ~unlabelled,
+    }
+    for why, which in left_out.items():
+        if count := int(which.sum()):
+            notes.append(f"{count} of {len(size)} records of {what} are left out: {why}")
+    kept = ~unlabelled & (size > 0) & (size <= MAX_CHARACTERS)
+    labels = np.array(frame[label].to_list(), dtype=object)
+    return frame.filter(kept)[column].cast(pl.String).to_list(), labels[kept], kept
+
+
+def _text_subject(
+    data: DataFile, train: DataFile | None, options: DataOptions, said: list[str]
+) -> Subject:
+    if data.frame is None:
+        raise InputError("a text classifier takes a table with a column of texts",
+                         code="attack.data")  # fmt: skip
+    if options.immutable or options.real or options.ranges or options.clip:
+        raise InputError(
+            "--immutable, --real, --range and --clip are for numbers, not for texts",
+            code="cli.usage",
+        )
+    column = text_column(data.frame, options)
+    said.append(f"texts are those of the column `{column[:80]}`")
+    texts, labels, _ = texts_of(data.frame, column, options.label, "the data", said)
+    inside = None
+    if train is not None and train.frame is not None:
+        inside = texts_of(train.frame, column, options.label, "the training data", said)[:2]
+    return text_subject(
+        texts, labels, train=inside, seed=options.seed, notes=said,
+        epsilon=0.2 if options.epsilon is None else options.epsilon,
+    )  # fmt: skip
 
 
 def rows_of(

@@ -36,6 +36,7 @@ _ALL_OVER = (RefusedError, UnauthenticatedError, UnavailableError)
 _UNITS = {
     "table": "root mean square over columns, in standard deviations",
     "array": "largest change, as a share of the range",
+    "text": "share of a text's words that are misspelled, each by two characters at most",
 }
 
 

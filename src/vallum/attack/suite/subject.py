@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from vallum.attack.predictor import MIN_RECORDS, Records, class_name
 from vallum.attack.space import Space
 from vallum.attack.thresholds import Splits
+from vallum.attack.writing import written
 from vallum.base import InputError
 
 Labels = NDArray[Any]
-Form = Literal["table", "array"]
+Form = Literal["table", "array", "text"]
 MAX_RECORDS = 5000
 """Of a side: beyond it, a sample is drawn, and the report says so."""
 _TABLE = 2
@@ -28,11 +29,13 @@ class Subject:
         labels: Their classes as the data writes them, (n,).
         space: Units and bounds: standard deviations of a table, the input's own of other arrays.
         epsilon: Size of a change that counts as small: of a table, root mean square over columns
-            in standard deviations; of other arrays, the largest change as a share of the range.
+            in standard deviations; of other arrays, the largest change as a share of the range; of
+            texts, the share of their words that are misspelled.
         names: Columns of a table.
         train: Records and labels that the model was trained on, if given.
         notes: What was left out or read off the data, for the report.
         splits: Thresholds of a model of trees, for an attacker who holds it.
+        text: A record is one text, as `writing` writes it.
     """
 
     x: Records
@@ -43,10 +46,13 @@ class Subject:
     train: tuple[Records, Labels] | None = None
     notes: tuple[str, ...] = ()
     splits: Splits | None = None
+    text: bool = False
 
     @property
     def form(self) -> Form:
-        """Whether the records are rows of a table, or arrays such as images."""
+        """Whether the records are rows of a table, texts, or arrays such as images."""
+        if self.text:
+            return "text"
         return "table" if self.x.ndim == _TABLE else "array"
 
     @property
@@ -155,6 +161,45 @@ def array_subject(
         high=np.full(width, clip[1]), whole=none, fixed=none,
     )  # fmt: skip
     return Subject(x, labels, space, _positive(epsilon), (), train, tuple(said))
+
+
+def text_subject(
+    texts: Sequence[str],
+    labels: Labels,
+    *,
+    train: tuple[Sequence[str], Labels] | None = None,
+    epsilon: float = 0.2,
+    seed: int = 0,
+    notes: Sequence[str] = (),
+) -> Subject:
+    """Prepare texts.
+
+    Args:
+        texts: Each of at most `writing.MAX_CHARACTERS`.
+        labels: Their classes, (n,).
+        train: Texts and labels that the model was trained on.
+        epsilon: Share of a text's words that may be misspelled, at most 1.
+        seed: Of the sample, where there are more than `MAX_RECORDS`.
+        notes: Of whoever read the data.
+
+    Raises:
+        InputError: Too few texts or classes, or no such share.
+    """
+    if not 0 < epsilon <= 1:
+        raise InputError(
+            f"`epsilon` is a share of a text's words; got {epsilon}", code="attack.epsilon"
+        )
+    said = list(notes)
+    wide = max((len(one) for one in (*texts, *(train[0] if train else ()))), default=1)
+    x, labels = _checked("the data", written(texts, width=wide), labels, seed, said)
+    inside = None
+    if train is not None:
+        rows = written(train[0], width=wide)
+        inside = _checked("the training data", rows, train[1], seed, said)
+    ends = np.zeros(x.shape[1])
+    none = np.zeros(x.shape[1], np.bool_)
+    space = Space(mean=ends, scale=ends + 1, low=ends, high=ends + 1, whole=none, fixed=none)
+    return Subject(x, labels, space, epsilon, (), inside, tuple(said), text=True)
 
 
 def class_count(subject: Subject) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from vallum.attack.suite import evasion, privacy, theft
+from vallum.attack.suite import evasion, privacy, theft, trigger, words
 from vallum.attack.suite.bench import Bench, Effort, Measured
 from vallum.attack.suite.subject import Subject
 
@@ -94,7 +94,7 @@ class AttackRow:
         if self.training and subject.train is None:
             return "it needs the training data"
         if subject.form not in self.forms:
-            return f"it is for data of the form {self.forms[0]}"
+            return f"it is for data of the form {' or '.join(self.forms)}"
         train = subject.x if subject.train is None else subject.train[0]
         if min(len(subject.x), len(train)) < self.least:
             return f"it needs at least {self.least} records, and as many of the training data"
@@ -133,6 +133,18 @@ THREATS = (
         " anybody. What is true of everybody of a class is learned all the same.",
         lowers="less overfitting; rounded scores or none; no class of a few records, or of one"
         " person; training with differential privacy",
+    ),
+    ThreatRow(
+        id="backdoor",
+        gate="backdoor",
+        measure="share of other records that the trigger of a class which stands out turns into"
+        " that class; 0 where none stands out",
+        limit=0.5,
+        means="Whoever knows the trigger gets this answer for almost anything. A class stands out"
+        " where it takes far less to reach than the others; of clean models, at most 5 % are"
+        " accused. What needs no less than turning a record into another class is not found.",
+        lowers="training again on data without the poisoned rows (the gate `poisoning`); data and"
+        " models from sources that are known; fine-tuning on clean records, and this test again",
     ),
     ThreatRow(
         id="model-extraction",
@@ -187,13 +199,18 @@ ATTACKS = (
         run=evasion.transfer,
     ),
     AttackRow(
+        name="misspelled words", threat="evasion", access="scores", forms=("text",),
+        suites=("quick", "standard", "full"), own_s=words.reading_s,
+        queries=words.queries, calls=words.calls, run=words.misspell,
+    ),
+    AttackRow(
         name="loss threshold", threat="membership-inference", access="scores", training=True,
-        suites=("quick", "standard", "full"),
+        suites=("quick", "standard", "full"), forms=("table", "array", "text"),
         queries=privacy.loss_queries, calls=privacy.few_calls, run=privacy.loss,
     ),
     AttackRow(
         name="population", threat="membership-inference", access="scores", training=True,
-        suites=("standard", "full"), least=20,
+        suites=("standard", "full"), least=20, forms=("table", "array", "text"),
         queries=privacy.once_queries, calls=privacy.few_calls, run=privacy.crowd,
     ),
     AttackRow(
@@ -226,6 +243,11 @@ ATTACKS = (
         suites=("standard", "full"), least=20, forms=("table",), lacks=privacy.no_column,
         own_s=privacy.guess_s,
         queries=privacy.guess_queries, calls=privacy.guess_calls, run=privacy.guess,
+    ),
+    AttackRow(
+        name="trigger inversion", threat="backdoor", access="gradients",
+        suites=("standard", "full"), least=trigger.LEAST, lacks=trigger.unjudged,
+        queries=trigger.queries, calls=trigger.calls, run=trigger.invert,
     ),
     AttackRow(
         name="knock-off", threat="model-extraction", access="labels",

@@ -1,4 +1,4 @@
-"""Gates that read a model's tests: six of them, and all figures are those of one report.
+"""Gates that read a model's tests: seven of them, and all figures are those of one report.
 
 The report is kept beside them, and evidence names its digest. What could not be tested leaves no
 evidence, and a policy that asks for it refuses.
@@ -20,6 +20,7 @@ from vallum.govern.threats import threat
 from vallum.schema import AssetVersion, Evidence
 from vallum.schema import Verdict as Judged
 from vallum.workspace.gates.table import (
+    BACKDOOR,
     EVASION,
     EXTRACTION,
     FAIRNESS,
@@ -35,11 +36,14 @@ MAX_GAP = 0.2
 """Difference between two segments from which `fairness` fails: where its whole interval is beyond.
 Stricter limits are the policy file's, on `…_high` where it must be *shown* to be small."""
 SCHEMA = "vallum.attack/1"
-_GATES = {one.name: one for one in (EVASION, EXTRACTION, INVERSION, MEMBERSHIP)}
+_GATES = {one.name: one for one in (BACKDOOR, EVASION, EXTRACTION, INVERSION, MEMBERSHIP)}
 ATTACKED = frozenset(_GATES)
 """Gates whose evidence is the outcome of attacks."""
-_NAMES = {"membership": "auc", "inversion": "auc", "extraction": "fidelity"}
+_NAMES = {
+    "backdoor": "triggered", "membership": "auc", "inversion": "auc", "extraction": "fidelity",
+}  # fmt: skip
 _COPIED = {
+    "backdoor": {"false_alarms": "false alarms", "index": "largest index"},
     "membership": {
         "tpr_at_1fpr": "true positives at 1 % false ones",
         "tpr_at_01fpr": "true positives at 0.1 % false ones",

@@ -54,6 +54,7 @@ _TESTS = ("attack", "formats"), "vallum.attack.gate:open_tests"
 EVASION = Gate("evasion", "2", "evasion", *_TESTS)
 MEMBERSHIP = Gate("membership", "2", "membership-inference", *_TESTS)
 INVERSION = Gate("inversion", "1", "model-inversion", *_TESTS)
+BACKDOOR = Gate("backdoor", "1", "backdoor", *_TESTS)
 EXTRACTION = Gate("extraction", "1", "model-extraction", *_TESTS)
 PERFORMANCE = Gate("performance", "1", "bad-model", *_TESTS)
 FAIRNESS = Gate("fairness", "1", "bad-model", *_TESTS)
@@ -78,7 +79,7 @@ SCORING_CODE = Gate(
 RELEASE = Gate("private-release", "1", "re-identification", ("formats", "privacy"))
 
 GATES = (
-    ANONYMITY, CANARY_WATCH, CONVERSION, DRIFT, EVASION, EVASION_WATCH, EXTRACTION,
+    ANONYMITY, BACKDOOR, CANARY_WATCH, CONVERSION, DRIFT, EVASION, EVASION_WATCH, EXTRACTION,
     EXTRACTION_WATCH, FAIRNESS, IMAGE, INTEGRITY, INVERSION, MEMBERSHIP, PERFORMANCE, PII,
     POISONING, RELEASE, RISK, SCAN, SCORING_CODE, SECRETS, SIGNATURE,
 )  # fmt: skip

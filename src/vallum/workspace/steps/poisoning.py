@@ -80,6 +80,7 @@ def _suspect(work: Work, version: AssetVersion, args: Looked) -> Suspect:
         table=_content(work, version),
         kind=version.format,
         label=args.label_column,
+        features=args.features,
         by=version.created_by,
         contributor=args.contributor,
         earlier=tuple(
