@@ -22,6 +22,7 @@ from vallum.base import InputError, LimitExceededError, VallumError
 from vallum.cli.app import app
 from vallum.cli.border import ENVIRONMENT, EXIT_CODES
 from vallum.cli.usage import PANELS
+from vallum.gateway.wire import status_of
 from vallum.govern import THREATS
 from vallum.policy import reference
 from vallum.privacy import recipe_schema
@@ -193,8 +194,32 @@ class Raised:
 
     code: str
     kind: type[VallumError]
+    status: int
     message: str
     hint: str
+
+
+def exit_codes_page() -> str:
+    """Return exit-codes.md."""
+    found = list(raised())
+    rows = []
+    for code, text in EXIT_CODES.items():
+        kinds = sorted({one.kind.__name__ for one in found if one.kind.exit_code == code})
+        statuses = sorted({int(one.status) for one in found if one.kind.exit_code == code})
+        rows.append(
+            (
+                str(code), text, ", ".join(f"`{one}`" for one in kinds),
+                ", ".join(str(one) for one in statuses),
+            )
+        )  # fmt: skip
+    return page(
+        "Exit codes",
+        [
+            "Every command ends with one of these, with `--json` or without; the SDK raises the",
+            "class instead. What exactly happened is the [code](errors.md) of the error.",
+        ],
+        table(("Code", "Means", "Raised in the SDK", "HTTP"), rows),
+    )
 
 
 def errors_page() -> str:
@@ -209,7 +234,7 @@ def errors_page() -> str:
         ],
     ]
     for code, found in sorted(by_code.items()):
-        kinds = {(one.kind.status, one.kind.exit_code) for one in found}
+        kinds = {(one.status, one.kind.exit_code) for one in found}
         shown = ", ".join(
             f"HTTP {int(status)} {HTTPStatus(status).phrase}, exit {exit_code}"
             for status, exit_code in sorted(kinds)
@@ -243,7 +268,7 @@ def raised() -> Iterator[Raised]:
                         kinds[node.name], codes[node.name] = kinds[base], codes[base]
                         codes[node.name] = _class_code(node) or codes[base]
                         grew = True
-    for _, tree in trees:
+    for path, tree in trees:
         for node in ast.walk(tree):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
                 continue
@@ -251,14 +276,25 @@ def raised() -> Iterator[Raised]:
                 kind, code_at, text_at = SHORTHANDS[node.func.id]
                 code = _text(node.args[code_at])
                 if "…" not in code:
-                    yield Raised(code, kind, _text(node.args[text_at]), "")
+                    status = _status(path, kind, code, waits=node.func.id == "used_up")
+                    yield Raised(code, kind, status, _text(node.args[text_at]), "")
             if node.func.id not in kinds or not node.args:
                 continue
             given = {one.arg: one.value for one in node.keywords}
             code = _text(given["code"]) if "code" in given else codes[node.func.id]
             if code and "…" not in code:
                 hint = _text(given["hint"]) if "hint" in given else ""
-                yield Raised(code, kinds[node.func.id], _text(node.args[0]), hint)
+                kind = kinds[node.func.id]
+                status = _status(path, kind, code, waits="retry_after_s" in given)
+                yield Raised(code, kind, status, _text(node.args[0]), hint)
+
+
+def _status(path: Path, kind: type[VallumError], code: str, *, waits: bool) -> int:
+    """Return the HTTP status of an error: the gateway has its own of some."""
+    error = LimitExceededError("", retry_after_s=1.0) if waits else kind("", code=code)
+    if waits or "gateway" in path.relative_to(SOURCE).parts:
+        return status_of(error)
+    return error.status
 
 
 def _class_code(node: ast.ClassDef) -> str:
@@ -430,6 +466,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/cli.md": cli_page,
     "docs/reference/entries.md": entries_page,
     "docs/reference/errors.md": errors_page,
+    "docs/reference/exit-codes.md": exit_codes_page,
     "docs/reference/gates.md": gates_page,
     "docs/reference/mask-recipe.schema.json": recipe_schema,
     "docs/reference/policy.schema.json": reference.policy_schema,

@@ -27,6 +27,19 @@ def test_every_exit_code_is_described() -> None:
     assert {0, 130} | used == set(made.EXIT_CODES)
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("score.rate", "HTTP 429 Too Many Requests, exit 2."),
+        ("score.quota", "HTTP 429 Too Many Requests, exit 2."),
+        ("code.run", "HTTP 500 Internal Server Error, exit 1."),
+        ("identity.unauthenticated", "HTTP 401 Unauthorized, exit 3."),
+    ],
+)
+def test_a_code_has_the_status_that_callers_see(code: str, said: str) -> None:
+    assert f"### {code}\n\n{said}\n" in made.errors_page()
+
+
 def test_codes_are_dotted_and_lower_case() -> None:
     for one in made.raised():
         assert re.fullmatch(r"[a-z][a-z0-9-]*(\.[a-z0-9-]+)*", one.code), one

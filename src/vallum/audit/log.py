@@ -388,14 +388,17 @@ class Log:
         snap: Snapshot,
         *,
         after: int = -1,
+        before: int | None = None,
         limit: int = 100,
         newest_first: bool = False,
     ) -> list[Logged]:
-        """Return up to `limit` entries beyond index `after`."""
+        """Return up to `limit` entries beyond index `after`, and below `before` if it is given."""
         order = log_entries.c.idx.desc() if newest_first else log_entries.c.idx
         rows = snap.connection.execute(
             sa.select(log_entries.c.idx, log_entries.c.leaf)
-            .where(log_entries.c.idx > after)
+            .where(
+                log_entries.c.idx > after, *([] if before is None else [log_entries.c.idx < before])
+            )
             .order_by(order)
             .limit(limit)
         ).all()

@@ -27,11 +27,13 @@ class VallumError(Exception):
         code: Stable, dotted and lower case, for machines (`asset.digest-mismatch`).
         message: Lower case, no full stop, no secret, no type name.
         hint: The next command to type or thing to change; empty if there is none.
+        request_id: What a server called the request that it refused, for its operator's log.
     """
 
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 4
     default_code: ClassVar[str] = "internal"
+    request_id: str = ""
 
     def __init__(self, message: str, *, code: str | None = None, hint: str = "") -> None:
         super().__init__(message)

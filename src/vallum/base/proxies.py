@@ -39,7 +39,7 @@ class Proxies:
         Raises:
             InputError: A trusted proxy forwards what is no list of addresses.
         """
-        if not self._trusts(peer) or not forwarded:
+        if not self.trusts(peer) or not forwarded:
             return peer
         hops = forwarded.decode("latin-1").split(",")
         if len(hops) > MAX_HOPS:
@@ -47,11 +47,12 @@ class Proxies:
         address = peer
         for hop in reversed(hops):
             address = _address_of(hop.strip())
-            if not self._trusts(address):
+            if not self.trusts(address):
                 break
         return address
 
-    def _trusts(self, peer: str) -> bool:
+    def trusts(self, peer: str) -> bool:
+        """Tell whether a connection's peer is believed about whom it forwards for."""
         if peer == UNIX_PEER:
             return self._unix
         return self._networks is not None and peer in self._networks

@@ -223,6 +223,8 @@ def model_download(
     if str(bom) == "-":
         raise InputError("--bom takes a file: stdout is the model's", code="cli.usage")
     check_output(bom)
+    if bom is not None and output is not None and bom.resolve() == output.resolve():
+        raise InputError("--bom and -o name the same file", code="cli.usage")
     with SESSION.client() as client:
         if bom is not None:
             version = client.models.show(name, version).version.version  # both of one version

@@ -251,6 +251,8 @@ def report(error: VallumError) -> int:
             "message": error.message,
             "hint": error.hint,
         }
+        if error.request_id:
+            said["request_id"] = error.request_id
         if isinstance(error, RefusedError) and error.missing:
             said["missing"] = [
                 {"kind": kind, "id": identity, "text": text}

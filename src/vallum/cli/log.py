@@ -25,18 +25,24 @@ BROKEN = 5
 
 @audit.command("list")
 def audit_list(
-    after: Annotated[int, typer.Option(help="Entries beyond this index.")] = -1,
+    after: Annotated[
+        int, typer.Option(help="Entries beyond this index; below it, with --newest-first.")
+    ] = -1,
     limit: Annotated[int, typer.Option(help="How many.")] = 100,
     kind: Annotated[str, typer.Option(help="Kind of entry.")] = "",
     step: Annotated[str, typer.Option(help="Step, such as model.sign.")] = "",
     principal: Annotated[str, typer.Option(help="Principal's id.")] = "",
     resource: Annotated[str, typer.Option(help="Resource's id.")] = "",
+    newest_first: Annotated[
+        bool, typer.Option("--newest-first", help="Begin at the end of the log.")
+    ] = False,
 ) -> None:
     """List log entries. Example: vallum audit list --kind refusal."""
     with SESSION.client() as client:
         found = client.audit.list(
-            after=after, limit=limit, kind=kind, step=step, principal=principal, resource=resource
-        )
+            after=after, limit=limit, kind=kind, step=step, principal=principal, resource=resource,
+            newest_first=newest_first,
+        )  # fmt: skip
     rows = [
         (one.index, one.entry.at[:19], one.entry.kind.value, one.entry.step,
          one.entry.principal_id, one.entry.error or ("" if one.entry.allowed else "refused"))

@@ -1,16 +1,37 @@
 """`vallum release-key …`: whose signatures on models count."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vallum.base import InputError
 from vallum.cli.border import SESSION, read_file, show, table
 from vallum.cli.options import DryRun
 from vallum.schema.release import ReleaseKey, ReleaseKeys
 
 release_key = typer.Typer(name="release-key", help="Keys whose signatures on models count.",
                           no_args_is_help=True)  # fmt: skip
+
+
+def _confirm(name: str, keys: Sequence[ReleaseKey]) -> None:
+    """Ask before the workspace's own key is retired: nothing is signed until another is chosen.
+
+    Raises:
+        InputError: Nobody can be asked, or they say no.
+    """
+    own = [one for one in keys if one.kind != "public" and not one.until]
+    if not any(name in (one.name, one.key_id, one.id) for one in own):
+        return
+    if SESSION.as_json or not sys.stdin.isatty():
+        raise InputError(
+            "the workspace signs nothing from then on, until it is started with another key",
+            code="cli.confirm", hint="add --yes",
+        )  # fmt: skip
+    if not typer.confirm("Retire the key that the workspace signs with?", err=True):
+        raise InputError("nothing was retired", code="cli.confirm")
 
 
 def _state(one: ReleaseKey) -> str:
@@ -53,9 +74,14 @@ def release_key_retire(
     compromised: Annotated[
         bool, typer.Option("--compromised", help="Nothing that it ever signed counts any more.")
     ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask, also where it is the workspace's own key.")
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Let a key sign no more. Example: vallum release-key retire ana-card."""
     with SESSION.client() as client:
+        if not (yes or dry_run):
+            _confirm(name, client.release_keys.list())
         done = client.release_keys.retire(name, compromised=compromised, dry_run=dry_run)
     show("release-key.retire", done, done.text)

@@ -124,8 +124,13 @@ def scan(
         _finish([images.file], sarif, only_sarif=only_sarif, more={"images": told(images)})
     rules = _rules(allow_license or (), trust_index or ()) if code else None
     files: list[FileReport] = []
-    total = sum(count_files(path, code=rules) for path in paths)
-    with progress("scanning", total=total, unit="files") as advance:
+    counts = [count_files(path, code=rules) for path in paths]
+    for path, count in zip(paths, counts, strict=True):
+        if not count:
+            raise InputError(
+                f"there is nothing to scan in `{path}`", code="cli.usage", hint="vallum scan PATH"
+            )
+    with progress("scanning", total=sum(counts), unit="files") as advance:
         for path in paths:
             files += scan_each(path, code=rules, workers=workers or None, done=advance)
         if any(is_layout(path) for path in paths):

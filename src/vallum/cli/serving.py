@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from vallum.base import InputError
+from vallum.base import InputError, VallumError
 from vallum.cli.azure import read_deployment, read_endpoint
 from vallum.cli.border import (
     SESSION,
@@ -335,6 +335,14 @@ def endpoint_invoke(
     if request is not None and dry_run:
         raise InputError("scoring a request changes nothing: --dry-run is of --input",
                          code="cli.usage")  # fmt: skip
+    if request is not None and resume:
+        raise InputError("a request is answered at once: --resume is of --input",
+                         code="cli.usage")  # fmt: skip
+    if request is None and output is not None:
+        raise InputError(
+            "the scores of --input go into --into, not to a file", code="cli.usage",
+            hint="vallum data download NAME -o FILE, afterwards",
+        )  # fmt: skip
     if request is None:
         with SESSION.client() as client, progress(f"scoring {data}"):
             done = client.endpoints.batch(
@@ -351,7 +359,12 @@ def endpoint_invoke(
     check_output(output)
     key = None if key_file is None else read_key_file(key_file)
     with SESSION.client() as client:
-        answer = client.endpoints.invoke(name, body, key=key, deployment=deployment)
+        try:
+            answer = client.endpoints.invoke(name, body, key=key, deployment=deployment)
+        except VallumError as error:
+            if error.request_id:  # the gateway's log names it: what failed is not told to callers
+                say(f"request {error.request_id} was not answered")
+            raise
     if output is not None and str(output) != "-":
         write_out(msgspec.json.format(msgspec.json.encode(answer)) + b"\n", output)
         show("endpoint.invoke", {"file": str(output)}, f"the answer is in {output}")

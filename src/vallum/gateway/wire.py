@@ -15,7 +15,7 @@ from vallum.gateway.metrics import Tally
 from vallum.gateway.model import ModelFailedError
 from vallum.gateway.tracing import TRACE_HEADER, Trace
 from vallum.guard import MAX_BODY_BYTES, V2, Dialect
-from vallum.schema.api import Problem
+from vallum.schema.api import MODEL_FAILED, Problem
 from vallum.schema.routes import DEPLOYMENT_HEADER
 
 _LOG = structlog.get_logger("vallum.gateway")
@@ -165,10 +165,10 @@ class Head:
         """
         headers = request.headers
         if self._proxies is not None:  # everybody else is where their connection comes from
-            came_by = request.client
-            request.client = self._proxies.client(came_by, headers.get(FORWARDED, b""))
-            if request.client != came_by:  # a proxy's certificate says who it is, not for whom
-                request.certificate = b""
+            came_by, forwarded = request.client, headers.get(FORWARDED, b"")
+            request.client = self._proxies.client(came_by, forwarded)
+            if forwarded and self._proxies.trusts(came_by):
+                request.certificate = b""  # a proxy's says who it is, not for whom
         if request.header_count > MAX_HEADERS:
             raise LimitExceededError(f"more than {MAX_HEADERS} headers", code="score.headers")
         if request.repeated:
@@ -229,10 +229,11 @@ def problem_of(error: VallumError, limits: tuple[tuple[bytes, bytes], ...] = ())
     status = status_of(error)
     extra = [*limits]
     detail = error.message
+    title = "Refused" if status < 500 else "Failed"  # noqa: PLR2004 - HTTP
     if isinstance(error, LimitExceededError) and error.retry_after_s is not None:
         extra.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
     if isinstance(error, GateError) and error.code != ABSTAINED:
-        detail = "the model failed on this input"  # what it said stays with us
+        title, detail = MODEL_FAILED, "the model failed on this input"  # what it said stays with us
     request_id = secrets.token_hex(8)
     if status >= 500:  # noqa: PLR2004 - HTTP
         told = {"told": error.told} if isinstance(error, ModelFailedError) else {}
@@ -240,7 +241,7 @@ def problem_of(error: VallumError, limits: tuple[tuple[bytes, bytes], ...] = ())
     body = msgspec.json.encode(
         Problem(
             type=f"urn:vallum:error:{error.code}",
-            title="Refused" if status < 500 else "Failed",  # noqa: PLR2004
+            title=title,
             status=status,
             detail=detail,
             code=error.code,

@@ -91,24 +91,29 @@ def _simulate(pattern: str, name: str) -> bool:
     length = len(pattern)
     states = _close(1, pattern)
     for char in name:
-        following = 0
+        moved = stayed = 0
         for state in range(length):
             if states >> state & 1:
                 if pattern[state] == "*":
-                    following |= 1 << state
+                    stayed |= 1 << state
                 elif pattern[state] == char:
-                    following |= 1 << (state + 1)
-        if not following:
+                    moved |= 1 << (state + 1)
+        if not (moved or stayed):
             return False
-        states = _close(following, pattern)
+        # A `*` that has matched something cannot be left out any more.
+        states = _close(moved, pattern) | _close(stayed, pattern, shrinks=False)
     return bool(states >> length & 1)
 
 
-def _close(states: int, pattern: str) -> int:
-    # A `*` may match nothing; after the `/` of `/*/`, `*/` may be left out.
+def _close(states: int, pattern: str, *, shrinks: bool = True) -> int:
+    # A `*` may match nothing; right after the `/` of `/*/`, `*/` may be left out.
     for state, char in enumerate(pattern):
         if char == "*" and states >> state & 1:
             states |= 1 << (state + 1)
-            if pattern[state - 1 : state] == "/" and pattern[state + 1 : state + 2] == "/":
+            if (
+                shrinks
+                and pattern[state - 1 : state] == "/"
+                and pattern[state + 1 : state + 2] == "/"
+            ):
                 states |= 1 << (state + 2)
     return states

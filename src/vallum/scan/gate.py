@@ -34,6 +34,18 @@ class GateReport:
     interface: ModelInterface | None = None
 
 
+def _files_of(payload: bytes) -> dict[str, bytes]:
+    """Return the files of a payload by path.
+
+    Raises:
+        InputError: It is not a MessagePack map of them.
+    """
+    try:
+        return _DECODER.decode(payload)
+    except msgspec.DecodeError as error:
+        raise InputError("the payload is not a map of files", code="scan.payload") from error
+
+
 def _rules_for(name: str, count: int) -> CodeRules | None:
     """Return rules of code for a notebook beside a model: no loader runs it, people read it."""
     return CodeRules() if count > 1 and name.lower().endswith(".ipynb") else None
@@ -45,10 +57,7 @@ def scan_files(payload: bytes) -> GateReport:
     Raises:
         InputError: The payload is not one.
     """
-    try:
-        files = _DECODER.decode(payload)
-    except msgspec.DecodeError as error:
-        raise InputError("the payload is not a map of files", code="scan.payload") from error
+    files = _files_of(payload)
     reports = [
         report
         for name in sorted(files)
@@ -95,10 +104,7 @@ def scan_code_files(payload: bytes) -> ScanReport:
     Raises:
         InputError: The payload is not one.
     """
-    try:
-        files = _DECODER.decode(payload)
-    except msgspec.DecodeError as error:
-        raise InputError("the payload is not a map of files", code="scan.payload") from error
+    files = _files_of(payload)
     rules = CodeRules()
     reports = [
         report

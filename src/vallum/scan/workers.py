@@ -65,7 +65,7 @@ Batch = tuple[Task, ...]
 
 def scan_beside(path: Path, limits: ScanRules, number: int = 0, of: int = 1) -> Scanned:
     """Scan a file of a folder, or a share of its members; a parser that breaks is a finding."""
-    if limits.code is not None and path.name == ".git" and path.is_dir() and not path.is_symlink():
+    if limits.code is not None and path.name == ".git" and not path.is_symlink() and path.is_dir():
         findings = Findings(code_capable=True)
         findings.add("git.skipped", "the history of a checkout is not scanned", severity="info")
         return Scanned(FileReport(str(path), "", "git", findings.verdict(), findings.sorted()))

@@ -15,6 +15,9 @@ from vallum.schema.evidence import Evidence
 from vallum.schema.privacy import JobPrivacy
 from vallum.schema.record import Record
 
+MODEL_FAILED = "Model failed"
+"""Title of a problem that is the model's: HTTP has no status of its own for it."""
+
 
 class Problem(Record, frozen=True):
     """An error on the wire (RFC 9457), `application/problem+json`."""
@@ -296,7 +299,7 @@ class ConnectionCreate(Record, frozen=True):
 
 
 class AuditList(Record, frozen=True):
-    """A window of the log."""
+    """A window of the log: beyond an index, or newest first and then below it."""
 
     after: Annotated[int, msgspec.Meta(ge=-1, le=2**53)] = -1
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
@@ -304,6 +307,7 @@ class AuditList(Record, frozen=True):
     step: str = ""
     principal: str = ""
     resource: str = ""
+    newest_first: bool = False
 
 
 class LoggedEntry(Record, frozen=True):

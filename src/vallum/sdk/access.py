@@ -279,11 +279,13 @@ class Audit(Noun):
         step: str = "",
         principal: str = "",
         resource: str = "",
+        newest_first: bool = False,
     ) -> tuple[api.LoggedEntry, ...]:
-        """Return entries after an index, oldest first."""
+        """Return entries after an index, oldest first; or newest first, before the index."""
         arguments = api.AuditList(
-            after=after, limit=limit, kind=kind, step=step, principal=principal, resource=resource
-        )
+            after=after, limit=limit, kind=kind, step=step, principal=principal, resource=resource,
+            newest_first=newest_first,
+        )  # fmt: skip
         return self._transport.call("audit.list", arguments, api.Listing).entries
 
     def show(self, entry: str) -> api.AuditShown:

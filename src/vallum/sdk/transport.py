@@ -27,7 +27,7 @@ from vallum.base import (
 )
 from vallum.base.hosts import UNIX_SCHEME, is_loopback
 from vallum.schema import Reason, Record
-from vallum.schema.api import Problem
+from vallum.schema.api import MODEL_FAILED, Problem
 from vallum.schema.mlflow_routes import FILE_PREFIXES, FILE_ROUTES, MLFLOW_ROUTES, PREFIXES
 from vallum.schema.routes import DEPLOYMENT_HEADER, PREFIX, PURPOSE_HEADER, ROUTES, Route
 from vallum.schema.rules import Consistency, ConsistencyProof
@@ -359,6 +359,12 @@ def _error_of(status: int, body: bytes, headers: Mapping[str, str]) -> VallumErr
         problem = _problem(body[:MAX_REPLY_BYTES], status)
     except msgspec.DecodeError:
         return UnavailableError(f"the server answered {status}", code="sdk.reply")
+    error = _error_in(problem, status, headers)
+    error.request_id = problem.request_id
+    return error
+
+
+def _error_in(problem: Problem, status: int, headers: Mapping[str, str]) -> VallumError:
     if status in {413, 429}:
         wait = headers.get("retry-after", "")
         return LimitExceededError(
@@ -377,4 +383,6 @@ def _error_of(status: int, body: bytes, headers: Mapping[str, str]) -> VallumErr
     kind = _BY_STATUS.get(status, UnavailableError)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR and problem.code == "internal":
         kind = UnavailableError
+    elif problem.title == MODEL_FAILED:
+        kind = GateError
     return kind(problem.detail, code=problem.code, hint=problem.hint)

@@ -303,9 +303,7 @@ def _menu_path(page: Page) -> str:
 
 
 def _html(body: bytes, status: int = 200) -> Response[bytes]:
-    return Response(
-        body, status_code=status, media_type="text/html; charset=utf-8", headers=_HEADERS
-    )
+    return Response(body, status_code=status, media_type="text/html", headers=_HEADERS)
 
 
 def _redirect(to: str, *, forget: bool = False) -> Response[bytes]:
@@ -340,7 +338,7 @@ def _sign_in_form(*, claim: bool, error: VallumError | None = None) -> Response[
 
 async def _style(request: Req) -> Response[bytes]:  # noqa: ARG001 - a handler
     return Response(
-        style(), media_type="text/css; charset=utf-8",
+        style(), media_type="text/css",
         headers={**_HEADERS, "cache-control": "public, max-age=31536000, immutable"},
     )  # fmt: skip
 

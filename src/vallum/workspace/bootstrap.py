@@ -146,19 +146,33 @@ def create(
     """
     if exists(places):
         raise ConflictError(f"`{places.data}` is a workspace already", code="workspace.exists")
-    used = SystemClock() if clock is None else clock
+    ours: list[Path] = []
     try:
-        places.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        places.keys.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _folders(places, ours)
+        _fill(places, name, owner, passphrase, SystemClock() if clock is None else clock)
+    except BaseException:
+        if not exists(places):  # whoever starts again finds what they found before
+            for folder in ours:
+                shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _folders(places: Places, ours: list[Path]) -> None:
+    try:
+        _make(places.data, ours)
+        if any(places.data.iterdir()):
+            raise ConflictError(
+                f"`{places.data}` is not empty",
+                code="workspace.folder",
+                hint="choose an empty folder, or remove what an interrupted first start left",
+            )
+        _make(places.keys, ours)
         places.keys.chmod(0o700)
     except OSError as error:
         raise UnavailableError(f"`{places.data}` cannot be made: {error.strerror}") from error
-    if any(places.data.iterdir()):
-        raise ConflictError(
-            f"`{places.data}` is not empty",
-            code="workspace.folder",
-            hint="choose an empty folder, or remove what an interrupted first start left",
-        )
+
+
+def _fill(places: Places, name: str, owner: str, passphrase: Secret | None, used: Clock) -> None:
     for leftover in places.keys.glob("kek-*.json"):
         leftover.unlink()  # of a first start that never finished: it protects nothing
     if places.database_url or places.objects_url:
@@ -176,6 +190,17 @@ def create(
     # Last: without this file there is no workspace, and a first start begins again.
     write_atomic(places.keys / "workspace.json", msgspec.json.encode(sealed))
     house.database.close()
+
+
+def _make(folder: Path, ours: list[Path]) -> None:
+    """Make a folder if there is none; `ours` are those that nobody else had made."""
+    try:
+        folder.mkdir(parents=True, mode=0o700)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+    else:
+        ours.append(folder)
 
 
 def _first_rows(house: House, *, name: str, owner: str) -> Secret:

@@ -205,6 +205,7 @@ def open_release_key(
         UnavailableError: The token does not open, or its PIN is missing: do not serve.
         IntegrityError: It holds another key than the one that signs.
         InputError: The URI names no key.
+        RefusedError: The key was given up, or was retired.
     """
     with house.database.snapshot() as snapshot:
         context = Context(records=house.records, snapshot=snapshot, workspace_id=house.workspace_id)
@@ -215,7 +216,7 @@ def open_release_key(
     if derived:
         if current is None or current.kind != DERIVED:
             new = _derived(house, "")
-            require_uncompromised(known, new.key_id)
+            _require_usable(known, current, new.key_id)
             _change(house, current, new)
         (keys / _FILE).unlink(missing_ok=True)
         return
@@ -245,7 +246,7 @@ def open_release_key(
                 code="release.key",
                 hint="to use another from now on, name it with --release-key",
             )
-        require_uncompromised(known, public.id)
+        _require_usable(known, current, public.id)
         # Where it is comes first: if this were all that happens, no other key would sign instead.
         _remember(keys, place)
         new = ReleaseKey(
@@ -256,6 +257,23 @@ def open_release_key(
     elif token is not None:
         _remember(keys, place)
     house.release_token = opened
+
+
+def _require_usable(known: Sequence[ReleaseKey], current: ReleaseKey | None, key_id: str) -> None:
+    """Refuse a key that was given up, or that somebody retired and no other has replaced since.
+
+    A start is repeated with the options that it always had: that brings back what nobody meant.
+
+    Raises:
+        RefusedError: It is one.
+    """
+    require_uncompromised(known, key_id)
+    if current is None and any(one.key_id == key_id and one.kind != PUBLIC for one in known):
+        raise RefusedError(
+            f"the release key {key_id[:16]} was retired, and a start does not bring it back",
+            code="release.retired",
+            hint="leave --release-key out, or name another key",
+        )
 
 
 def _remember(keys: Path, place: TokenChoice) -> None:

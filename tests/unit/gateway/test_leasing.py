@@ -3,71 +3,16 @@
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 from conftest_workspace import Place
+from gateways import Inner, serve
 
-from vallum.base import Secret
 from vallum.gateway.app import Gateway
 from vallum.gateway.wire import Request
 from vallum.schema import api
-from vallum.server.internal import make_internal
-from vallum.workspace.desk import AsyncDesk, Desk
-from vallum.workspace.serving import LEASE_S, Serving
-
-TOKEN = Secret(b"t" * 32)
-
-
-class Inner:
-    """The inner door of a workspace, in a thread."""
-
-    def __init__(self, place: Place, folder: Path) -> None:
-        self.serving = Serving(place.kernel)
-        place.kernel.set_barrier(self.serving.barrier)
-        self.path = folder / "control.sock"
-        self.server = uvicorn.Server(
-            uvicorn.Config(
-                make_internal(place.kernel, self.serving, TOKEN),
-                uds=str(self.path), log_config=None, lifespan="off", access_log=False,
-                timeout_graceful_shutdown=1,
-            )
-        )  # fmt: skip
-        self.thread = threading.Thread(target=self.server.run)
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        self.server.should_exit = True
-        self.thread.join(20)
-        assert not self.thread.is_alive()
-
-
-@pytest.fixture
-def inner(place: Place, tmp_path: Path) -> Iterator[Inner]:
-    made = Inner(place, tmp_path)
-    yield made
-    made.stop()
-
-
-def serve(inner: Inner, tmp_path: Path, work: Callable[[Gateway], Awaitable[None]]) -> None:
-    """Run `work` beside a gateway."""
-
-    async def run() -> None:
-        gateway = Gateway(
-            AsyncDesk(inner.path, TOKEN), Desk(inner.path, TOKEN),
-            hosts=frozenset({b"here"}), spool=tmp_path / "spool",
-        )  # fmt: skip
-        await gateway.start()
-        try:
-            await work(gateway)
-        finally:
-            await gateway.stop()
-
-    asyncio.run(run())
+from vallum.workspace.serving import LEASE_S
 
 
 async def ready(gateway: Gateway) -> int:

@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vallum.privacy.captured import open_redaction
@@ -69,6 +70,29 @@ def test_what_cannot_be_read_is_left_out() -> None:
     assert (found.records, found.failed) == (1, 4)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"text": "\\ud800"}',
+        b'{"\\ud800": 1}',
+        b'[["\\udfff \\ud800"]]',
+        b'{"data": ["\\ud83d", {"a": "anna.example@example.org \\ude00"}]}',
+    ],
+)
+def test_half_of_a_character_costs_its_own_record_and_no_other(body: bytes) -> None:
+    ask = open_redaction(b"")
+    whole = json.dumps({"text": "\U0001f600 fine"}).encode()
+    records = [
+        {"head": {"at": at}, "inputs": one, "outputs": other}
+        for at, (one, other) in enumerate([(whole, b""), (body, b""), (whole, body), (whole, b"")])
+    ]
+    found = ask(scope="d", records=records)
+    assert (found.records, found.failed) == (2, 2)
+    assert [json.loads(line)["at"] for line in found.lines.splitlines()] == [0, 3]
+    again = ask(scope="d", records=records[:1])
+    assert (again.records, again.failed) == (1, 0)
+
+
 LEAF = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False,
                  allow_infinity=False), st.text(max_size=40))  # fmt: skip
 TREE = st.recursive(
@@ -82,6 +106,7 @@ TREE = st.recursive(
 SENTENCE = "it is {} as you asked for in the letter of last week, and of the one before"
 
 
+@settings(deadline=None)  # it would measure the machine
 @given(TREE, st.sampled_from([MAIL, str(CARD)]), st.sampled_from(["{}", SENTENCE]))
 def test_an_identifier_never_gets_through_whatever_it_lies_in(
     tree: object, planted: str, form: str

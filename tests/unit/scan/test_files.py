@@ -3,6 +3,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import struct
 import tarfile
 import zipfile
@@ -20,7 +21,7 @@ from safetensors.numpy import save
 
 from vallum.base.bounds import ArchiveBounds
 from vallum.base.errors import InputError
-from vallum.scan import ScanVerdict, scan_bytes, scan_path
+from vallum.scan import CodeRules, ScanVerdict, count_files, scan_bytes, scan_path
 
 EVIL = b"cos\nsystem\n(S'echo'\ntR."
 PLAIN = b"\x80\x04]."
@@ -266,6 +267,24 @@ def test_a_folder_is_scanned_in_order_and_links_are_refused(tmp_path: Path) -> N
     wanted = [ScanVerdict.MALICIOUS, ScanVerdict.CLEAN, ScanVerdict.SUSPICIOUS]
     assert [file.verdict for file in report.files] == wanted
     assert report.exit_code == 1
+
+
+@pytest.mark.parametrize("code", [None, CodeRules()], ids=["model", "code"])
+def test_links_and_files_with_impossible_names_are_findings(
+    tmp_path: Path, code: CodeRules | None
+) -> None:
+    links = {b"long": b"x" * 300, b"line": b"a\nb", b"odd": b"\xff\xfe", b"\xff": b"/etc/passwd",
+             b"round": b"round", b".git": b"y" * 300}  # fmt: skip
+    for name, target in links.items():
+        (tmp_path / os.fsdecode(name)).symlink_to(os.fsdecode(target))
+    (tmp_path / os.fsdecode(b"bad-\xfe.json")).write_bytes(b"{}")
+    report = scan_path(tmp_path, code=code)
+    special = {os.fsencode(Path(one.path).name) for one in report.files if one.format == "special"}
+    assert special == set(links)
+    assert len(report.files) == count_files(tmp_path, code=code) == len(links) + 1
+    assert report.exit_code == 1
+    for name in ("long", "odd", "round"):
+        assert scan_path(tmp_path / name, code=code).exit_code == 1
 
 
 def test_nothing_scanned_is_no_pass(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from conftest_workspace import Place
 from litestar import Litestar
 
-from vallum.console import FORMS, PAGES
+from vallum.console import FORMS, PAGES, STYLE_PATH
 from vallum.server.border import Receive, Scope, Send
 from vallum.server.pages import COOKIE, IDLE_S, Console
 from vallum.workspace.kernel import Kernel
@@ -40,6 +40,10 @@ async def _visit(place: Place) -> list[int]:
     async with httpx.AsyncClient(transport=transport, base_url=f"https://{HOST}") as client:
         await client.post("/sign-in", data={"key": key}, headers=headers)
         assert COOKIE in client.cookies
+        types = [
+            (await client.get(path)).headers.get_list("content-type") for path in ("/", STYLE_PATH)
+        ]
+        assert types == [["text/html; charset=utf-8"], ["text/css; charset=utf-8"]]
         seen = []
         for at_s in (0.0, IDLE_S - 1, 2 * IDLE_S - 2, 3 * IDLE_S, 3 * IDLE_S + 1):
             now[0] = at_s

@@ -103,6 +103,18 @@ def test_every_right_is_the_callers_own(ready: Place) -> None:
     assert score(ready, ready.person("has-all", read, write, call)).rows == ROWS
 
 
+def test_who_names_the_deployment_needs_the_right_to_pick(ready: Place) -> None:
+    roles = ("Vallum Data Reader", "Contributor", "Vallum Endpoint Invoker")
+    caller = ready.person("caller", *roles)
+    pick = "onlineEndpoints/deployments/score/action"
+    with pytest.raises(RefusedError, match=f"`{pick}` is not granted"):
+        score(ready, caller, deployment="blue")
+    assert score(ready, caller).deployment == "blue"
+    ready.do("role.create", api.RoleCreate(name="picker", data_actions=(pick,)))
+    ready.do("role.assign", api.RoleAssign(role="picker", principal="caller"))
+    assert score(ready, caller, deployment="green").deployment == "green"
+
+
 @pytest.mark.parametrize(
     ("wrong", "kind", "text"),
     [

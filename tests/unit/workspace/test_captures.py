@@ -115,6 +115,22 @@ def test_capturing_and_reading_are_rights_of_their_own(timed: Place) -> None:
     ]
 
 
+def test_ending_a_capture_and_deleting_what_was_captured_are_rights_too(timed: Place) -> None:
+    engineer = timed.person("engineer", "Machine Learning Engineer", "Contributor")
+    deployment = deploy(timed)
+    uncaptured = api.EndpointDeploy(endpoint="e", deployment="blue", model="m")
+    with pytest.raises(RefusedError, match="`onlineEndpoints/deployments/capture/action`"):
+        timed.do("endpoint.deploy", uncaptured, who=engineer)
+    keep(timed, deployment)
+    with pytest.raises(RefusedError, match="`onlineEndpoints/deployments/capture/delete`"):
+        timed.do("endpoint.delete", api.Named(name="e"), who=engineer)
+    assert content(timed) == LINES
+    timed.do("endpoint.capture-erase", CaptureNamed(endpoint="e"))
+    timed.do("endpoint.deploy", uncaptured)
+    timed.do("endpoint.deploy", uncaptured, who=engineer)  # of what nobody captures it is not asked
+    timed.do("endpoint.delete", api.Named(name="e"), who=engineer)
+
+
 def test_a_day_is_one_book_and_readable_only_through_the_store(
     timed: Place, places: Places
 ) -> None:

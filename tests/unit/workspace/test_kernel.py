@@ -261,6 +261,25 @@ def test_the_last_of_the_disk_is_kept_for_administrators(place: Place) -> None:
     assert ("refusals", "authenticate", False, "identity.flood") in place.entries()
 
 
+def test_the_log_is_listed_from_either_end(place: Place) -> None:
+    for name in ("ann", "ben", "cid"):
+        place.do("identity.create", api.IdentityCreate(name=name))
+
+    def indexes(**more: object) -> list[int]:
+        listed = place.do("audit.list", api.AuditList(**more)).value  # type: ignore[arg-type]
+        assert isinstance(listed, api.Listing)
+        return [one.index for one in listed.entries]
+
+    every = indexes(limit=1000, step="identity.create")
+    assert len(every) == 3
+    assert every == sorted(every)
+    newest = indexes(limit=2, step="identity.create", newest_first=True)
+    assert newest == every[:0:-1]
+    assert indexes(after=newest[-1], step="identity.create", newest_first=True) == every[:1]
+    assert indexes(after=0, newest_first=True) == []
+    assert indexes(limit=1, newest_first=True)[0] > every[-1]  # that it was listed is an entry, too
+
+
 def test_only_one_process_holds_a_workspace(place: Place) -> None:
     with pytest.raises(ConflictError, match="another process"), opened(place.places):
         pass

@@ -212,6 +212,32 @@ def test_records_that_go_back_behind_the_token_do_not_bring_the_derived_key_back
     use(place)
 
 
+@needs_token
+def test_a_start_does_not_bring_a_retired_key_back(place: Place, token: Path) -> None:
+    register(place)
+    use(place, token)
+    place.do("release-key.retire", ReleaseKeyRetire(name="workspace"))
+    with pytest.raises(RefusedError, match="does not bring it back") as refused:
+        use(place, token)  # as the unit file always says
+    assert refused.value.code == "release.retired"
+    use(place)  # without the option it serves, and signs nothing
+    with pytest.raises(UnavailableError, match="is retired"):
+        sign(place)
+    use(place, token, "ed")
+    use(place, token)  # another signed meanwhile: this is a change that somebody wants
+    assert sign(place).signatures[-1].key_kind == "token"
+
+
+def test_nor_the_derived_key(place: Place) -> None:
+    register(place)
+    place.do("release-key.retire", ReleaseKeyRetire(name="workspace"))
+    with pytest.raises(RefusedError, match="does not bring it back"):
+        use(place, derived=True)
+    use(place)
+    with pytest.raises(UnavailableError, match="is retired"):
+        sign(place)
+
+
 # -- of principals ------------------------------------------------------------------------------
 
 
@@ -408,6 +434,32 @@ def test_signatures_are_verified_again_when_a_version_is_deployed_and_loaded(pla
     endpoint = place.do("endpoint.show", api.Named(name="e")).value
     assert isinstance(endpoint, api.EndpointShown)
     assert endpoint.deployments[0].state is DeploymentState.FAILED
+
+
+def test_what_only_a_compromised_key_signed_is_stopped_when_it_is_loaded(place: Place) -> None:
+    register(place)
+    key = SigningKey.generate()
+    add(place, key)
+    sign(place, bundle_of(place, key))
+    need(place)
+    place.do("endpoint.create", api.EndpointCreate(name="e"))
+    deploy = api.EndpointDeploy(endpoint="e", deployment="blue", model="m", traffic=100)
+    place.do("endpoint.deploy", deploy)
+
+    def running() -> tuple[str, DeploymentState]:
+        endpoint = place.do("endpoint.show", api.Named(name="e")).value
+        assert isinstance(endpoint, api.EndpointShown)
+        (deployment,) = endpoint.deployments
+        return deployment.id, deployment.state
+
+    serving, (identity, _) = Serving(place.kernel), running()
+    place.do("release-key.retire", ReleaseKeyRetire(name="card"))
+    assert model_of(serving, identity).data == small_model()  # what it signed before still counts
+    place.do("release-key.retire", ReleaseKeyRetire(name="card", compromised=True))
+    with pytest.raises(IntegrityError, match="given up as compromised"):
+        model_of(serving, identity)
+    assert running() == (identity, DeploymentState.FAILED)
+    assert ("finding", "endpoint.stop", True, "signature.compromised") in place.entries()
 
 
 # -- two persons --------------------------------------------------------------------------------

@@ -139,6 +139,44 @@ def test_traces_are_for_who_may_read_them(place: Place, experiment: str) -> None
     assert show(place)["trace_metadata"]["vallum.user"] == "owner"
 
 
+def test_who_may_only_write_a_trace_is_told_what_they_wrote(place: Place, experiment: str) -> None:
+    start(place, info(experiment))
+    contributor = place.person("contributor", "Contributor")
+    own = {"trace_id": FIRST, "trace_location": info(experiment).trace["trace_info"][
+        "trace_location"], "tags": {"k": "v"}}  # fmt: skip
+    told = start(place, mlflow_traces.TraceStart(trace={"trace_info": own}), who=contributor)
+    assert told["tags"].items() >= {("k", "v")}
+    assert "fruit" not in told["tags"]
+    assert QUESTION not in json.dumps(told)
+    again = start(place, mlflow_traces.TraceStart(trace={"trace_info": own}))
+    assert (again["tags"]["fruit"], again["request_preview"]) == ("apple", QUESTION)
+
+
+def test_assessments_are_read_and_changed_by_who_may_read_the_trace(
+    place: Place, experiment: str
+) -> None:
+    start(place, info(experiment))
+    contributor = place.person("contributor", "Contributor")
+    given = {"assessment_name": "good", "feedback": {"value": True}, "rationale": QUESTION}
+    made = place.do(
+        "trace.assess", mlflow_traces.AssessmentCreate(trace_id=FIRST, assessment=dict(given))
+    ).value
+    assert isinstance(made, mlflow_traces.AssessmentReply)
+    named = {"trace_id": FIRST, "assessment_id": str(made.assessment["assessment_id"])}
+    change = mlflow_traces.AssessmentUpdate(
+        **named, assessment={"feedback": {"value": False}}, update_mask="feedback"
+    )
+    for step, asked in (
+        ("trace.assessment", mlflow_traces.AssessmentNamed(**named)),
+        ("trace.reassess", change),  # what is not named in the mask comes back with the answer
+    ):
+        with pytest.raises(RefusedError, match="`experiments/traces/read` is not granted"):
+            place.do(step, asked, who=contributor)
+    shown = place.do("trace.assessment", mlflow_traces.AssessmentNamed(**named)).value
+    assert isinstance(shown, mlflow_traces.AssessmentReply)
+    assert shown.assessment["feedback"] == {"value": True}
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

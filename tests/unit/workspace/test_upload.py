@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vallum.base import IntegrityError, LimitExceededError, UnavailableError
+from vallum.workspace.kernel import RESERVE_BYTES
 from vallum.workspace.upload import Upload
 
 MIB = 1 << 20
@@ -78,3 +79,18 @@ def test_a_bound_and_a_full_disk_are_told(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(UnavailableError, match="no disk"):
         upload.write(bytes(100))
     upload.close()
+
+
+def test_what_every_open_upload_may_still_write_is_kept_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each looks at the disk once in 16 MiB: room for one of them is none for two.
+    free = RESERVE_BYTES + 24 * MIB
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    for _ in range(2):
+        first = made(tmp_path, bytes(100))
+        second = Upload(max_bytes=8 * MIB, folder=tmp_path, in_memory=10)
+        with pytest.raises(UnavailableError, match="no disk"):
+            second.write(bytes(100))
+        for one in (first, first, second):  # closed twice counts once
+            one.close()

@@ -34,8 +34,8 @@ def time() -> Time:
 
 
 @pytest.fixture
-def watched(place: Place, time: Time, tmp_path: Path) -> StoredModels:
-    """Deploy a model, and look at it once."""
+def unseen(place: Place, time: Time, tmp_path: Path) -> StoredModels:
+    """Deploy a model that nobody has looked at yet."""
     document = json.dumps({"version": "vallum.policy/1", "steps": {"deploy": []}})
     place.do("policy.set", rules.PolicySet(document=document, reason="a test"))
     place.do(
@@ -49,9 +49,14 @@ def watched(place: Place, time: Time, tmp_path: Path) -> StoredModels:
     (tmp_path / "code").mkdir()
     (tmp_path / "code/serve.py").write_text("x = 1\n")
     code = RunningCode((tmp_path / "code",))
-    made = StoredModels(Serving(place.kernel), time, code)
-    made.check()
-    return made
+    return StoredModels(Serving(place.kernel), time, code)
+
+
+@pytest.fixture
+def watched(unseen: StoredModels) -> StoredModels:
+    """Deploy a model, and look at it once."""
+    unseen.check()
+    return unseen
 
 
 def state(place: Place) -> DeploymentState:
@@ -73,6 +78,32 @@ def flip(place: Place) -> None:
     data[len(data) // 2] ^= 1
     newest.chmod(0o600)
     newest.write_bytes(bytes(data))
+
+
+def test_what_changed_before_anybody_looked_is_found_at_the_first_look(
+    place: Place, unseen: StoredModels
+) -> None:
+    flip(place)
+    unseen.check()
+    assert state(place) is DeploymentState.FAILED
+    assert len(findings(place)) == 1
+
+
+def test_the_first_look_and_one_at_a_change_compare_the_hash_too(
+    place: Place, unseen: StoredModels, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def noting(_serving: Serving, _identity: str, *, whole: bool) -> None:
+        asked.append(whole)
+
+    monkeypatch.setattr("vallum.workspace.watch.verify_of", noting)
+    unseen.check()
+    time.now_s += VERIFY_S
+    unseen.check()
+    flip(place)
+    unseen.check()
+    assert asked == [True, False, True]
 
 
 def test_a_changed_byte_of_the_model_is_found_at_the_next_look(

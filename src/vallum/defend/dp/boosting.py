@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from vallum.base import InputError
 from vallum.defend.dp.gaussian import noisy_sum
-from vallum.defend.dp.linear import MAX_CLASSES, _matrix, _spend
+from vallum.defend.dp.linear import MAX_CLASSES, Classifier, _matrix, _spend
 from vallum.defend.features import softmax
 
 Floats = NDArray[np.float64]
@@ -72,7 +72,7 @@ class _Trees:
         return found
 
 
-class BoostedTrees:
+class BoostedTrees(Classifier):
     """A classifier of boosted random trees.
 
     Attributes:
@@ -158,19 +158,6 @@ class BoostedTrees:
         for tree in range(self.trees):
             scores += self.values_[tree][self._made.leaf(tree, rows)]
         return scores
-
-    def predict_proba(self, x: NDArray[Any]) -> Floats:
-        """Return probabilities (n, classes)."""
-        return softmax(self.decision_function(x))
-
-    def predict(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return the likeliest class of each row."""
-        found: NDArray[Any] = self.classes_[self.decision_function(x).argmax(axis=1)]
-        return found
-
-    def score(self, x: NDArray[Any], y: NDArray[Any]) -> float:
-        """Return the share of rows whose class is right."""
-        return float((self.predict(x) == np.asarray(y)).mean())
 
     def to_onnx(self) -> bytes:
         """Return the model as ONNX: `x` (n, d) float32 to `label` and `probabilities` (n, classes).

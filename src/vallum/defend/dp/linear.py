@@ -7,6 +7,7 @@ Neighbouring relation: one record is added or removed. Noise is `gaussian.noisy_
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +24,34 @@ MAX_CLASSES = 1_000
 _MATRIX = 2
 
 
-class LogisticRegression:
+class Classifier(ABC):
+    """What scores of classes say.
+
+    Attributes:
+        classes_: The classes, in the order of the scores.
+    """
+
+    classes_: NDArray[Any]
+
+    @abstractmethod
+    def decision_function(self, x: NDArray[Any]) -> Floats:
+        """Return scores (n, classes)."""
+
+    def predict_proba(self, x: NDArray[Any]) -> Floats:
+        """Return probabilities (n, classes)."""
+        return softmax(self.decision_function(x))
+
+    def predict(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return the likeliest class of each row."""
+        found: NDArray[Any] = self.classes_[self.decision_function(x).argmax(axis=1)]
+        return found
+
+    def score(self, x: NDArray[Any], y: NDArray[Any]) -> float:
+        """Return the share of rows whose class is right."""
+        return float((self.predict(x) == np.asarray(y)).mean())
+
+
+class LogisticRegression(Classifier):
     """Multinomial logistic regression by noisy gradient descent over all records.
 
     A row v, clipped and with its intercept, has length at most 1, so that one record adds at most
@@ -111,19 +139,6 @@ class LogisticRegression:
         """Return scores (n, classes); rows are not clipped here."""
         found: Floats = _matrix(x) @ self.coef_.T + self.intercept_
         return found
-
-    def predict_proba(self, x: NDArray[Any]) -> Floats:
-        """Return probabilities (n, classes)."""
-        return softmax(self.decision_function(x))
-
-    def predict(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return the likeliest class of each row."""
-        found: NDArray[Any] = self.classes_[self.decision_function(x).argmax(axis=1)]
-        return found
-
-    def score(self, x: NDArray[Any], y: NDArray[Any]) -> float:
-        """Return the share of rows whose class is right."""
-        return float((self.predict(x) == np.asarray(y)).mean())
 
 
 class LinearRegression:

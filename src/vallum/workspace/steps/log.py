@@ -44,7 +44,13 @@ def _act_list(act: Act, args: api.AuditList) -> api.Listing:
     after = args.after
     log = act.house.log
     while len(found) < args.limit:
-        page = log.entries(act.tx, after=after, limit=MAX_WINDOW)
+        page = (
+            log.entries(
+                act.tx, before=after if after >= 0 else None, limit=MAX_WINDOW, newest_first=True
+            )
+            if args.newest_first
+            else log.entries(act.tx, after=after, limit=MAX_WINDOW)
+        )
         if not page:
             break
         for logged in page:

@@ -1,0 +1,191 @@
+"""The guarded path on a gateway with models: who waits for whom, what is captured, and gRPC."""
+
+import asyncio
+import io
+import json
+import struct
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest_workspace import Place
+from gateways import Inner, serve
+from running import WIDTH, request, small_model
+
+from vallum.gateway import app as module
+from vallum.gateway.app import Gateway
+from vallum.gateway.capturing import Captures
+from vallum.gateway.leasing import Lessee
+from vallum.gateway.wire import Answer, Request
+from vallum.schema import CapturePolicy, api, rules
+
+ROW = [1.5, -2.25, 3.0, 4.0]
+
+
+@pytest.fixture(autouse=True)
+def _leased(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do without the lease of a second, which a machine that others use may be late for."""
+    monkeypatch.setattr(Lessee, "require", lambda _self: None)
+
+
+@pytest.fixture
+def key(place: Place) -> str:
+    """Serve a model twice inside the gateway: captured at `quick`, and at `slow`."""
+    policy = '{"version": "vallum.policy/1", "capture": {"allow": true}}'
+    place.do("policy.set", rules.PolicySet(document=policy, reason="test"))
+    place.do("model.register", api.ModelRegister(name="m", file_name="model.onnx"),
+             content=io.BytesIO(small_model()))  # fmt: skip
+    for name, capture in (("quick", CapturePolicy()), ("slow", None)):
+        place.do("endpoint.create", api.EndpointCreate(name=name))
+        place.do("endpoint.deploy", api.EndpointDeploy(
+            endpoint=name, deployment="blue", model="m", in_process=True, capture=capture,
+        ))  # fmt: skip
+    made = place.do("key.create", api.KeyCreate(name="caller", principal="owner")).value
+    assert isinstance(made, api.Shown)
+    return made.secret
+
+
+def asked(endpoint: str, key: str) -> Request:
+    made = Request("127.0.0.1")
+    made.method, made.path = b"POST", f"/v2/models/{endpoint}/infer"
+    made.headers |= {b"host": b"here", b"authorization": f"Bearer {key}".encode()}
+    made.add_body(request([ROW]))
+    made.finish()
+    return made
+
+
+def with_models(inner: Inner, folder: Path, work: Callable[[Gateway], Awaitable[None]]) -> None:
+    """Run `work` once both models answer."""
+
+    async def run(gateway: Gateway) -> None:
+        async with asyncio.timeout(60):
+            while len(gateway._models) < 2:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.01)
+            await work(gateway)
+
+    serve(inner, folder, run)
+
+
+def test_a_slow_deployment_leaves_the_others_half_of_the_places(
+    inner: Inner, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_CONCURRENT", 4)
+
+    async def work(gateway: Gateway) -> None:
+        go, waiting = asyncio.Event(), asyncio.Semaphore(0)
+        model = gateway._routes["slow"].running[0].model
+        predict = model.predict
+
+        async def slowly(x: Any) -> Any:
+            waiting.release()
+            await go.wait()
+            return await predict(x)
+
+        monkeypatch.setattr(model, "predict", slowly)
+        held = [asyncio.create_task(gateway.answer(asked("slow", key))) for _ in range(2)]
+        for _ in held:
+            await waiting.acquire()
+        refused = await gateway.answer(asked("slow", key))
+        assert (refused.status, json.loads(refused.body)["code"]) == (429, "score.concurrency")
+        assert (await gateway.answer(asked("quick", key))).status == 200
+        go.set()
+        assert [(await one).status for one in held] == [200, 200]
+        assert (await gateway.answer(asked("slow", key))).status == 200
+
+    with_models(inner, tmp_path, work)
+
+
+class Call:
+    """A gRPC call as its handler sees it; counts how often its message is read."""
+
+    def __init__(self, message: bytes, key: str = "") -> None:
+        self.reads = 0
+        self.told: tuple[Any, str] = (None, "")
+        self._message = message
+        self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:4711"
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        return {}
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return self._metadata
+
+    async def read(self) -> bytes:
+        self.reads += 1
+        return self._message
+
+    async def abort(self, code: Any, details: str, *_: object) -> None:
+        grpc = pytest.importorskip("grpc")
+        self.told = (code, details)
+        raise grpc.aio.AbortError
+
+
+def infer(gateway: Gateway, tmp_path: Path) -> Callable[[Call], Awaitable[bytes]]:
+    """Return how the gRPC door answers `ModelInfer`."""
+    rpc = pytest.importorskip("vallum.gateway.rpc", reason="gRPC is an extra")
+    tls = rpc.RpcTls(tmp_path / "c.pem", tmp_path / "k.pem", mutual=False)
+    door = rpc.RpcDoor(gateway, address="127.0.0.1:0", host=b"here", tls=tls)
+    handler = door._handlers()["ModelInfer"].stream_unary
+    return lambda call: handler(None, call)
+
+
+def message(endpoint: str = "quick", *, raw: bool = True) -> bytes:
+    proto = pytest.importorskip("vallum.guard.v2_proto", reason="gRPC is an extra").PROTO
+    made = proto["ModelInferRequest"](model_name=endpoint)
+    tensor = made.inputs.add(name="x", datatype="FP32", shape=[1, WIDTH])
+    if raw:
+        made.raw_input_contents.append(struct.pack(f"<{WIDTH}f", *ROW))
+    else:
+        tensor.contents.fp32_contents.extend(ROW)
+    return bytes(made.SerializeToString())
+
+
+def test_nobodys_message_is_read_whom_nobody_knows(inner: Inner, key: str, tmp_path: Path) -> None:
+    grpc = pytest.importorskip("grpc", reason="gRPC is an extra")
+
+    async def work(gateway: Gateway) -> None:
+        ask = infer(gateway, tmp_path)
+        for wrong in ("", "vlm_wrong", key[:-1] + ("a" if key[-1] != "a" else "b")):
+            call = Call(message(), wrong)
+            with pytest.raises(grpc.aio.AbortError):
+                await ask(call)
+            assert (call.told[0], call.reads) == (grpc.StatusCode.UNAUTHENTICATED, 0)
+        call = Call(message(), key)
+        assert await ask(call)
+        assert call.reads == 1
+
+    with_models(inner, tmp_path, work)
+
+
+def test_what_is_captured_of_a_call_is_what_the_same_would_be_over_http(
+    inner: Inner, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[tuple[bytes, bytes]] = []
+
+    def noting(
+        _self: Captures, _served: object, _tally: object, body: bytes, answer: bytes, **_: object
+    ) -> None:
+        taken.append((body, answer))
+
+    monkeypatch.setattr(Captures, "take", noting)
+
+    async def work(gateway: Gateway) -> None:
+        ask = infer(gateway, tmp_path)
+        for raw in (True, False):
+            assert await ask(Call(message(raw=raw), key))
+        answer: Answer = await gateway.answer(asked("quick", key))
+        assert answer.status == 200
+        assert await ask(Call(message("slow"), key))  # nobody captures that one
+
+    with_models(inner, tmp_path, work)
+    assert len(taken) == 3
+    bodies = [json.loads(body)["inputs"][0] for body, _ in taken]
+    for tensor in bodies:
+        assert tensor["shape"] == [1, WIDTH]
+        assert list(tensor["data"]) in (ROW, [ROW])
+    assert taken[0][1] == taken[1][1] == taken[2][1]
+    assert json.loads(taken[0][1])["outputs"][0]["shape"] == [1, 2]
