@@ -34,6 +34,7 @@ from vallum.schema import (
 )
 from vallum.schema import release as wire
 from vallum.workspace.context import Context, ask, asks_to_write
+from vallum.workspace.deployments import LIVE
 from vallum.workspace.gates.table import ALLOWED, SCORE
 from vallum.workspace.scoring import LIMITS, Pieces, run
 from vallum.workspace.serving import PICK
@@ -77,14 +78,19 @@ def _deployment(context: Context, args: wire.EndpointBatch) -> Deployment:
     running = [
         one
         for one in context.deployments(endpoint)
-        if one.state is DeploymentState.RUNNING and args.deployment in {"", one.name}
+        if one.state in LIVE and args.deployment in {"", one.name}
     ]
     if not running:
         raise NotFoundError(
             "the endpoint has no such deployment that runs", code="score.none",
             hint=f"vallum endpoint show {endpoint.name}",
         )  # fmt: skip
-    chosen = max(running, key=lambda one: endpoint.traffic.get(one.name, 0))
+    chosen = max(  # what starts, only where nothing runs: it may not come to stand
+        running,
+        key=lambda one: (
+            one.state is DeploymentState.RUNNING, endpoint.traffic.get(one.name, 0), one.share
+        ),
+    )  # fmt: skip
     if chosen.code_id:
         raise InputError(
             "this deployment runs scoring code, and batches are scored by models",
