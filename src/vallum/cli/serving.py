@@ -338,6 +338,10 @@ def endpoint_invoke(
     ] = None,
     mini_batch: Annotated[int, typer.Option(help="Of --input: rows at once.")] = 4096,
     max_failed: Annotated[int, typer.Option(help="Of --input: rows that may fail.")] = 0,
+    output_action: Annotated[
+        str,
+        typer.Option(help="Of --input: append_row, or summary_only: what the scores come to."),
+    ] = "append_row",
     resume: Annotated[
         bool, typer.Option("--resume", help="Of --input: go on where a crash ended this batch.")
     ] = False,
@@ -361,9 +365,11 @@ def endpoint_invoke(
             done = client.endpoints.batch(
                 name, data, into, deployment=deployment, features=feature or (), keep=keep or (),
                 mini_batch=mini_batch, max_failed=max_failed, resume=resume,
+                output_action=output_action,
                 dry_run=dry_run,
             )  # fmt: skip
-        text = f"{done.rows} rows of {data} scored by {done.deployment} into {done.name}"
+        what = "summed up" if done.output_action == "summary_only" else "scored"
+        text = f"{done.rows} rows of {data} {what} by {done.deployment} into {done.name}"
         failed = f", {done.failed} failed: see their column `error`" if done.failed else ""
         went_on = f", {done.resumed} of them before the crash" if done.resumed else ""
         show("endpoint.invoke", done, f"{text}:{done.version}{failed}{went_on}")

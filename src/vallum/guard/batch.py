@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vallum.base import GateError, InputError
 from vallum.guard.session import Arrays, Session
 from vallum.guard.shaping import Hardening
+from vallum.guard.summary import COLUMNS, Summary, add, lines
 from vallum.schema import OutputPolicy, Record
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Mark(Record, frozen=True):
         first: The first of these, and why.
         scores: Columns of the model's answers; empty as long as they are not known.
         columns: Of the result; empty before its first row.
+        summary: What the scores come to, where no more than that is asked for.
+        lines: Of that, once it is in the result.
     """
 
     resume: int = 0
@@ -52,6 +55,8 @@ class Mark(Record, frozen=True):
     first: str = ""
     scores: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    summary: Summary = ()
+    lines: int = 0
 
 
 class Scored(Record, frozen=True):
@@ -90,6 +95,7 @@ def open_batch(
     max_failed: int = 0,
     decimals: int | None = None,
     output: Mapping[str, object] | None = None,
+    summary: bool = False,
 ) -> Callable[..., Scored]:
     """Open a model to score every row of a table.
 
@@ -104,6 +110,7 @@ def open_batch(
         max_failed: So many rows may fail; they have an `error` and no scores.
         decimals: Places that scores are rounded to, as the endpoint does.
         output: The deployment's output policy; what leaves is what its endpoint would tell.
+        summary: Return what the scores come to (`guard.summary`) instead of a row for each row.
 
     Returns:
         What takes the `data` that was needed and returns `Scored`, until that is done. The table's
@@ -123,7 +130,7 @@ def open_batch(
         _hardening(output, given.noise_key),
         given.mark or Mark(),
         features=features, keep=keep, mini_batch=mini_batch, max_failed=max_failed,
-        decimals=decimals,
+        decimals=decimals, summary=summary,
     )  # fmt: skip
     steps = scorer.steps(size, kind)
     begun = False
@@ -151,6 +158,7 @@ class _Scorer:
         mini_batch: int,
         max_failed: int,
         decimals: int | None,
+        summary: bool,
     ) -> None:
         self._model = model
         self._harden = harden
@@ -160,6 +168,7 @@ class _Scorer:
         self._mini_batch = max(1, mini_batch)
         self._max_failed = max_failed
         self._decimals = decimals
+        self._summary = summary
         self._checked = False
         self._waiting: list[pl.DataFrame] = []  # failed rows, before the first that did not
 
@@ -192,6 +201,8 @@ class _Scorer:
             if told.table:
                 yield told
             told = Scored(self._emptied(), self._mark)
+        if self._summary and not self._mark.columns:  # else whoever began has told it
+            told = Scored(self._summed())
         yield Scored(told.table, self._mark, done=True)
 
     def _tables(self, frame: "pl.DataFrame") -> Iterator[bytes]:
@@ -249,6 +260,9 @@ class _Scorer:
             if len(rows):
                 outputs.extend(self._run(x, rows, errors))
         failed = self._count(errors)
+        if self._summary:
+            self._sum(outputs, errors == "")
+            return b""
         scores = _columns(outputs, errors == "", self._decimals)
         kept = [part[name] for name in self._keep]
         return self._text(pl.DataFrame([*kept, _texts(errors, failed).alias("\0error")]), scores)
@@ -271,6 +285,36 @@ class _Scorer:
                 code="score.failed",
             )
         return failed
+
+    def _sum(self, pieces: "Sequence[_Piece]", good: NDArray[np.bool_]) -> None:
+        """Add the rows that did not fail to the summary."""
+        summary = self._mark.summary
+        for rows, found in pieces:
+            told = good[rows]
+            outputs = [
+                (
+                    name,
+                    np.round(one[told].astype(np.float64), self._decimals)
+                    if one.dtype.kind == "f" and self._decimals is not None
+                    else one[told],
+                )
+                for name, one in found
+            ]
+            if told.any():
+                summary = add(summary, outputs)
+        self._mark = msgspec.structs.replace(self._mark, summary=summary)
+
+    def _summed(self) -> bytes:
+        """Return the text of the summary, and note that it is told."""
+        import polars as pl
+
+        from vallum.formats import write_csv_safe
+
+        mark = self._mark
+        told = lines(mark.summary, rows=mark.rows, failed=mark.failed)
+        self._mark = msgspec.structs.replace(mark, columns=COLUMNS, lines=len(told))
+        table = pl.DataFrame(told, schema=dict.fromkeys(COLUMNS, pl.String), orient="row")
+        return write_csv_safe(table)
 
     def _text(self, kept: "pl.DataFrame", scores: "dict[str, pl.Series]") -> bytes:
         known = self._mark.scores

@@ -269,12 +269,14 @@ class Endpoints(Noun):
         mini_batch: int = 4096,
         max_failed: int = 0,
         resume: bool = False,
+        output_action: str = "append_row",
         dry_run: bool = False,
     ) -> release.BatchScored:
         """Score a data version into the data asset `into`, under your own rights on both.
 
         With `resume` it goes on where a crash ended the same batch; the rows are the same as of an
-        undisturbed one, each once.
+        undisturbed one, each once. The `output_action` `summary_only` leaves what the scores come
+        to instead of a row for each row. A row is an answer that the endpoint's quotas count.
 
         Raises:
             NotFoundError: With `resume`: there is nothing to go on with.
@@ -283,7 +285,7 @@ class Endpoints(Noun):
         arguments = release.EndpointBatch(
             endpoint=name, data=data, into=into, version=version, deployment=deployment,
             features=tuple(features), keep=tuple(keep), mini_batch=mini_batch,
-            max_failed=max_failed, resume=resume,
+            max_failed=max_failed, resume=resume, output_action=output_action,
         )  # fmt: skip
         return self._transport.call(
             "endpoint.batch", arguments, release.BatchScored, dry_run=dry_run
