@@ -313,7 +313,12 @@ class _Scorer:
         mark = self._mark
         told = lines(mark.summary, rows=mark.rows, failed=mark.failed)
         self._mark = msgspec.structs.replace(mark, columns=COLUMNS, lines=len(told))
-        table = pl.DataFrame(told, schema=dict.fromkeys(COLUMNS, pl.String), orient="row")
+        types = (pl.String, pl.String, pl.String, pl.Float64)
+        table = pl.DataFrame(
+            [(*texts, float(value)) for *texts, value in told],
+            schema=dict(zip(COLUMNS, types, strict=True)),
+            orient="row",
+        )
         return write_csv_safe(table)
 
     def _text(self, kept: "pl.DataFrame", scores: "dict[str, pl.Series]") -> bytes:

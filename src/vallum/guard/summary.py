@@ -41,7 +41,7 @@ class OutputSummary(Record, frozen=True):
         counts: Rows of each class or label.
         rows: That it told something of.
         total: Sum of its numbers.
-        least: The smallest.
+        least: The smallest; None before there is one.
         most: The largest.
         above: How many positive numbers lie in which bucket.
         below: The same of negative ones, by their size.
@@ -52,8 +52,8 @@ class OutputSummary(Record, frozen=True):
     counts: dict[str, int] = {}
     rows: int = 0
     total: float = 0.0
-    least: float = math.inf
-    most: float = -math.inf
+    least: float | None = None
+    most: float | None = None
     above: dict[int, int] = {}
     below: dict[int, int] = {}
 
@@ -83,20 +83,26 @@ def add(summary: Summary, outputs: Sequence[tuple[str, NDArray[np.generic]]]) ->
     return tuple(_added(one, values) for one, (_, values) in zip(held, outputs, strict=True))
 
 
-def lines(summary: Summary, *, rows: int, failed: int) -> list[tuple[str, str, str, str]]:
+Line = tuple[str | None, str, str | None, float]
+
+
+def lines(summary: Summary, *, rows: int, failed: int) -> list[Line]:
     """Return a summary as the rows of a table with `COLUMNS`."""
-    out = [("", "rows", "", str(rows)), ("", "failed", "", str(failed))]
+    out: list[Line] = [(None, "rows", None, rows), (None, "failed", None, failed)]
     for one in summary:
         if one.kind != "numbers":
             order = sorted(one.counts.items(), key=lambda item: (-item[1], item[0]))
-            out += [(one.name, "count", of, str(count)) for of, count in order]
-        elif one.rows:
+            out += [(one.name, "count", of, count) for of, count in order]
+        elif one.least is not None and one.most is not None:
             out += [
-                (one.name, "mean", "", f"{one.total / one.rows:.9g}"),
-                (one.name, "minimum", "", f"{one.least:.9g}"),
-                (one.name, "maximum", "", f"{one.most:.9g}"),
+                (one.name, "mean", None, one.total / one.rows),
+                (one.name, "minimum", None, one.least),
+                (one.name, "maximum", None, one.most),
             ]
-            out += [(one.name, "quantile", f"{q:g}", f"{_quantile(one, q):.6g}") for q in QUANTILES]
+            out += [
+                (one.name, "quantile", f"{q:g}", min(one.most, max(one.least, _quantile(one, q))))
+                for q in QUANTILES
+            ]
     return out
 
 
@@ -130,12 +136,15 @@ def _added(one: OutputSummary, values: NDArray[np.generic]) -> OutputSummary:
 def _numbers(one: OutputSummary, values: NDArray[np.float64]) -> OutputSummary:
     if not len(values):
         return one
+    with np.errstate(over="ignore", invalid="ignore"):
+        # JSON has no infinity: sums beyond a binary64 stay at its bounds.
+        total = float(np.nan_to_num(one.total + values.sum()))
     return msgspec.structs.replace(
         one,
         rows=one.rows + len(values),
-        total=one.total + float(values.sum()),
-        least=min(one.least, float(values.min())),
-        most=max(one.most, float(values.max())),
+        total=total,
+        least=float(values.min() if one.least is None else min(one.least, values.min())),
+        most=float(values.max() if one.most is None else max(one.most, values.max())),
         above=_bucketed(one.above, values[values >= _NOTHING]),
         below=_bucketed(one.below, -values[values <= -_NOTHING]),
     )
@@ -163,8 +172,8 @@ def _quantile(one: OutputSummary, q: float) -> float:
     for value, count in ordered:
         seen += count
         if seen > rank:
-            return min(one.most, max(one.least, value))
-    return one.most
+            return value
+    return ordered[-1][0]
 
 
 def _size(place: int) -> float:
