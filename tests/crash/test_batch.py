@@ -115,6 +115,7 @@ def test_killing_the_server_in_a_batch_loses_no_row_and_doubles_none(tmp_path: P
             up.owner.data.show("killed")
         up.owner.models.register("slow", slow_model(8))
         up.owner.endpoints.deploy("e", "slow", deployment="other")
+        up.owner.endpoints.wait("e", "other")
         up.owner.endpoints.traffic("e", {"blue": 0, "other": 100})
         with pytest.raises(ConflictError, match="the deployment"):
             score(up, "killed", resume=True)

@@ -107,6 +107,7 @@ def test_a_mirror_gets_its_share_and_answers_nobody(serving: Up, key: str) -> No
     serving.owner.endpoints.deploy(
         "colours", "small:1", deployment="red", traffic=0, in_process=True
     )
+    serving.owner.endpoints.wait("colours", "red")
     with pytest.raises(ConflictError, match="runs inside the gateway"):
         serving.owner.endpoints.traffic("colours", {"blue": 100}, mirror={"red": 10})
 

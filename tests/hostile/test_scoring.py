@@ -354,6 +354,7 @@ def test_traffic_moves_and_comes_back_without_a_lost_request(serving: Up) -> Non
     name = f"moving-{time.monotonic_ns()}"
     key = deploy(serving, name)
     serving.owner.endpoints.deploy(name, "small:1", deployment="green", traffic=0)
+    serving.owner.endpoints.wait(name, "green")
     deadline = time.monotonic() + 60
     statuses: list[int] = []
     told: set[str] = set()

@@ -4,11 +4,13 @@ import contextlib
 import io
 import json
 import tarfile
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from running import WIDTH, Up
+from running import WIDTH, Up, request
 
 from vallum.base import GateError, InputError, RefusedError
 from vallum.schema import QueryWatch
@@ -242,7 +244,8 @@ def test_one_changed_byte_of_the_code_stops_the_deployment(serving: Up) -> None:
     made = serving.owner.endpoints.add_code("changed", packed({"score.py": SCORE + "# v2\n"}))
     (stored,) = {p for p in (serving.folder / "data/objects").rglob("*") if p.is_file()} - known
     serving.owner.endpoints.deploy("changed", "small", code=made.id)
-    wait(serving, "changed", key)
+    serving.owner.endpoints.wait("changed")
+    assert score(serving, "changed", {"data": [[1.0] * WIDTH]}, key).status_code == 200
     data = bytearray(stored.read_bytes())
     data[len(data) // 2] ^= 1
     stored.chmod(0o600)
@@ -278,18 +281,80 @@ def test_code_is_refused_where_policy_scan_or_company_forbid_it(serving: Up) -> 
         endpoints.deploy("refused", "small", code=made.id)
 
 
-def test_init_that_fails_stops_the_deployment(serving: Up) -> None:
+@pytest.mark.parametrize(
+    ("init", "reason"),
+    [
+        ("raise KeyError('4111111111111111')", "KeyError"),
+        ("import os\n    os._exit(3)", "ended before it stood"),
+    ],
+    ids=("raises", "exits"),
+)
+@pytest.mark.parametrize("deployment", ["blue", "green"])
+def test_code_that_does_not_start_leaves_the_traffic_where_it_was(
+    serving: Up, init: str, reason: str, deployment: str
+) -> None:
+    """The one before it loses no request, whether its name is the same or not."""
     allow(serving, code=True)
     endpoints = serving.owner.endpoints
-    endpoints.create("broken")
-    text = (
-        "def init():\n    raise KeyError('4111111111111111')\n\n\ndef run(raw):\n    return raw\n"
-    )
-    made = endpoints.add_code("broken", packed({"score.py": text}))
-    endpoints.deploy("broken", "small", code=made.id)
-    end = time.monotonic() + 40
-    while (shown := endpoints.show("broken").deployments[0]).state.value == "running":
-        assert time.monotonic() < end
-        time.sleep(0.2)
-    assert "KeyError" in shown.reason
-    assert "4111" not in shown.reason
+    name = f"kept-{time.monotonic_ns()}"
+    key = plain(serving, name)
+    text = f"def init():\n    {init}\n\n\ndef run(raw):\n    return raw\n"
+    made = endpoints.add_code(name, packed({"score.py": text}))
+    with asking(serving, name, key) as told:
+        endpoints.deploy(name, "small", deployment=deployment, code=made.id)
+        with pytest.raises(GateError) as failed:
+            endpoints.wait(name, deployment)
+    assert failed.value.code == "deploy.failed"
+    assert reason in failed.value.message
+    assert "4111" not in failed.value.message
+    assert set(told) == {""}
+    shown = endpoints.show(name)
+    assert shown.endpoint.traffic == {"blue": 100}
+    states = sorted((one.name, one.state.value) for one in shown.deployments)
+    assert states == sorted([("blue", "running"), (deployment, "failed")])
+
+
+def test_a_deployment_that_is_replaced_loses_no_request(serving: Up) -> None:
+    name = f"replaced-{time.monotonic_ns()}"
+    key = plain(serving, name)
+    before = serving.owner.endpoints.show(name).deployments[0].id
+    with asking(serving, name, key) as told:
+        for _ in range(2):
+            serving.owner.endpoints.deploy(name, "small:1", decimals=2)
+            shown = serving.owner.endpoints.wait(name)
+            time.sleep(0.3)
+    (now,) = shown.deployments
+    assert (now.id != before, now.decimals, shown.endpoint.traffic) == (True, 2, {"blue": 100})
+    assert set(told) == {""}
+
+
+def plain(up: Up, endpoint: str) -> str:
+    """Deploy the small model; returns a key once it answers."""
+    up.owner.endpoints.create(endpoint)
+    up.owner.endpoints.deploy(endpoint, "small:1")
+    up.owner.endpoints.wait(endpoint)
+    return str(up.owner.endpoints.keys(endpoint).secret)
+
+
+@contextlib.contextmanager
+def asking(up: Up, endpoint: str, key: str) -> Iterator[list[str]]:
+    """Ask over and over meanwhile; yields the codes of what was refused, empty where it was not."""
+    told: list[str] = []
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            answer = up.score(endpoint, request([[1.0] * WIDTH]), key=key)
+            code = "" if answer.status_code == 200 else answer.json()["code"]
+            if code != "score.lease":  # a machine that is too busy to keep one
+                told.append(code)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield told
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()

@@ -237,7 +237,8 @@ def _run(story: Story, owner: Client, folder: Path, url: str) -> None:
     )
     session.approvals.create(MODEL, endpoint=ENDPOINT)
     session.close()
-    deployed = author.endpoints.deploy(ENDPOINT, MODEL, decimals=3)
+    author.endpoints.deploy(ENDPOINT, MODEL, decimals=3)
+    deployed = author.endpoints.wait(ENDPOINT)
     story.tell(
         "deploy",
         f"approved by the releaser, deployed to {ENDPOINT} (production),"

@@ -12,6 +12,7 @@ from vallum.cli.azure import read_deployment, read_endpoint
 from vallum.cli.border import (
     SESSION,
     check_output,
+    hint,
     read_file,
     say,
     show,
@@ -33,8 +34,9 @@ from vallum.cli.scaling import (
     scale_of,
     scale_text,
 )
-from vallum.cli.smoke import smoke
-from vallum.schema import OutputPolicy, QueryWatch, api
+from vallum.cli.smoke import gates_line, gates_of, newest, smoke, started
+from vallum.schema import DeploymentState, OutputPolicy, QueryWatch, api
+from vallum.schema.code import UNFROZEN
 from vallum.sdk import read_key_file
 
 endpoint = typer.Typer(
@@ -55,9 +57,13 @@ def _endpoint(shown: api.EndpointShown) -> str:
     for deployed in shown.deployments:
         share = one.traffic.get(deployed.name, 0)
         copies = one.mirror.get(deployed.name, 0)
+        if deployed.replaces:
+            share = copies = 0
+        waits = deployed.state is DeploymentState.STARTING
         lines.append(
             f"  {deployed.name:<10} {deployed.state.value:<8} {share:>3} %"
             f"{f' and copies of {copies} %' if copies else ''}"
+            f"{f', {deployed.share} % once it runs' if waits else ''}"
             f"{scale_text(deployed.scale)}  {deployed.model_digest} {deployed.reason}".rstrip()
         )
         if deployed.capture is not None:
@@ -228,12 +234,17 @@ def endpoint_deploy(
     capture_days: Annotated[
         int | None, typer.Option(help="Of a file's data_collector: days until it is destroyed; 7.")
     ] = None,
+    smoke_request: Annotated[
+        Path | None,
+        typer.Option(help="Request that it is to answer in the end; a row of zeros if not given."),
+    ] = None,
     no_wait: Annotated[bool, typer.Option(help="Do not wait for it and its first answer.")] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Deploy a model version. Example: vallum endpoint deploy risk risk:1 --dry-run."""
-    capture = code = None
+    capture = code = made = None
     entry = frozen = ""
+    sent = None if smoke_request is None else read_file(smoke_request)
     scale = scale_of(
         instances, target_utilization=target_utilization, concurrency=concurrency,
         cool_down=cool_down,
@@ -264,19 +275,29 @@ def endpoint_deploy(
     )  # fmt: skip
     with SESSION.client() as client:
         if code is not None:
-            frozen = freeze(client, name, code, entry, dry_run=dry_run)
+            made = freeze(client, name, code, entry, dry_run=dry_run)
+            frozen = UNFROZEN if dry_run else made.id
         shown = client.endpoints.deploy(
             name, model, deployment=deployment or "blue", traffic=traffic, in_process=in_process,
             decimals=decimals, watch=watch, output=None if output == OutputPolicy() else output,
             capture=capture, code=frozen, scale=scale, dry_run=dry_run,
         )  # fmt: skip
-        if dry_run or no_wait:
+        deployed = newest(shown, deployment or "blue")
+        gates = gates_of(client, deployed, made)
+        if dry_run:
+            told = {**msgspec.to_builtins(shown), "gates": gates}
+            show("endpoint.deploy", told, f"{_endpoint(shown)}\n{gates_line(gates)}")
+            return
+        if no_wait:
             show("endpoint.deploy", shown, _endpoint(shown))
             return
-        found = smoke(client, shown, deployment or "blue")
-    answer = {**msgspec.to_builtins(shown), "smoke": found.outcome, "gates": found.gates}
-    show("endpoint.deploy", answer, f"{_endpoint(shown)}\n{found.lines()}")
+        shown = started(client, shown, deployed)
+        found = smoke(client, shown, deployed, sent)
+    told = {**msgspec.to_builtins(shown), "smoke": found.outcome, "gates": gates}
+    lines = f"{_endpoint(shown)}\n{gates_line(gates)}\n  smoke request: {found.text}"
+    show("endpoint.deploy", told, lines)
     if found.outcome == "failed":
+        hint(f"mend it and deploy again, or: vallum endpoint traffic {name} OTHER=100")
         raise typer.Exit(1)
 
 
@@ -317,6 +338,10 @@ def endpoint_invoke(
     ] = None,
     mini_batch: Annotated[int, typer.Option(help="Of --input: rows at once.")] = 4096,
     max_failed: Annotated[int, typer.Option(help="Of --input: rows that may fail.")] = 0,
+    output_action: Annotated[
+        str,
+        typer.Option(help="Of --input: append_row, or summary_only: what the scores come to."),
+    ] = "append_row",
     resume: Annotated[
         bool, typer.Option("--resume", help="Of --input: go on where a crash ended this batch.")
     ] = False,
@@ -348,9 +373,11 @@ def endpoint_invoke(
             done = client.endpoints.batch(
                 name, data, into, deployment=deployment, features=feature or (), keep=keep or (),
                 mini_batch=mini_batch, max_failed=max_failed, resume=resume,
+                output_action=output_action,
                 dry_run=dry_run,
             )  # fmt: skip
-        text = f"{done.rows} rows of {data} scored by {done.deployment} into {done.name}"
+        what = "summed up" if done.output_action == "summary_only" else "scored"
+        text = f"{done.rows} rows of {data} {what} by {done.deployment} into {done.name}"
         failed = f", {done.failed} failed: see their column `error`" if done.failed else ""
         went_on = f", {done.resumed} of them before the crash" if done.resumed else ""
         show("endpoint.invoke", done, f"{text}:{done.version}{failed}{went_on}")

@@ -40,7 +40,10 @@ from vallum.gateway.routes import (
     Running,
     choose,
     dialect_of,
+    drained,
     pick,
+    places_of,
+    same,
     standing_of,
 )
 from vallum.gateway.scripted import ScriptedModel, answer_with_code
@@ -58,6 +61,7 @@ from vallum.guard import (
 from vallum.schema.serving import (
     Acknowledged,
     DeploymentFailed,
+    DeploymentRuns,
     Lease,
     ServedDeployment,
 )
@@ -70,6 +74,8 @@ _LOG = structlog.get_logger("vallum.gateway")
 
 MAX_CONCURRENT = 256
 LONG_BODY = 32 * 1024
+START_TRIES = 5  # of what nobody waits for yet; what runs is started again for ever
+TELL_S = 1.0
 INTEGRITY_S = 55.0  # the memory is sealed: only what is no program can change it
 
 Scope = MutableMapping[str, Any]
@@ -153,12 +159,14 @@ class Gateway:
         self._callers.follow(lease.generation)
         wanted = {one.id: one for endpoint in lease.endpoints for one in endpoint.deployments}
         gone = [running for key, running in self._models.items() if key not in wanted]
+        places = places_of(self._lease)
+        taken = set(places_of(lease).values())
         self._models = {key: one for key, one in self._models.items() if key in wanted}
         for key, running in self._models.items():
             running.served = wanted[key]
         self._route(lease)
         for running in gone:  # beside requests: a slow answer must not cost the lease
-            self._begin(self._end(running))
+            self._begin(self._end(running, replaced=places.get(running.served.id) in taken))
         for key, served in wanted.items():
             if key not in self._models and key not in self._loading:
                 self._loading.add(key)
@@ -169,9 +177,14 @@ class Gateway:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _end(self, running: Running) -> None:
-        await self._books.close(running)
-        await running.model.close()
+    async def _end(self, running: Running, *, replaced: bool = False) -> None:
+        """End a deployment: at once, or with its last answer where another took its place."""
+        try:
+            if replaced:
+                await drained(running)
+        finally:
+            await self._books.close(running)
+            await running.model.close()
 
     def _route(self, lease: Lease) -> None:
         self._lease = lease
@@ -187,7 +200,11 @@ class Gateway:
         self._routes = {
             endpoint.name: Route(
                 endpoint,
-                [self._models[one.id] for one in endpoint.deployments if one.id in self._models],
+                [
+                    self._models[one.id]
+                    for one in endpoint.deployments
+                    if one.id in self._models and not one.starting
+                ],
                 standing_of(self._routes.get(endpoint.name)),
             )
             for endpoint in lease.endpoints
@@ -197,11 +214,15 @@ class Gateway:
         """Fetch, verify and start one deployment; what cannot be served is stopped and logged."""
         model: Model | None = None
         beside: Beside | None = None
+        tries = 0
         try:
             while model is None and self._wanted(served.id) and not self._stopping:
                 try:
                     model, beside = await self._starting.start(served)
                 except UnavailableError as error:  # passing: asked again while it is wanted
+                    tries += error.code == "model.start"
+                    if served.starting and tries == START_TRIES:  # nobody waits for it yet
+                        raise
                     _LOG.warning("not started yet", deployment=served.id, code=error.code)
                     await asyncio.sleep(1.0)
         except VallumError as error:
@@ -220,6 +241,20 @@ class Gateway:
         tally.instances = lambda: model.running
         self._models[served.id] = Running(now, model, Spec(model.width, 1), None, beside, tally)
         self._route(self._lease)
+        await self._tell_runs(served.id)
+
+    async def _tell_runs(self, deployment_id: str) -> None:
+        """Say that a deployment came to stand: it gets its traffic with the lease after that."""
+        while (now := self._wanted(deployment_id)) is not None and now.starting:
+            try:
+                report = DeploymentRuns(self._books.gateway, deployment_id)
+                await self._desk.call("/deployment/runs", report, Acknowledged)
+            except UnavailableError:
+                pass
+            except VallumError as error:  # another was deployed meanwhile
+                _LOG.warning("a start was not taken", deployment=deployment_id, code=error.code)
+                return
+            await asyncio.sleep(TELL_S)
 
     def _tally(self, served: ServedDeployment) -> Tally:
         of = (
@@ -358,6 +393,7 @@ class Gateway:
         picked = request.headers.get(PICKED)
         picks = picked is not None
         who = await self._callers.authorize(token, route, name, request, picks=picks)
+        route = same(route, self._routes.get(name))  # what was replaced meanwhile is ending
         if route is None or not route.running:
             raise UnavailableError("the endpoint has no deployment that runs", code="score.none")
         if picked is None:
@@ -372,6 +408,7 @@ class Gateway:
         if trace is not None:
             trace.chosen(name, running.served.name)
         tally.active += 1
+        running.active += 1
         self._active += 1
         try:
             if isinstance(running.model, ScriptedModel):
@@ -434,6 +471,7 @@ class Gateway:
             return said
         finally:
             tally.active -= 1
+            running.active -= 1
             self._active -= 1
 
     async def _admitted(

@@ -279,7 +279,12 @@ class ModelProcess:
             hello = await asyncio.wait_for(channel.expect(), START_S)
         except (TimeoutError, ConnectionError) as error:
             await self._end()
-            raise UnavailableError("the model process did not start", code="model.start") from error
+            why = (
+                f"took longer than {START_S:.0f} s to load or for its init()"
+                if isinstance(error, TimeoutError)
+                else "ended before it stood: its limits, or it ended itself"
+            )
+            raise UnavailableError(f"the model process {why}", code="model.start") from error
         if hello.error:
             await self._end()
             raise NotLoadedError(hello.error, hello.told)

@@ -1,6 +1,8 @@
 """Which deployment answers, in which dialect, and what of its answer leaves."""
 
+import asyncio
 import itertools
+import time
 from dataclasses import dataclass, field
 
 from vallum.base import GateError, InputError, Networks, NotFoundError, UnavailableError
@@ -10,7 +12,10 @@ from vallum.gateway.metrics import Tally
 from vallum.gateway.model import Model
 from vallum.guard import DIALECTS, Dialect, Output, Spec, shape_output
 from vallum.guard.session import Arrays
-from vallum.schema.serving import ServedDeployment, ServedEndpoint
+from vallum.schema.serving import Lease, ServedDeployment, ServedEndpoint
+
+DRAIN_S = 35.0  # longer than a model may take for an answer
+_DRAIN_LOOK_S = 0.01
 
 
 @dataclass(slots=True)
@@ -23,6 +28,7 @@ class Running:
     bundle: Bundle | None = None
     beside: Beside | None = None
     tally: Tally = field(default_factory=Tally)
+    active: int = 0  # requests that are with it
 
 
 @dataclass(slots=True)
@@ -51,6 +57,30 @@ class Route:
 def standing_of(route: Route | None) -> frozenset[str]:
     """Return what takes an endpoint's traffic now."""
     return frozenset() if route is None else frozenset(one.served.id for one in route.taking)
+
+
+def same(before: Route | None, now: Route | None) -> Route | None:
+    """Return the route as it is now, if it still leads to the same endpoint."""
+    if before is None or now is None or before.endpoint.id != now.endpoint.id:
+        return None
+    return now
+
+
+def places_of(lease: Lease) -> dict[str, tuple[str, str]]:
+    """Return the endpoint and name of each deployment that may answer, by its id."""
+    return {
+        one.id: (endpoint.id, one.name)
+        for endpoint in lease.endpoints
+        for one in endpoint.deployments
+        if not one.starting
+    }
+
+
+async def drained(running: Running) -> None:
+    """Wait until a deployment has answered what it was asked, or is late."""
+    end_s = time.monotonic() + DRAIN_S
+    while running.active and time.monotonic() < end_s:  # noqa: ASYNC110 - each has its own deadline
+        await asyncio.sleep(_DRAIN_LOOK_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from vallum.base import GateError, InputError
 from vallum.guard.batch_text import HELD_ERROR, Text
 from vallum.guard.session import Arrays, Session
 from vallum.guard.shaping import Hardening
+from vallum.guard.summary import COLUMNS, Summary, add, lines
 from vallum.schema import OutputPolicy, Record
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Mark(Record, frozen=True):
         first: The first of these, and why.
         scores: Columns of the model's answers; empty as long as they are not known.
         columns: Of the result; empty before its first row.
+        summary: What the scores come to, where no more than that is asked for.
+        lines: Of that, once it is in the result.
     """
 
     resume: int = 0
@@ -52,6 +55,8 @@ class Mark(Record, frozen=True):
     first: str = ""
     scores: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    summary: Summary = ()
+    lines: int = 0
 
 
 class Scored(Record, frozen=True):
@@ -92,6 +97,7 @@ def open_batch(
     max_failed: int = 0,
     decimals: int | None = None,
     output: Mapping[str, object] | None = None,
+    summary: bool = False,
 ) -> Callable[..., Scored]:
     """Open a model to score every row of a table.
 
@@ -106,6 +112,7 @@ def open_batch(
         max_failed: So many rows may fail; they have an `error` and no scores.
         decimals: Places that scores are rounded to, as the endpoint does.
         output: The deployment's output policy; what leaves is what its endpoint would tell.
+        summary: Return what the scores come to (`guard.summary`) instead of a row for each row.
 
     Returns:
         What takes the `data` that was needed and returns `Scored`, until that is done. The table's
@@ -123,6 +130,7 @@ def open_batch(
     scorer = make_scorer(
         given, output_of(output), threads=len(os.sched_getaffinity(0)), features=features,
         keep=keep, mini_batch=mini_batch, max_failed=max_failed, decimals=decimals,
+        summary=summary,
     )  # fmt: skip
     steps = scorer.steps(size, kind)
     begun = False
@@ -158,6 +166,7 @@ def make_scorer(
     mini_batch: int,
     max_failed: int,
     decimals: int | None,
+    summary: bool = False,
 ) -> "Scorer":
     """Load a model to score tables with; see `open_batch`.
 
@@ -169,7 +178,7 @@ def make_scorer(
         None if output is None else Hardening(output, given.noise_key),
         given.mark or Mark(),
         features=features, keep=keep, mini_batch=mini_batch, max_failed=max_failed,
-        decimals=decimals,
+        decimals=decimals, summary=summary,
     )  # fmt: skip
 
 
@@ -187,6 +196,7 @@ class Scorer:
         mini_batch: int,
         max_failed: int,
         decimals: int | None,
+        summary: bool,
     ) -> None:
         self._model = model
         self._harden = harden
@@ -196,6 +206,7 @@ class Scorer:
         self._mini_batch = max(1, mini_batch)
         self._max_failed = max_failed
         self._decimals = decimals
+        self._summary = summary
         self._checked = False
         self._text = Text(keep, mark.scores, mark.columns)
 
@@ -228,6 +239,8 @@ class Scorer:
             if told.table:
                 yield told
             told = Scored(self._text.end(), self._marked())
+        if self._summary and not self._mark.columns:  # else whoever began has told it
+            told = Scored(self._summed())
         yield Scored(told.table, self._mark, done=True)
 
     def part(self, frame: "pl.DataFrame", first: int) -> "tuple[bytes, pl.DataFrame | None, Mark]":
@@ -296,6 +309,9 @@ class Scorer:
             if len(rows):
                 outputs.extend(self._run(x, rows, errors))
         failed = self._count(errors)
+        if self._summary:
+            self._sum(outputs, errors == "")
+            return b""
         scores = _columns(outputs, errors == "", self._decimals)
         kept = [part[name] for name in self._keep]
         frame = pl.DataFrame([*kept, _texts(errors, failed).alias(HELD_ERROR)])
@@ -321,6 +337,41 @@ class Scorer:
                 code="score.failed",
             )
         return failed
+
+    def _sum(self, pieces: "Sequence[_Piece]", good: NDArray[np.bool_]) -> None:
+        """Add the rows that did not fail to the summary."""
+        summary = self._mark.summary
+        for rows, found in pieces:
+            told = good[rows]
+            outputs = [
+                (
+                    name,
+                    np.round(one[told].astype(np.float64), self._decimals)
+                    if one.dtype.kind == "f" and self._decimals is not None
+                    else one[told],
+                )
+                for name, one in found
+            ]
+            if told.any():
+                summary = add(summary, outputs)
+        self._mark = msgspec.structs.replace(self._mark, summary=summary)
+
+    def _summed(self) -> bytes:
+        """Return the text of the summary, and note that it is told."""
+        import polars as pl
+
+        from vallum.formats import write_csv_safe
+
+        mark = self._mark
+        told = lines(mark.summary, rows=mark.rows, failed=mark.failed)
+        self._mark = msgspec.structs.replace(mark, columns=COLUMNS, lines=len(told))
+        types = (pl.String, pl.String, pl.String, pl.Float64)
+        table = pl.DataFrame(
+            [(*texts, float(value)) for *texts, value in told],
+            schema=dict(zip(COLUMNS, types, strict=True)),
+            orient="row",
+        )
+        return write_csv_safe(table)
 
     def _marked(self) -> Mark:
         """Return the mark, with the columns as far as they are known."""

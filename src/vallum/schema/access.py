@@ -45,6 +45,7 @@ class Caller(Record, frozen=True):
     credential_id: str = ""
     key_actions: tuple[str, ...] = ()  # an API key narrowed to these patterns; empty: not narrowed
     key_scope: str = ""  # an API key narrowed to this scope and below; empty: not narrowed
+    source: str = ""  # address of the connection; empty: none of ours is known
 
 
 class Role(Record, frozen=True):

@@ -200,11 +200,17 @@ class DeploymentState(StrEnum):
 
     FAILED = "failed"
     RUNNING = "running"
+    STARTING = "starting"  # no gateway has said yet that it answers
     STOPPED = "stopped"
 
 
 class Deployment(Record, frozen=True):
-    """One model version behind an endpoint (an authority row)."""
+    """One model version behind an endpoint (an authority row).
+
+    Attributes:
+        share: Per cent of the traffic that it gets once it runs.
+        replaces: Id of the deployment of the same name that answers until this one runs.
+    """
 
     id: str
     endpoint_id: str
@@ -224,6 +230,8 @@ class Deployment(Record, frozen=True):
     code_digest: str = ""
     code_entry: str = ""
     scale: Scale | None = None
+    share: int = 0
+    replaces: str = ""
 
 
 class JobState(StrEnum):

@@ -4,6 +4,9 @@ from vallum.schema.asset import Part
 from vallum.schema.evidence import Evidence
 from vallum.schema.record import Record
 
+UNFROZEN = "unfrozen"
+"""Named in a dry run instead of the id of scoring code that is only frozen without it."""
+
 
 class ScoringCode(Record, frozen=True):
     """The code of deployments of an endpoint, as stored: it never changes.

@@ -196,6 +196,7 @@ class EndpointBatch(Record, frozen=True):
     mini_batch: int = 4096
     max_failed: int = 0  # rows
     resume: bool = False  # go on where a crash ended the same batch of the same caller
+    output_action: str = "append_row"  # or `summary_only`: what the scores come to
 
 
 class BatchScored(Record, frozen=True):
@@ -209,6 +210,7 @@ class BatchScored(Record, frozen=True):
     deployment: str
     model_digest: str
     resumed: int = 0  # rows that were scored before a crash
+    output_action: str = "append_row"
 
 
 class OutputPolicy(Record, frozen=True):

@@ -27,6 +27,7 @@ class ServedDeployment(Record, frozen=True):
     capture: CapturePolicy | None = None  # as far as the policy file allows it now
     code_digest: str = ""  # of scoring code; empty: the model answers
     scale: Scale = Scale()
+    starting: bool = False  # nobody is answered by it before the control process knows it runs
 
 
 class ServedEndpoint(Record, frozen=True):
@@ -238,6 +239,13 @@ class CallerSeen(Record, frozen=True):
     queries: int
     response: str
     signs: dict[str, int] = {}
+
+
+class DeploymentRuns(Record, frozen=True):
+    """A deployment came to stand: its model is loaded, its code's `init()` has returned."""
+
+    gateway: str
+    deployment_id: str
 
 
 class DeploymentFailed(Record, frozen=True):

@@ -1,13 +1,15 @@
 """Online endpoints as attributes of a client."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from vallum.base import InputError, Secret
+from vallum.base import GateError, InputError, NotFoundError, Secret, UnavailableError
 from vallum.schema import (
     CapturePolicy,
+    DeploymentState,
     Endpoint,
     InformationBudget,
     OutputPolicy,
@@ -22,6 +24,11 @@ from vallum.schema import (
 from vallum.schema.capture import CaptureNamed, CapturesShown
 from vallum.schema.code import CodeAdd, CodeShown
 from vallum.sdk.nouns import Noun, by_name, pack
+
+WAIT_S = 120.0
+"""Longer than a gateway tries to start what nobody waits for yet."""
+
+_LOOK_S = 0.2
 
 
 class Endpoints(Noun):
@@ -82,6 +89,8 @@ class Endpoints(Noun):
     ) -> api.EndpointShown:
         """Deploy a model version; refused until policy's evidence is on record.
 
+        It gets its traffic once it runs, and until then what answered before does: see `wait`.
+
         With `watch`, callers are compared with the training table that it names; `output` says
         what of the answers leaves, `capture` what of requests and answers is kept. `code` is
         the id of scoring code (`add_code`) that answers instead of the model.
@@ -104,6 +113,46 @@ class Endpoints(Noun):
         return self._transport.call(
             "endpoint.deploy", arguments, api.EndpointShown, dry_run=dry_run
         )
+
+    def wait(
+        self, name: str, deployment: str = "blue", *, timeout_s: float = WAIT_S
+    ) -> api.EndpointShown:
+        """Wait until the newest deployment of that name runs; it has its traffic then.
+
+        Raises:
+            GateError: It does not start; what answered before still does.
+            UnavailableError: It has not started after `timeout_s`; it may yet.
+            NotFoundError: There is none.
+        """
+        end_s = time.monotonic() + timeout_s
+        while True:
+            shown = self.show(name)
+            one = max(
+                (held for held in shown.deployments if held.name == deployment),
+                key=lambda held: held.created_at,
+                default=None,
+            )
+            if one is None:
+                raise NotFoundError(
+                    f"endpoint `{name}` has no deployment `{deployment}`", code="deploy.none"
+                )
+            if one.state is DeploymentState.RUNNING:
+                return shown
+            if one.state is not DeploymentState.STARTING:
+                raise GateError(
+                    f"`{deployment}` does not start: {one.reason}",
+                    code="deploy.failed",
+                    hint="what answered before still does; the gateway's log tells more:"
+                    " mend it, and deploy again",
+                )
+            if time.monotonic() > end_s:
+                raise UnavailableError(
+                    f"`{deployment}` has not started after {timeout_s:.0f} s",
+                    code="deploy.wait",
+                    hint=f"what answered before still does; vallum endpoint show {name} tells"
+                    " when it runs: it gets its traffic then",
+                )
+            time.sleep(_LOOK_S)
 
     def add_code(
         self,
@@ -220,12 +269,14 @@ class Endpoints(Noun):
         mini_batch: int = 4096,
         max_failed: int = 0,
         resume: bool = False,
+        output_action: str = "append_row",
         dry_run: bool = False,
     ) -> release.BatchScored:
         """Score a data version into the data asset `into`, under your own rights on both.
 
         With `resume` it goes on where a crash ended the same batch; the rows are the same as of an
-        undisturbed one, each once.
+        undisturbed one, each once. The `output_action` `summary_only` leaves what the scores come
+        to instead of a row for each row. A row is an answer that the endpoint's quotas count.
 
         Raises:
             NotFoundError: With `resume`: there is nothing to go on with.
@@ -234,7 +285,7 @@ class Endpoints(Noun):
         arguments = release.EndpointBatch(
             endpoint=name, data=data, into=into, version=version, deployment=deployment,
             features=tuple(features), keep=tuple(keep), mini_batch=mini_batch,
-            max_failed=max_failed, resume=resume,
+            max_failed=max_failed, resume=resume, output_action=output_action,
         )  # fmt: skip
         return self._transport.call(
             "endpoint.batch", arguments, release.BatchScored, dry_run=dry_run

@@ -25,6 +25,7 @@ from vallum.schema.serving import (
     BundleOpen,
     CallerSeen,
     DeploymentFailed,
+    DeploymentRuns,
     InternalProblem,
     LeaseAsk,
     LoanAsk,
@@ -129,6 +130,10 @@ def _calls(kernel: Kernel, serving: Serving) -> dict[str, _Call]:
         serving.fail(question)
         return Acknowledged()
 
+    def runs(question: DeploymentRuns) -> Record:
+        serving.runs(question)
+        return Acknowledged()
+
     def caller(question: CallerSeen) -> Record:
         serving.caller_seen(question)
         return Acknowledged()
@@ -148,6 +153,7 @@ def _calls(kernel: Kernel, serving: Serving) -> dict[str, _Call]:
         "/refusals": _Call(RefusedCounts, refused),
         "/model": _Call(ModelAsk, model),
         "/deployment/fail": _Call(DeploymentFailed, fail),
+        "/deployment/runs": _Call(DeploymentRuns, runs),
         "/capture": _Call(CaptureHanded, captured),
         "/caller": _Call(CallerSeen, caller),
         "/loan": _Call(LoanAsk, lambda question: give(kernel.house, question)),

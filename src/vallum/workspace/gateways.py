@@ -45,6 +45,12 @@ class Gateways:
                 del self._held[other]
             return sum(one.until_s > now_s for one in self._held.values())
 
+    def living(self) -> frozenset[str]:
+        """Return the names of the gateways that have a lease now."""
+        with self._changed:
+            now_s = self.house.clock.monotonic()
+            return frozenset(name for name, one in self._held.items() if one.until_s > now_s)
+
     def wait(self, wait_s: float) -> None:
         """Wait until something changes, for half a lease at most."""
         with self._changed:

@@ -7,6 +7,7 @@ from pathlib import Path
 from vallum.audit import Anchor, Courier, Log, Publisher, Refusals, Tiles
 from vallum.base import Clock, Secret
 from vallum.crypto import KeyProvider, Keyring, Purpose, Signer, SigningKey, WrappedKey, derive
+from vallum.guard import RateLimiter
 from vallum.identity import Authenticator
 from vallum.sandbox import BubblewrapRunner
 from vallum.store import Database, Objects, Records
@@ -55,6 +56,7 @@ class House:
     scoring_base: str = ""
     courier: Courier | None = None
     release_token: Signer | None = None
+    batch_rates: RateLimiter = field(default_factory=RateLimiter)  # under the log's transaction
     _runner: list[BubblewrapRunner] = field(default_factory=list)
     residents: Residents = field(init=False)
     local: Engine = field(init=False)

@@ -129,7 +129,7 @@ class Kernel:
                 code="key.scoring-only",
                 hint="use a key from `vallum key create`",
             )
-        return caller
+        return msgspec.structs.replace(caller, source=source)
 
     def rules(self) -> Rules:
         """Return the checked authority rows of the current generation."""
@@ -249,7 +249,7 @@ class Kernel:
                 act.put("intent", intent, on=act.first_resource)
                 if call.step.reserve is not None:
                     told = call.step.reserve(act, call.arguments, intent.id)
-                    if call.dry_run:
+                    if call.dry_run and told is not None:
                         raise DryRun(told)
                 self._seal(tx, act, spend=False)
                 permit = act.permit
@@ -269,6 +269,7 @@ class Kernel:
             on=act.first_resource,
             intent_id=intent.id,
             content=call.content,
+            dry_run=call.dry_run,
         )
         try:
             if call.step.prepare is None:

@@ -8,15 +8,25 @@ while another is told that nothing is left. Windows follow one another, so that 
 as one sees at most two budgets.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from vallum.base import InputError, NotFoundError, new_id, parse_timestamp, timestamp
-from vallum.schema import Endpoint, EntryKind, Lent
+from vallum.base import (
+    InputError,
+    LimitExceededError,
+    NotFoundError,
+    Permit,
+    new_id,
+    parse_timestamp,
+    timestamp,
+)
+from vallum.schema import Change, Endpoint, EntryKind, Lent
 from vallum.schema.serving import LoanAsk, LoanGiven
+from vallum.store import Transaction
 from vallum.workspace.house import House
 from vallum.workspace.information import MAX_PER_S
 from vallum.workspace.watches import SYSTEM_GATEWAY
@@ -82,6 +92,53 @@ def give(house: House, question: LoanAsk) -> LoanGiven:
         )
         house.log.seal(tx, permit, changes=[change], details={terms.unit: after, **terms.details})
     return given
+
+
+def charge(
+    house: House,
+    tx: Transaction,
+    permit: Permit,
+    endpoint: Endpoint,
+    *,
+    subjects: Mapping[str, str],
+    amount: int,
+) -> list[Change]:
+    """Take `amount` from every quota of an endpoint, or from none; returns what changed.
+
+    Args:
+        house: Whose ledger.
+        tx: In which what is paid for becomes known, too.
+        permit: For the endpoint.
+        endpoint: As it is now.
+        subjects: Whose, by what a quota counts by.
+        amount: Answers; 0 only looks whether there is one left.
+
+    Raises:
+        LimitExceededError: So much is not left in one of their windows.
+    """
+    now = max(house.clock.now(), house.log.newest_at(tx))
+    rows: list[tuple[str, Lent]] = []
+    for quota in endpoint.quotas:
+        name = f"{quota.per}:{subjects[quota.per]}"
+        window = timedelta(seconds=quota.per_s)
+        old = house.records.find(tx, QUOTA, endpoint.id, name, Lent)
+        lent = _window(old, endpoint.id, name, now, window)
+        if lent.amount + max(1, amount) > quota.requests:
+            ends = parse_timestamp(lent.began_at) + window
+            raise LimitExceededError(
+                f"the quota of {quota.requests} answers per {quota.per} in one window does not"
+                f" suffice: {max(0, quota.requests - lent.amount)} are left; the next begins at"
+                f" {timestamp(ends)}",
+                code="score.quota",
+                retry_after_s=max(1.0, (ends - now).total_seconds()),
+            )
+        rows.append((name, msgspec.structs.replace(lent, amount=lent.amount + amount)))
+    if not amount:
+        return []
+    return [
+        house.records.put(tx, permit, QUOTA, lent, on=endpoint.id, parent_id=endpoint.id, name=name)
+        for name, lent in rows
+    ]
 
 
 def forget_ended(house: House) -> int:

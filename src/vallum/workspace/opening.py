@@ -18,7 +18,6 @@ from vallum.crypto import StreamReader, VerifyKey, WrappedKey, verify_manifest
 from vallum.schema import (
     AssetVersion,
     Deployment,
-    DeploymentState,
     EntryKind,
     Part,
     ScoringCode,
@@ -27,6 +26,7 @@ from vallum.schema import (
 from vallum.schema.serving import DeploymentFailed, ModelBytes, ServedFile
 from vallum.store import chunks
 from vallum.workspace.context import Context
+from vallum.workspace.deployments import LIVE
 from vallum.workspace.house import House
 from vallum.workspace.release_keys import release_keys, trusted_at
 from vallum.workspace.serving import Serving
@@ -138,7 +138,7 @@ def _opened(serving: Serving, deployment_id: str) -> Iterator[_Opened]:
     with house.log.transaction() as tx:
         context = Context(records=house.records, snapshot=tx, workspace_id=house.workspace_id)
         deployment = house.records.get(tx, "deployment", deployment_id, Deployment)
-        if deployment.state is not DeploymentState.RUNNING:
+        if deployment.state not in LIVE:
             raise NotFoundError("the deployment is not running")
         version = context.version_by_id(deployment.model_version_id)
         code, trusted = None, {}

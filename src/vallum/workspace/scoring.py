@@ -28,6 +28,7 @@ from vallum.schema import (
     WrappedDataKey,
 )
 from vallum.store import Transaction, chunks
+from vallum.workspace.batch_limits import Pay
 from vallum.workspace.context import Context
 from vallum.workspace.house import House
 from vallum.workspace.step import Act, Work
@@ -81,20 +82,21 @@ class Pieces:
     key: DataKey
     wrapped: WrappedDataKey
     mark: Mark | None = None
+    pay: Pay | None = None  # for rows, in the transaction that saves them
     _text: bytearray = field(default_factory=bytearray)
     _loose: list[Part] = field(default_factory=list)  # written, and known to no mark yet
     _saved_s: float = field(default_factory=time.monotonic)
     _lost: bool = False  # another process goes on with it
 
     @classmethod
-    def begin(cls, work: Work, progress: BatchProgress) -> "Pieces":
+    def begin(cls, work: Work, progress: BatchProgress, pay: Pay | None) -> "Pieces":
         """Begin a batch; nothing is stored before it has lasted a while."""
         key, wrapped = work.house.keyring.new_data_key(progress.id, CONTENT)
         row = WrappedDataKey(id=progress.id, wrapped=msgspec.to_builtins(wrapped))
-        return cls(work, progress, key, row)
+        return cls(work, progress, key, row, pay=pay)
 
     @classmethod
-    def resume(cls, work: Work, new: BatchProgress) -> "Pieces":
+    def resume(cls, work: Work, new: BatchProgress, pay: Pay | None) -> "Pieces":
         """Go on with the batch that a crash ended, and take it from whoever still runs it.
 
         Raises:
@@ -117,7 +119,7 @@ class Pieces:
         )
         wrapped = msgspec.convert(row.wrapped, WrappedKey)
         key = house.keyring.unwrap(work.permit, wrapped, old.id, CONTENT, on=work.on)
-        made = cls(work, old, key, row, msgspec.json.decode(old.mark, type=Mark))
+        made = cls(work, old, key, row, msgspec.json.decode(old.mark, type=Mark), pay)
         made._save()
         return made
 
@@ -128,9 +130,27 @@ class Pieces:
             self._flush()
         if mark is not None:
             self.mark = mark
-            if time.monotonic() - self._saved_s >= SAVE_S:
+            # Nobody goes on with what was only tried.
+            if time.monotonic() - self._saved_s >= SAVE_S and not self.work.dry_run:
                 self._flush()
                 self._save()
+
+    @property
+    def paid(self) -> int:
+        """Return how many rows were counted by the quotas: those that were saved."""
+        if not self.progress.mark:
+            return 0
+        return _rows(msgspec.json.decode(self.progress.mark, type=Mark))
+
+    def settle(self) -> None:
+        """Save what is not paid for yet, so that it is not lost where no answers are left.
+
+        Raises:
+            LimitExceededError: There are not so many left; what was saved before is kept.
+        """
+        if _rows(self.mark) > self.paid and not self.work.dry_run:
+            self._flush()
+            self._save()
 
     @contextlib.contextmanager
     def text(self) -> Iterator[BinaryIO]:
@@ -213,6 +233,8 @@ class Pieces:
         )
         with _changing(house, old, intent_id=self.work.permit.entry_id) as (tx, permit, changes):
             context = Context(records=house.records, snapshot=tx, workspace_id=house.workspace_id)
+            if self.pay is not None:
+                changes.extend(self.pay(tx, permit, _rows(self.mark) - self.paid))
             if old.turn:
                 self._check_turn(context)
             else:
@@ -295,6 +317,10 @@ def _changing(
         )
         yield tx, permit, changes
         house.log.seal(tx, permit, changes=changes)
+
+
+def _rows(mark: Mark | None) -> int:
+    return 0 if mark is None else mark.rows
 
 
 def drop(house: House, progress: BatchProgress) -> None:

@@ -42,6 +42,7 @@ from vallum.schema.serving import (
     BundleOpened,
     CallerSeen,
     DeploymentFailed,
+    DeploymentRuns,
     Lease,
     LeaseAsk,
     OpenBundle,
@@ -51,6 +52,7 @@ from vallum.schema.serving import (
 )
 from vallum.workspace.captures import allowed_now, keep_piece
 from vallum.workspace.context import Context, ask
+from vallum.workspace.deployments import LIVE, index_name, take_over
 from vallum.workspace.gateways import LEASE_S, Gateways
 from vallum.workspace.kernel import Kernel
 from vallum.workspace.traces import check_traces
@@ -68,6 +70,7 @@ class Serving:
 
     kernel: Kernel
     _gateways: Gateways = field(init=False)
+    _ready: dict[str, frozenset[str]] = field(default_factory=dict)  # deployment to gateways
 
     def __post_init__(self) -> None:
         """Know no gateway yet."""
@@ -102,8 +105,8 @@ class Serving:
                         id=one.id,
                         name=one.name,
                         model_digest=one.model_digest,
-                        share=endpoint.traffic.get(one.name, 0),
-                        mirrored=endpoint.mirror.get(one.name, 0),
+                        share=0 if starting else endpoint.traffic.get(one.name, 0),
+                        mirrored=0 if starting else endpoint.mirror.get(one.name, 0),
                         in_process=one.in_process,
                         decimals=one.decimals,
                         output=one.output,
@@ -112,10 +115,11 @@ class Serving:
                         scale=one.scale or Scale(),
                         on_evasion="" if one.watch is None else one.watch.on_evasion,
                         on_extraction="" if one.watch is None else one.watch.response,
+                        starting=starting,
                     )
                     for one in context.deployments(endpoint)
-                    if one.state is DeploymentState.RUNNING
-                    and (not one.code_id or requirements.scoring_code.allow)
+                    for starting in (one.state is DeploymentState.STARTING,)
+                    if one.state in LIVE and (not one.code_id or requirements.scoring_code.allow)
                 )
                 endpoints.append(
                     ServedEndpoint(
@@ -344,6 +348,46 @@ class Serving:
         """Store redacted requests and answers of a gateway, encrypted."""
         keep_piece(self.kernel.house, handed, self.kernel.rules().requirements)
 
+    def runs(self, report: DeploymentRuns) -> None:
+        """Give a deployment that came to stand its traffic, and end the one that it replaces.
+
+        Only once it stands at every gateway that lives: each says so again and again until then.
+
+        Raises:
+            NotFoundError: Another was deployed meanwhile.
+        """
+        house = self.kernel.house
+        with house.log.transaction() as tx:
+            context = Context(records=house.records, snapshot=tx, workspace_id=house.workspace_id)
+            deployment = house.records.get(tx, "deployment", report.deployment_id, Deployment)
+            if deployment.state is not DeploymentState.STARTING:
+                return
+            ready = self._ready.get(deployment.id, frozenset()) | {report.gateway}
+            if not self._gateways.living() <= ready:
+                self._ready = {**self._kept(context), deployment.id: ready}
+                return
+            permit = house.log.system_permit(
+                tx,
+                step="endpoint.start",
+                kind=EntryKind.DECISION,
+                principal_id=SYSTEM_GATEWAY,
+                resources=(deployment.endpoint_id,),
+            )
+            changes, details = take_over(context, tx, permit, deployment)
+            house.log.seal(tx, permit, changes=changes, details=details)
+        with house.database.snapshot() as snapshot:
+            generation = house.records.authority_generation(snapshot)
+        self.barrier(generation)
+
+    def _kept(self, context: Context) -> dict[str, frozenset[str]]:
+        """Return what was said of deployments that still start."""
+        starting = {
+            one.id
+            for one in context.all("deployment", Deployment)
+            if one.state is DeploymentState.STARTING
+        }
+        return {key: told for key, told in self._ready.items() if key in starting}
+
     def fail(self, report: DeploymentFailed) -> None:
         """Stop a deployment and log why: its bytes changed, or its model does not run."""
         house = self.kernel.house
@@ -366,7 +410,7 @@ class Serving:
                 ),
                 on=deployment.endpoint_id,
                 parent_id=deployment.endpoint_id,
-                name=deployment.name,
+                name=index_name(deployment),
             )
             house.log.seal(tx, permit, changes=[change], details={"reason": report.reason[:500]})
         with house.database.snapshot() as snapshot:

@@ -172,6 +172,7 @@ class Work:
     on: str  # first resource of the permit; staged objects are written under it
     intent_id: str  # gates draw their seed from it, not from the caller
     content: BinaryIO | None
+    dry_run: bool = False
     failed: list[Evidence] = field(default_factory=list)  # kept although the step fails
     undo: list[Callable[[], None]] = field(default_factory=list)
 
@@ -232,7 +233,8 @@ class Step:
             also gets what `prepare` returned.
         prepare: Slow part of a long step, before `act`.
         reserve: What a long step takes beforehand, in the transaction of its intent: it stays
-            taken whatever comes after. Gets the intent's id; returns what a dry run tells.
+            taken whatever comes after. Gets the intent's id; returns what a dry run tells, or
+            None where it goes on.
         apart: It only reads, and each row is decided by itself: `act` gets a `Look` at a snapshot,
             outside the one writer's transaction.
         lease_s: Above 0: the step opens a bundle. Its permit is not used up by the commit, and is

@@ -9,9 +9,10 @@ checked every two seconds. The code that serves: `environment`.
 from collections.abc import Callable
 
 from vallum.base import IntegrityError
-from vallum.schema import Deployment, DeploymentState, Part
+from vallum.schema import Deployment, Part
 from vallum.schema.serving import DeploymentFailed
 from vallum.workspace.context import Context
+from vallum.workspace.deployments import LIVE
 from vallum.workspace.environment import RunningCode
 from vallum.workspace.opening import parts_of, verify_of
 from vallum.workspace.serving import Serving
@@ -73,7 +74,7 @@ class StoredModels:
             return [
                 (one.id, parts_of(context, one))
                 for one in context.all("deployment", Deployment)
-                if one.state is DeploymentState.RUNNING
+                if one.state in LIVE
             ]
 
     def _look(self, parts: tuple[Part, ...]) -> object:

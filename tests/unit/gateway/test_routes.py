@@ -1,14 +1,26 @@
 """Which deployment answers: by share, by name, until another has started."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from vallum.base import NotFoundError, UnavailableError
-from vallum.gateway.routes import Route, Running, choose, copied, pick, standing_of
+from vallum.gateway.routes import (
+    Route,
+    Running,
+    choose,
+    copied,
+    drained,
+    pick,
+    places_of,
+    same,
+    standing_of,
+)
 from vallum.guard import Spec
-from vallum.schema.serving import ServedDeployment, ServedEndpoint
+from vallum.schema.serving import Lease, ServedDeployment, ServedEndpoint
 
 
 def served(name: str, share: int, mirrored: int = 0) -> ServedDeployment:
@@ -55,6 +67,34 @@ def test_without_traffic_before_nothing_stands_in() -> None:
         choose(restarted)
     with pytest.raises(UnavailableError):
         choose(route(served("a", 0), runs="a", standing=frozenset({"dep-a"})))
+
+
+def test_what_starts_has_no_place_yet() -> None:
+    new = msgspec.structs.replace(served("a", 0), id="dep-new", starting=True)
+    endpoint = route(served("a", 100), new, runs="a").endpoint
+    assert places_of(Lease(1, 1.0, (endpoint,))) == {"dep-a": ("ep", "a")}
+
+
+def test_a_route_goes_on_as_long_as_its_endpoint_is_the_same() -> None:
+    before, now = route(runs=""), route(served("a", 100), runs="a")
+    assert same(before, now) is now
+    other = Route(msgspec.structs.replace(now.endpoint, id="ep-2"), [])
+    for one, two in ((before, other), (before, None), (None, now)):
+        assert same(one, two) is None
+
+
+def test_what_was_asked_is_answered_before_it_ends() -> None:
+    (running,) = route(served("a", 100), runs="a").running
+    running.active = 1
+
+    async def end() -> None:
+        waiting = asyncio.create_task(drained(running))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        running.active = 0
+        await waiting
+
+    asyncio.run(end())
 
 
 def test_whoever_chooses_gets_what_runs_and_nothing_else() -> None:

@@ -123,6 +123,8 @@ def test_who_names_the_deployment_needs_the_right_to_pick(ready: Place) -> None:
         ({"features": ("a",)}, InputError, f"takes {WIDTH} features"),
         ({"mini_batch": 0}, InputError, "mini-batch"),
         ({"max_failed": -1}, InputError, "number of rows"),
+        ({"output_action": "summary"}, InputError, "no output action"),
+        ({"output_action": "summary_only"}, InputError, "no rows to repeat"),
     ],
 )
 def test_what_cannot_be_leaves_nothing(
@@ -222,6 +224,47 @@ def test_who_goes_on_gets_what_an_undisturbed_batch_gets(
     assert report.findings == ()
     with pytest.raises(NotFoundError, match="no interrupted batch"):
         score(parted, data="parts", resume=True)
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_summary_is_what_the_scores_come_to(
+    parted: Place, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    more = {"data": "parts", "keep": (), "output_action": "summary_only"}
+    if after:
+        with monkeypatch.context() as patch:
+            cut(patch, after, UnavailableError)
+            with pytest.raises(UnavailableError):
+                score(parted, **more)
+        with pytest.raises(ConflictError, match="a setting"):
+            score(parted, data="parts", keep=(), resume=True)
+    made = score(parted, **more, resume=bool(after))
+    assert (made.rows, made.resumed, made.output_action) == (ROWS, 7 * after, "summary_only")
+    table = pl.read_csv(text_of(parted), infer_schema=False)
+    assert tuple(table.columns) == made.columns == ("output", "statistic", "of", "value")
+    # Rows are (n, 1, 0.5, -n): every sum is 1.5, which is the second class.
+    assert table.rows() == [
+        (None, "rows", None, f"{ROWS}.0"), (None, "failed", None, "0.0"),
+        ("probabilities", "count", "1", f"{ROWS}.0"),
+    ]  # fmt: skip
+    shown = parted.do("data.show", api.Named(name="scores")).value
+    assert isinstance(shown, api.VersionShown)
+    assert shown.version.rows == 3
+    assert progress_of(parted) == []
+    assert parted.verify().findings == ()
+
+
+def test_a_summary_counts_what_failed(ready: Place) -> None:
+    ready.do(
+        "data.create",
+        api.DataCreate(name="holes", format="csv"),
+        content=io.BytesIO(b"a,b,c,d\n1e60,1,1,1\n1e60,2,2,2\n"),
+    )
+    made = score(ready, data="holes", keep=(), max_failed=2, output_action="summary_only")
+    assert (made.rows, made.failed) == (2, 2)
+    chunks = ready.do("data.download", api.Named(name="scores")).chunks
+    assert chunks is not None
+    assert pl.read_csv(b"".join(chunks))["value"].to_list() == [2, 2]
 
 
 def test_nobody_goes_on_with_something_else(parted: Place, monkeypatch: pytest.MonkeyPatch) -> None:

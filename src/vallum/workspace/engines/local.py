@@ -42,6 +42,7 @@ class LocalEngine:
                 "max_failed": batch.max_failed,
                 "decimals": batch.decimals,
                 "output": batch.output,
+                "summary": batch.summary,
             },
             limits=LIMITS,
         )

@@ -33,6 +33,7 @@ class Batch:
     Attributes:
         noise_key: Of the noise in answers.
         noisy: The output policy adds some.
+        summary: Only a local engine tells one.
     """
 
     model: bytes = field(repr=False)
@@ -45,6 +46,7 @@ class Batch:
     output: Mapping[str, object] | None = None
     noise_key: bytes = field(default=b"", repr=False)
     noisy: bool = False
+    summary: bool = False
 
 
 class Engine(Protocol):

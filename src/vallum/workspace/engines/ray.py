@@ -93,6 +93,8 @@ class RayEngine:
         """Score a table; see `Engine`."""
         if batch.noisy:
             raise InputError("a key does not leave this machine", code="score.engine")
+        if batch.summary:
+            raise InputError("partitions are not summed up", code="score.engine")
         resident = Resident.open(
             self._runner(),
             CUT,

@@ -7,7 +7,6 @@ from vallum.schema import (
     Ask,
     AssetVersion,
     Caller,
-    DeploymentState,
     Endpoint,
     Job,
     JobState,
@@ -15,6 +14,7 @@ from vallum.schema import (
 )
 from vallum.schema import poisoning as wire
 from vallum.workspace.context import Context, ask
+from vallum.workspace.deployments import LIVE
 from vallum.workspace.step import Act, Effect, Step
 from vallum.workspace.steps.jobs import job_resource
 from vallum.workspace.versions import READ_ACTIONS
@@ -111,7 +111,7 @@ def _deployments(
     for endpoint in act.context.all("endpoint", Endpoint, parent_id=act.context.workspace_id):
         seen = act.may("onlineEndpoints/read", act.context.endpoint_resource(endpoint))
         for one in act.context.deployments(endpoint):
-            if one.state is not DeploymentState.RUNNING or one.model_version_id not in found:
+            if one.state not in LIVE or one.model_version_id not in found:
                 continue
             if not seen:
                 hidden += 1

@@ -30,6 +30,7 @@ from vallum.schema import (
 from vallum.workspace.capture_books import all_books
 from vallum.workspace.captures import check_capture
 from vallum.workspace.context import Context, ask
+from vallum.workspace.deployments import index_name, share_out
 from vallum.workspace.information import check_budget
 from vallum.workspace.lending import KINDS
 from vallum.workspace.limits import check_quotas, check_rates
@@ -117,7 +118,9 @@ def shown(act: Act, endpoint: Endpoint) -> api.EndpointShown:
     """Return an endpoint with its deployments."""
     return api.EndpointShown(
         endpoint=endpoint,
-        deployments=tuple(act.context.deployments(endpoint)),
+        deployments=tuple(  # what waits for a place comes after who has it
+            sorted(act.context.deployments(endpoint), key=lambda one: (one.name, one.replaces))
+        ),
         scoring_uri=act.house.scoring_uri(endpoint.name),
     )
 
@@ -164,8 +167,7 @@ def _deploy_asks(context: Context, args: api.EndpointDeploy, caller: Caller) -> 
 
 def _captured(context: Context, endpoint: Endpoint, name: str) -> bool:
     """Tell whether a deployment that is to be replaced is captured: to end that is a right, too."""
-    old = context.find("deployment", name, Deployment, parent_id=endpoint.id)
-    return old is not None and old.capture is not None
+    return any(one.capture is not None for one in context.deployments(endpoint) if one.name == name)
 
 
 def _watched(context: Context, watch: QueryWatch) -> list[AssetVersion]:
@@ -257,7 +259,8 @@ def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
         name=args.deployment,
         model_version_id=version.id,
         model_digest=version.digest,
-        state=DeploymentState.RUNNING,
+        state=DeploymentState.STARTING,
+        share=args.traffic,
         created_at=timestamp(act.now),
         created_by=act.caller.id,
         in_process=args.in_process,
@@ -270,41 +273,26 @@ def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
         code_entry="" if code is None else code.entry,
         scale=_scale(args),
     )
-    old = act.context.find("deployment", args.deployment, Deployment, parent_id=endpoint.id)
-    if old is not None:
-        act.remove("deployment", old.id, on=endpoint.id)
-    act.put("deployment", deployment, on=endpoint.id, parent_id=endpoint.id, name=args.deployment)
     if args.traffic > 0 and args.deployment in endpoint.mirror:
         raise ConflictError(
             f"`{args.deployment}` gets copies of the traffic, not traffic",
             code="deploy.mirror",
             hint=f"end it: vallum endpoint traffic {endpoint.name} … --mirror {args.deployment}=0",
         )
-    others = {name: share for name, share in endpoint.traffic.items() if name != args.deployment}
-    traffic = _shares(others, args.deployment, args.traffic)
-    endpoint = msgspec.structs.replace(endpoint, traffic=traffic)
+    share_out(endpoint.traffic, args.deployment, args.traffic)  # said now, not once it runs
+    old = act.context.find("deployment", args.deployment, Deployment, parent_id=endpoint.id)
+    for one in act.context.deployments(endpoint):
+        if one.replaces and one.name == args.deployment:  # it waited for the same place
+            act.remove("deployment", one.id, on=endpoint.id)
+    if old is not None and old.state is DeploymentState.RUNNING:
+        deployment = msgspec.structs.replace(deployment, replaces=old.id)
+    elif old is not None:
+        act.remove("deployment", old.id, on=endpoint.id)
     act.put(
-        "endpoint",
-        endpoint,
-        on=endpoint.id,
-        parent_id=act.context.workspace_id,
-        name=endpoint.name,
-    )
+        "deployment", deployment, on=endpoint.id, parent_id=endpoint.id,
+        name=index_name(deployment),
+    )  # fmt: skip
     return shown(act, endpoint)
-
-
-def _shares(others: dict[str, int], name: str, share: int) -> dict[str, int]:
-    """Give `name` its share and scale the others so that all sum to 0 or 100."""
-    rest = 100 - share
-    held = sum(others.values())
-    scaled = {other: rest * part // held if held else 0 for other, part in others.items()}
-    missing = rest - sum(scaled.values())
-    if scaled and held:
-        first = max(scaled, key=lambda other: scaled[other])
-        scaled[first] += missing
-    elif share not in {0, 100}:
-        raise InputError("the only deployment takes 0 or 100 per cent", code="deploy.traffic")
-    return {**scaled, name: share}
 
 
 def _keys_asks(context: Context, args: api.EndpointKeys, caller: Caller) -> Sequence[Ask]:

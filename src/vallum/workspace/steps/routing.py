@@ -8,6 +8,7 @@ import msgspec
 from vallum.base import ConflictError, InputError, NotFoundError, check_networks, timestamp
 from vallum.schema import Ask, Caller, Deployment, DeploymentState, Endpoint, api, release
 from vallum.workspace.context import Context, ask
+from vallum.workspace.deployments import by_name, index_name
 from vallum.workspace.information import check_budget
 from vallum.workspace.limits import check_quotas, check_rates
 from vallum.workspace.step import Act, Step
@@ -21,7 +22,7 @@ _WHOLE = 100  # per cent
 
 def _traffic_asks(context: Context, args: release.EndpointTraffic, caller: Caller) -> Sequence[Ask]:
     endpoint = context.endpoint(args.endpoint)
-    served = {one.name: one for one in context.deployments(endpoint)}
+    served = by_name(context, endpoint)
     versions = {
         served[name].model_version_id
         for name, share in (*args.traffic.items(), *(args.mirror or {}).items())
@@ -38,7 +39,7 @@ def _traffic_asks(context: Context, args: release.EndpointTraffic, caller: Calle
 
 def _act_traffic(act: Act, args: release.EndpointTraffic) -> api.EndpointShown:
     endpoint = act.context.endpoint(args.endpoint)
-    served = {one.name: one for one in act.context.deployments(endpoint)}
+    served = by_name(act.context, endpoint)
     _check_named(endpoint, served, args.traffic)
     if any(not 0 <= one <= _WHOLE for one in args.traffic.values()) or sum(
         args.traffic.values()
@@ -48,7 +49,7 @@ def _act_traffic(act: Act, args: release.EndpointTraffic) -> api.EndpointShown:
     mirror = _mirror(endpoint, served, args.mirror, traffic)
     act.details["traffic"] = {"from": endpoint.traffic, "to": traffic}
     act.details["mirror"] = {"from": endpoint.mirror, "to": mirror}
-    return _put(act, msgspec.structs.replace(endpoint, traffic=traffic, mirror=mirror))
+    return _put(act, msgspec.structs.replace(endpoint, traffic=traffic, mirror=mirror), traffic)
 
 
 def _check_named(endpoint: Endpoint, served: dict[str, Deployment], shares: dict[str, int]) -> None:
@@ -61,7 +62,9 @@ def _check_named(endpoint: Endpoint, served: dict[str, Deployment], shares: dict
             )
         if share > 0 and served[name].state is not DeploymentState.RUNNING:
             raise ConflictError(
-                f"deployment `{name}` is {served[name].state.value}", code="deploy.traffic"
+                f"deployment `{name}` is {served[name].state.value}",
+                code="deploy.traffic",
+                hint=f"vallum endpoint show {endpoint.name} tells when it runs, or why it does not",
             )
 
 
@@ -101,11 +104,15 @@ def _mirror(
     return mirror
 
 
-def _put(act: Act, endpoint: Endpoint) -> api.EndpointShown:
+def _put(act: Act, endpoint: Endpoint, traffic: dict[str, int] | None = None) -> api.EndpointShown:
     """Write an endpoint so that no gateway goes on under the old one."""
     # Deployments are authority: writing one raises the generation that gateways follow.
-    for one in act.context.deployments(endpoint):
-        act.put("deployment", one, on=endpoint.id, parent_id=endpoint.id, name=one.name)
+    for held in act.context.deployments(endpoint):
+        one = held
+        if traffic is not None and held.state is DeploymentState.STARTING:
+            # Whoever shares the traffic later decides what it gets.
+            one = msgspec.structs.replace(held, share=traffic.get(held.name, 0))
+        act.put("deployment", one, on=endpoint.id, parent_id=endpoint.id, name=index_name(one))
     act.put(
         "endpoint",
         endpoint,

@@ -34,7 +34,7 @@ from vallum.schema import (
     WrappedDataKey,
     api,
 )
-from vallum.schema.code import CodeAdd, CodeShown
+from vallum.schema.code import UNFROZEN, CodeAdd, CodeShown
 from vallum.workspace.context import Context, ask
 from vallum.workspace.gates.models import Scanned
 from vallum.workspace.gates.table import ALLOWED, ISSUER, SCORING_CODE, About, evidence
@@ -174,7 +174,10 @@ def code_for(act: Act, args: api.EndpointDeploy, version: AssetVersion) -> Scori
         return None
     require_allowed(act)
     endpoint = act.context.endpoint(args.endpoint)
-    code = act.house.records.get(act.tx, "scoring-code", args.code, ScoringCode)
+    if args.code == UNFROZEN:
+        code = _unfrozen(act, endpoint)
+    else:
+        code = act.house.records.get(act.tx, "scoring-code", args.code, ScoringCode)
     if code.endpoint_id != endpoint.id:
         raise NotFoundError("the endpoint has no such scoring code", code="code.unknown")
     if endpoint.stage != "development" and code.made_by == act.caller.id:
@@ -183,10 +186,8 @@ def code_for(act: Act, args: api.EndpointDeploy, version: AssetVersion) -> Scori
             code="code.maker",
             hint="have a second person read and deploy it",
         )
-    found = [one for one in act.context.evidence(code.digest) if one.gate == SCORING_CODE.name]
-    latest = max(found, key=lambda one: one.made_at, default=None)
-    if latest is None or latest.verdict is not Verdict.PASS or latest.issuer != ISSUER:
-        raise GateError("no passed scan of the scoring code is on record", code="gate.code")
+    if code.id:
+        _require_scanned(act, code)
     _check_alone(args, endpoint)
     if len(model_files(version)) > MAX_FILES:
         raise LimitExceededError(
@@ -194,6 +195,27 @@ def code_for(act: Act, args: api.EndpointDeploy, version: AssetVersion) -> Scori
             code="code.files",
         )
     return code
+
+
+def _unfrozen(act: Act, endpoint: Endpoint) -> ScoringCode:
+    """Return what stands in a dry run for code that its caller would bring.
+
+    Raises:
+        InputError: It is no dry run.
+    """
+    if not act.dry_run:
+        raise InputError("scoring code is frozen before it is deployed", code="code.unknown")
+    return ScoringCode(
+        id="", endpoint_id=endpoint.id, entry="", digest=UNFROZEN, parts=(), bundle="",
+        made_by=act.caller.id, made_at=timestamp(act.now),
+    )  # fmt: skip
+
+
+def _require_scanned(act: Act, code: ScoringCode) -> None:
+    found = [one for one in act.context.evidence(code.digest) if one.gate == SCORING_CODE.name]
+    latest = max(found, key=lambda one: one.made_at, default=None)
+    if latest is None or latest.verdict is not Verdict.PASS or latest.issuer != ISSUER:
+        raise GateError("no passed scan of the scoring code is on record", code="gate.code")
 
 
 def _check_alone(args: api.EndpointDeploy, endpoint: Endpoint) -> None:
