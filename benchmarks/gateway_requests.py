@@ -1,24 +1,33 @@
 """Requests per second and CPU per request of the gateway, with all guards and TLS, beside the
 same server without guards (one handler that runs the same model), in one interleaved run.
 
-Two unguarded servers: uvicorn as anybody runs it (uvloop, httptools, an ASGI application), and the
-same handler on the gateway's own protocol, which isolates what the guards cost.
+    .venv/bin/python benchmarks/gateway_requests.py [--rows 1 32] [--quick]
 
-1 row x 30 features, 16 keep-alive connections from another process.
+Two unguarded servers: uvicorn as anybody runs it (uvloop, httptools, an ASGI application), and the
+same handler on the gateway's own protocol, which isolates what the guards cost. 30 features, JSON,
+16 keep-alive connections from another process. A ratio is the median of the rounds' ratios; the
+`least` CPU of any round, and its ratios, are what other work on the machine disturbs least. CPU
+time is of the gateway and of all that it started, less what it takes when nobody asks, which is
+told apart; what `vallum up` does besides does not grow with requests. `serving_peers.py` does the
+same with other servers.
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
 import multiprocessing
 import os
 import platform
+import socket
 import ssl
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import numpy as np
@@ -27,9 +36,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 30
-ROUNDS = 3
-SECONDS = 4.0
+ROUNDS = 12
+SECONDS = 1.5
 CONNECTIONS = 16
+START_S = 600.0
+TRIES = 20
 PLAIN = "unguarded uvicorn, TLS (limit)"
 OWN = "unguarded, on the gateway's protocol, TLS (limit)"
 
@@ -107,66 +118,149 @@ def bare(port: int, cert: str, key: str, *, own_protocol: bool) -> None:
 
 
 async def connection(
-    port: int, context: ssl.SSLContext | None, request: bytes, end: float, times: list[float]
-) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    pair: tuple[asyncio.StreamReader, asyncio.StreamWriter], request: bytes, end: float,
+    times: list[float],
+) -> int:  # fmt: skip
+    """Ask until `end`; return how often there was no answer for now (503)."""
+    reader, writer = pair
+    unavailable = 0
     while time.perf_counter() < end:
         start = time.perf_counter()
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise SystemExit(head.decode(errors="replace"))
         length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-        await reader.readexactly(length)
-        times.append(time.perf_counter() - start)
+        body = await reader.readexactly(length)
+        if head.startswith(b"HTTP/1.1 200"):
+            times.append(time.perf_counter() - start)
+        elif head.startswith(b"HTTP/1.1 503"):  # a lease ran out: the machine was too busy
+            unavailable += 1
+            await asyncio.sleep(0.1)
+        else:
+            raise RuntimeError((head + body).decode(errors="replace"))
     writer.close()
+    return unavailable
 
 
-def load(port: int, path: str, key: str, host: str, queue: Any) -> None:
-    """Drive the server from a process of its own; MLflow's own server has no TLS."""
-    tensor = {"name": "x", "shape": [1, WIDTH], "datatype": "FP32", "data": [0.5] * WIDTH}
-    plain = path == "/invocations"
-    body = json.dumps({"inputs": [[0.5] * WIDTH] if plain else [tensor]}).encode()
+def asked(rows: int) -> dict[str, Any]:
+    """Return a request of `rows` rows in V2's form."""
+    return {"inputs": [{"name": "x", "shape": [rows, WIDTH], "datatype": "FP32",
+                        "data": numbers(rows).ravel().tolist()}]}  # fmt: skip
+
+
+def numbers(rows: int) -> np.ndarray:
+    """Return rows of numbers as people send them: four decimals, none alike."""
+    return np.round(np.random.default_rng(7).normal(size=(rows, WIDTH)), 4)
+
+
+def load(
+    port: int, path: str, key: str, root: int, *, body: dict[str, Any], queue: Any, tls: bool
+) -> None:
+    """Drive a server from a process of its own, once every connection is open."""
+    sent = json.dumps(body).encode()
     request = (
-        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # the load generator's own cost is not measured
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(sent)}\r\n\r\n"
+    ).encode() + sent
+    context = None
+    if tls:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE  # the load generator's own cost is not measured
     times: list[float] = []
 
     async def run() -> None:
-        end = time.perf_counter() + SECONDS
-        await asyncio.gather(
-            *(
-                connection(port, None if plain else context, request, end, times)
-                for _ in range(CONNECTIONS)
-            )
-        )
+        pairs = [
+            await asyncio.open_connection("127.0.0.1", port, ssl=context)
+            for _ in range(CONNECTIONS)
+        ]
+        before, begun = tree_cpu_s(root), time.perf_counter()
+        unavailable = sum(await asyncio.gather(
+            *(connection(pair, request, begun + SECONDS, times) for pair in pairs)
+        ))  # fmt: skip
+        wall = time.perf_counter() - begun
+        queue.put((times, unavailable, tree_cpu_s(root) - before, wall))
 
-    asyncio.run(run())
-    queue.put(times)
+    import uvloop
+
+    uvloop.run(run())
 
 
 def cpu_s(pid: int) -> float:
+    """Return the seconds of CPU of a process and of the children that it has waited for."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sum(int(one) for one in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(port: int, path: str, key: str, pids: list[int]) -> tuple[float, float, float]:
-    """Return requests per second, CPU microseconds per request, p99 in milliseconds."""
-    queue: Any = multiprocessing.Queue()
-    process = multiprocessing.Process(
-        target=load, args=(port, path, key, f"127.0.0.1:{port}", queue)
-    )
-    before = sum(cpu_s(pid) for pid in pids)
-    process.start()
-    times = queue.get(timeout=SECONDS + 30)
-    process.join()
-    used = sum(cpu_s(pid) for pid in pids) - before
-    times.sort()
-    return len(times) / SECONDS, used / len(times) * 1e6, times[int(len(times) * 0.99)] * 1e3
+def tree(root: int) -> list[int]:
+    """Return a process and all below it."""
+    below: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                below.setdefault(parent(int(entry.name)), []).append(int(entry.name))
+    found = [root]
+    for one in found:  # grows while it is walked
+        found += below.get(one, [])
+    return found
+
+
+def tree_cpu_s(root: int) -> float:
+    """Return the seconds of CPU of a process and all below it."""
+    total = 0.0
+    for pid in tree(root):
+        with contextlib.suppress(OSError):
+            total += cpu_s(pid)
+    return total
+
+
+def idle_of(roots: Iterable[int], seconds: float = 5.0) -> dict[int, float]:
+    """Return what servers take of a processor when nobody asks."""
+    before = {root: tree_cpu_s(root) for root in roots}
+    time.sleep(seconds)
+    return {root: (tree_cpu_s(root) - used) / seconds for root, used in before.items()}
+
+
+def answer_of(process: Any, queue: Any, *, more: bool = False) -> Any:
+    """Return what a process puts into its queue; end with it where it fails."""
+    while True:
+        with contextlib.suppress(Empty):
+            found = queue.get(timeout=1.0)
+            if not more:
+                process.join()
+            return found
+        if process.exitcode:
+            raise SystemExit("a client failed; its error is above")
+
+
+def measure(
+    port: int,
+    path: str,
+    key: str,
+    root: int,
+    *,
+    body: dict[str, Any],
+    tls: bool = True,
+    idle: float = 0.0,
+) -> tuple[float, float, float]:
+    """Return requests per second, CPU microseconds per request, p99 in milliseconds.
+
+    `idle` is what the server takes of a processor when nobody asks: it is not of the requests.
+    """
+    for _ in range(TRIES):
+        queue: Any = multiprocessing.Queue()
+        process = multiprocessing.Process(
+            target=load, args=(port, path, key, root), daemon=True,
+            kwargs={"body": body, "queue": queue, "tls": tls},
+        )  # fmt: skip
+        process.start()
+        times, unavailable, used, wall = answer_of(process, queue)
+        if times and not unavailable:
+            times.sort()
+            cpu = (used - idle * wall) / len(times)
+            return len(times) / wall, cpu * 1e6, times[int(len(times) * 0.99)] * 1e3
+        print(f"again: {unavailable} requests got no answer, {len(times)} one", file=sys.stderr)
+        time.sleep(2)
+    raise SystemExit("the machine is too busy: the gateway's lease runs out")
 
 
 def parent(pid: int) -> int:
@@ -191,75 +285,97 @@ def children(root: int, module: str) -> list[int]:
     return found
 
 
-def family(word: str) -> list[int]:
-    """Return every process whose command line mentions `word`, but for this one."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                command = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if word.encode() in command and b"gateway_requests" not in command:
-                found.append(int(entry.name))
-    return found
+def served(port: int) -> None:
+    """Wait until a port answers."""
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.2)
+    raise SystemExit(f"nothing answers at port {port}")
+
+
+@contextlib.contextmanager
+def unguarded(keys: Path, *, own: bool) -> Iterator[tuple[int, int]]:
+    """Run a server without guards; yields its port and process."""
+    import running
+
+    port = running.free_port()
+    process = multiprocessing.Process(
+        target=bare, args=(port, str(keys / "server.pem"), str(keys / "server-key.pem")),
+        kwargs={"own_protocol": own}, daemon=True,
+    )  # fmt: skip
+    process.start()
+    try:
+        served(port)
+        yield port, process.pid or 0
+    finally:
+        process.kill()
+        process.join()
+
+
+def ratio(limit: list[tuple[float, float, float]], each: list[tuple[float, float, float]]) -> float:
+    """Return the median of the rounds' ratios of CPU, one server's by another's."""
+    return statistics.median(one[1] / other[1] for one, other in zip(limit, each, strict=True))
+
+
+def machine() -> str:
+    return (f"Machine: {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f},"
+            f" Python {platform.python_version()}")  # fmt: skip
 
 
 def main() -> None:
+    global SECONDS
     parser = argparse.ArgumentParser()
-    parser.add_argument("--mlflow", type=int, default=0, metavar="PORT",
-                        help="port of a running `mlflow models serve` of 30 features")  # fmt: skip
-    arguments = parser.parse_args()
+    parser.add_argument("--rows", type=int, nargs="*", default=[1, 32])
+    parser.add_argument("--quick", action="store_true", help="three rounds of a second")
+    given = parser.parse_args()
+    SECONDS, rounds = (1.0, 3) if given.quick else (SECONDS, ROUNDS)
     sys.path.insert(0, str(ROOT / "tests"))
     import running
 
-    running.WIDTH = WIDTH
-    rows = {}
-    with tempfile.TemporaryDirectory() as name, running.running(Path(name)) as up:
+    running.WIDTH, running.START_S, running.BUDGET_S = WIDTH, START_S, 600
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        up = stack.enter_context(running.running(folder))
         running.prepare(up)
         inside = running.deploy(up, "inside", in_process=True, rate_per_s=1_000_000,
                                 burst=1_000_000)  # fmt: skip
         apart = running.deploy(up, "apart", rate_per_s=1_000_000, burst=1_000_000)
-        keys = Path(name) / "data.keys"
-        bares = []
-        for own in (False, True):
-            port = running.free_port()
-            process = multiprocessing.Process(
-                target=bare,
-                args=(port, str(keys / "server.pem"), str(keys / "server-key.pem")),
-                kwargs={"own_protocol": own},
-                daemon=True,
-            )  # fmt: skip
-            process.start()
-            bares.append((port, process))
-        time.sleep(2)
-        gateway = children(up.process.pid, "vallum.gateway")
-        models = children(up.process.pid, "vallum.gateway.inside")
-        for _ in range(ROUNDS):
-            for what, found in (
-                (PLAIN, measure(bares[0][0], "/", "x", [bares[0][1].pid or 0])),
-                (OWN, measure(bares[1][0], "/", "x", [bares[1][1].pid or 0])),
-                ("gateway, in process, all guards, TLS",
-                 measure(up.gateway_port, "/v2/models/inside/infer", inside, gateway)),
-                ("gateway, isolated, all guards, TLS",
-                 measure(up.gateway_port, "/v2/models/apart/infer", apart, gateway + models)),
-            ):  # fmt: skip
-                rows.setdefault(what, []).append(found)
-            if arguments.mlflow:
-                found = measure(arguments.mlflow, "/invocations", "x", family("mlflow"))
-                rows.setdefault("mlflow models serve, no TLS, no guard", []).append(found)
-        for _, process in bares:
-            process.terminate()
-    print(f"Machine: {platform.machine()}, {os.cpu_count()} cores, Python"
-          f" {platform.python_version()}; 1 row x {WIDTH} features, {CONNECTIONS} connections,"
-          f" {ROUNDS} rounds of {SECONDS:.0f} s; medians\n")  # fmt: skip
-    plain, own = (statistics.median(one[1] for one in rows[what]) for what in (PLAIN, OWN))
-    print("| what | requests/s | CPU µs a request | p99 ms | uvicorn / CPU | own protocol / CPU |\n"
-          "|---|---:|---:|---:|---:|---:|")  # fmt: skip
-    for what, found in rows.items():
-        rate, cpu, p99 = (statistics.median(one[at] for one in found) for at in range(3))
-        print(f"| {what} | {rate:,.0f} | {cpu:.0f} | {p99:.1f} | {plain / cpu:.2f} |"
-              f" {own / cpu:.2f} |")  # fmt: skip
+        keys = up.ca.parent
+        plain = stack.enter_context(unguarded(keys, own=False))
+        own = stack.enter_context(unguarded(keys, own=True))
+        of_us = (up.gateway_port, children(up.process.pid, "vallum.gateway")[0])
+        print(machine(), end="")
+        print(f"; {WIDTH} features, {CONNECTIONS} connections, {rounds} rounds of {SECONDS:.1f} s;"
+              " medians\n")  # fmt: skip
+        print("| rows | what | requests/s | p99 ms | CPU µs a request | uvicorn's by it | own"
+              " protocol's | least CPU µs | uvicorn's | own protocol's |\n"
+              "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|")  # fmt: skip
+        idle = idle_of([plain[1], own[1], of_us[1]])
+        for rows in given.rows:
+            found: dict[str, list[tuple[float, float, float]]] = {}
+            for turn in range(rounds + 1):  # the first warms up
+                for what, (port, pid), path, key in (
+                    (PLAIN, plain, "/", "x"),
+                    (OWN, own, "/", "x"),
+                    ("gateway, in process, all guards, TLS", of_us,
+                     "/v2/models/inside/infer", inside),
+                    ("gateway, isolated, all guards, TLS", of_us,
+                     "/v2/models/apart/infer", apart),
+                ):  # fmt: skip
+                    one = measure(port, path, key, pid, body=asked(rows), idle=idle[pid])
+                    if turn:
+                        found.setdefault(what, []).append(one)
+            least = {what: min(one[1] for one in each) for what, each in found.items()}
+            for what, each in found.items():
+                rate, cpu, p99 = (statistics.median(one[at] for one in each) for at in range(3))
+                plain_by, own_by = (ratio(found[name], each) for name in (PLAIN, OWN))
+                print(f"| {rows} | {what} | {rate:,.0f} | {p99:.1f} | {cpu:.0f} | {plain_by:.2f} |"
+                      f" {own_by:.2f} | {least[what]:.0f} | {least[PLAIN] / least[what]:.2f} |"
+                      f" {least[OWN] / least[what]:.2f} |", flush=True)  # fmt: skip
+        print(f"\nWithout a request the gateway takes {idle[of_us[1]] * 1e3:.0f} ms of CPU a"
+              " second: not in the figures.")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
-"""What one caller does to the others, and what connections and time cost the gateway in memory.
+"""What one caller does to the others, and what time costs the gateway in memory.
 
-    .venv/bin/python benchmarks/serving_neighbours.py [noisy|loris|idle|soak ...]
+    .venv/bin/python benchmarks/serving_neighbours.py [noisy|loris|soak ...] [--quick]
 
 A running `vallum up` with all guards and TLS; callers are processes of their own.
 
 *noisy*: 8 connections of an honest caller ask 10 times a second each; in every other round 16
 connections of another key ask as fast as they can, above their rate. *loris*: the same while 5,000
 connections send their heads byte by byte. The bar is 1.5 x the 99th percentile of quiet rounds.
-*idle*: memory of the gateway with 10,000 TLS connections that were answered once and wait; the bar
-is 600 MiB. *soak*: memory after each tenth of `--requests`, or of `--soak-s` seconds; after the
+*soak*: memory after each tenth of `--requests`, or of `--soak-s` seconds; after the
 first, which warms up, it may not grow by more than 5 per cent (`make soak` takes an hour).
 """
 
@@ -20,6 +19,7 @@ import json
 import multiprocessing
 import os
 import platform
+import resource
 import ssl
 import statistics
 import sys
@@ -37,7 +37,6 @@ HONEST = 8
 NOISY = 16
 PAUSE_S = 0.1
 SLOW = 5_000
-IDLE = 10_000
 MIB = 1024 * 1024
 GROWTH = 1.05  # after the first tenth
 REFUSED: Counter[bytes] = Counter()  # honest callers, by status
@@ -141,27 +140,6 @@ def crawl(port: int, seconds: float, ready: Any) -> None:
     asyncio.run(run())
 
 
-def hold(port: int, count: int, ready: Any) -> None:
-    """Open connections, have each answered once, and keep them."""
-
-    async def run() -> None:
-        context = unchecked()
-        held = []
-        for _ in range(count // 100):
-            held += await asyncio.gather(
-                *(asyncio.open_connection("127.0.0.1", port, ssl=context) for _ in range(100))
-            )
-            for reader, writer in held[-100:]:
-                writer.write(f"GET /livez HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-                await reader.readexactly(length)
-        ready.put(sum(not reader.at_eof() for reader, _ in held))
-        await asyncio.sleep(3600)
-
-    asyncio.run(run())
-
-
 def memory(pids: list[int], field: str = "VmRSS") -> int:
     """Return the bytes that processes have."""
     total = 0
@@ -188,10 +166,12 @@ def honest(port: int, key: str) -> tuple[float, float]:
     return statistics.median(times) * 1e3, times[int(len(times) * 0.99)] * 1e3
 
 
-def beside(port: int, key: str, disturb: Callable[[], Any], end: Callable[[Any], Any]) -> str:
+def beside(
+    port: int, key: str, disturb: Callable[[], Any], end: Callable[[Any], Any], *, rounds: int
+) -> str:
     """Return the quiet and the disturbed percentiles, interleaved, and their ratio."""
     quiet, loud, notes = [], [], []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         quiet.append(honest(port, key))
         held = disturb()
         loud.append(honest(port, key))
@@ -199,7 +179,8 @@ def beside(port: int, key: str, disturb: Callable[[], Any], end: Callable[[Any],
     (q50, q99), (l50, l99) = (
         [statistics.median(one[at] for one in found) for at in range(2)] for found in (quiet, loud)
     )
-    return f"{q50:.1f} | {q99:.1f} | {l50:.1f} | {l99:.1f} | {l99 / q99:.2f} | {notes[-1]}"
+    ratio = statistics.median(one[1] / other[1] for one, other in zip(loud, quiet, strict=True))
+    return f"{q50:.1f} | {q99:.1f} | {l50:.1f} | {l99:.1f} | {ratio:.2f} | {notes[-1]}"
 
 
 def start(target: Any, *more: Any, **named: Any) -> Any:
@@ -210,14 +191,21 @@ def start(target: Any, *more: Any, **named: Any) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", nargs="*", default=["noisy", "loris", "idle", "soak"])
+    parser.add_argument("what", nargs="*", default=["noisy", "loris", "soak"])
     parser.add_argument("--requests", type=int, default=200_000)
     parser.add_argument("--soak-s", type=float, default=0.0, help="instead of --requests")
+    parser.add_argument("--quick", action="store_true", help="two short rounds, a short soak")
     given = parser.parse_args()
+    rounds = ROUNDS
+    if given.quick:
+        rounds, given.requests = 2, 20_000
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     sys.path.insert(0, str(ROOT / "tests"))
     sys.path.insert(0, str(ROOT / "benchmarks"))
     import running
-    from gateway_requests import children
+    from gateway_requests import START_S, children
+
+    running.START_S, running.BUDGET_S = START_S, 600
 
     with tempfile.TemporaryDirectory() as name, running.running(Path(name)) as up:
         running.prepare(up)
@@ -226,7 +214,8 @@ def main() -> None:
         port = up.gateway_port
         gateway = children(up.process.pid, "vallum.gateway")
         print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f};")
-        print(f"medians of {ROUNDS} rounds of {SECONDS:.0f} s, quiet and disturbed in turn\n")
+        print(f"medians of {rounds} rounds of {SECONDS:.0f} s, quiet and disturbed in turn;")
+        print("the ratio is the median of the rounds' ratios\n")
         if {"noisy", "loris"} & {*given.what}:
             print("| what | quiet p50 ms | p99 | disturbed p50 | p99 | p99 ratio | beside |")
             print("|---|---:|---:|---:|---:|---:|---|")
@@ -242,7 +231,10 @@ def main() -> None:
                 return ", ".join(f"{count} x {status.decode()}" for status, count in
                                  sorted(statuses.items()))  # fmt: skip
 
-            print(f"| one noisy caller | {beside(port, key, noise, tell)} |", flush=True)
+            print(
+                f"| one noisy caller | {beside(port, key, noise, tell, rounds=rounds)} |",
+                flush=True,
+            )
         if "loris" in given.what:
 
             def slow() -> Any:
@@ -257,19 +249,9 @@ def main() -> None:
                 time.sleep(2)
                 return f"{SLOW} slow connections"
 
-            print(f"| slow loris | {beside(port, key, slow, stop)} |", flush=True)
+            print(f"| slow loris | {beside(port, key, slow, stop, rounds=rounds)} |", flush=True)
         print(f"\nHonest callers that got no answer: {sum(REFUSED.values())}"
               f" {({one.decode(): count for one, count in REFUSED.items()})}")  # fmt: skip
-        if "idle" in given.what:
-            before = memory(gateway)
-            opened: Any = multiprocessing.Queue()
-            process = start(hold, port, IDLE, opened)
-            count = opened.get(timeout=600)
-            print(f"\n{count} idle connections, TLS: {(memory(gateway) - before) // MIB} MiB more"
-                  f" than the {before // MIB} MiB before")  # fmt: skip
-            process.kill()
-            process.join()
-            time.sleep(3)
         if "soak" in given.what:
             up.owner.endpoints.update("e", rate_per_s=1_000_000, burst=1_000_000)
             print("\n| requests | gateway, MiB |\n|---:|---:|")

@@ -132,6 +132,9 @@ def test_a_changed_byte_of_parquet_is_read_or_refused(at: int, byte: int) -> Non
     pl.DataFrame({"a": range(40), "b": [0.5] * 40}).write_parquet(held, row_group_size=10)
     data = bytearray(held.getvalue())
     data[at % len(data)] = byte
-    for reader in (lambda: read(bytes(data), "parquet"), lambda: read_table(bytes(data), kind="parquet")):
+    for reader in (
+        lambda: read(bytes(data), "parquet"),
+        lambda: read_table(bytes(data), kind="parquet"),
+    ):
         with contextlib.suppress(InputError, LimitExceededError):
             reader()
