@@ -3,6 +3,7 @@
 A field that the walker does not know is a refusal: then nobody has said that it is harmless.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,15 @@ _TENSOR = frozenset({*range(1, 15), 16})
 _FUNCTION = frozenset({1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14})
 _MAX_DEPTH = 32
 _EXTERNAL = 1
+# Bits of an element by TensorProto.DataType; texts have no raw bytes.
+_BITS = {
+    **dict.fromkeys((2, 3, 9, 17, 18, 19, 20, 24), 8),
+    **dict.fromkeys((4, 5, 10, 16), 16),
+    **dict.fromkeys((1, 6, 12), 32),
+    **dict.fromkeys((7, 11, 13, 14), 64),
+    **dict.fromkeys((21, 22, 23), 4),
+    15: 128,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +186,20 @@ class _Walk:
     def _tensor(self, item: Field) -> str:
         self._tensors += 1
         within(self._tensors, self._bounds.max_tensors, "format.onnx.too-many-tensors", "tensors")
-        name, external, dimensions = "", False, 0
+        name, external, kind = "", False, 0
+        shape: list[int] = []
+        raw: int | None = None
         outside: list[dict[str, str]] = []
         for part in _known(_message(item), _TENSOR, "tensor", item.offset):
             if part.number == 1:
-                dimensions += (
-                    1 if part.wire == VARINT else sum(1 for _ in packed_varints(part.content))
-                )
-                limit = self._bounds.max_dimensions
-                within(dimensions, limit, "format.onnx.too-many-dimensions", "dimensions")
+                for size in (part.value,) if part.wire == VARINT else packed_varints(part.content):
+                    shape.append(size)
+                    limit = self._bounds.max_dimensions
+                    within(len(shape), limit, "format.onnx.too-many-dimensions", "dimensions")
+            elif part.number == 2:  # noqa: PLR2004
+                kind = part.value
+            elif part.number == 9:  # noqa: PLR2004
+                raw = len(part.content)
             elif part.number == 8:  # noqa: PLR2004
                 name = _text(part)
             elif part.number == 13:  # noqa: PLR2004
@@ -194,6 +209,8 @@ class _Walk:
                 external = external or part.value == _EXTERNAL
         if external:
             self._header.external_data.append(_outside(outside, item.offset))
+        elif raw is not None and kind in _BITS and raw != -(-math.prod(shape) * _BITS[kind] // 8):
+            refuse("format.onnx.raw-data", f"the bytes of `{name[:80]}` are not those of its shape")
         return name
 
     def _value(self, item: Field) -> OnnxValue:

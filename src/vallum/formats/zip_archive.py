@@ -27,6 +27,9 @@ _ENCRYPTED, _DESCRIPTOR, _UTF8, _STRONG, _MASKED = 0x1, 0x8, 0x800, 0x40, 0x2000
 _KNOWN_FLAGS = 0x6 | _DESCRIPTOR | _UTF8  # 0x6 are the deflate levels
 _BIG16, _BIG32 = 0xFFFF, 0xFFFFFFFF
 _CHUNK = 1 << 20
+_UNICODE_PATH = 0x7075
+# Bytes that may be in the extra fields which say a member's sizes, times and owner.
+_EXTRAS = {0x0001: 28, 0x000A: 32, 0x5455: 13, 0x5855: 12, 0x7855: 4, 0x7875: 15}
 _BINARY = re.compile(rb"[^\t\n\r -~]")
 _UNIX, _SYMLINK, _REGULAR, _FOLDER = 3, 0o12, 0o10, 0o4
 
@@ -186,6 +189,10 @@ class ZipArchive:
             within(name_length, self._max_name, "archive.name-too-long", "bytes of a member's name")
             name = bytes(self._data[at + _CENTRAL.size :][:name_length])
             extra = bytes(self._data[at + _CENTRAL.size + name_length :][:extra_length])
+            _check_extra(extra, name)
+            comment = at + _CENTRAL.size + name_length + extra_length
+            if _BINARY.search(bytes(self._data[comment : comment + comment_length])):
+                refuse("archive.hidden-data", "the comment of a member is no text")
             at += _CENTRAL.size + name_length + extra_length + comment_length
             shown = name[:80].decode("utf-8", "replace")
             if flags & (_ENCRYPTED | _STRONG | _MASKED):
@@ -216,6 +223,7 @@ class ZipArchive:
         if bytes(self._data[name_at : name_at + name_length]) != entry.name:
             refuse("archive.zip.mismatch", f"`{name[:80]}` has another name in its own header")
         extra = bytes(self._data[name_at + name_length :][:extra_length])
+        _check_extra(extra, entry.name)
         size, packed, _ = _zip64_extra(extra, (size, packed, 0))
         streamed = bool(flags & _DESCRIPTOR)
         same = (crc, packed, size) == (entry.crc32, entry.packed, entry.size)
@@ -263,6 +271,23 @@ def _extras(extra: bytes) -> Iterator[tuple[int, bytes]]:
         kind, length = struct.unpack_from("<HH", extra, at)
         yield kind, extra[at + 4 : at + 4 + length]
         at += 4 + length
+
+
+def _check_extra(extra: bytes, name: bytes) -> None:
+    """Refuse extra fields that hold anything but what says something about the member.
+
+    Source: PKWARE APPNOTE 6.3.10, section 4.5; Info-ZIP's extrafld.txt; zipalign's and torch's
+    padding.
+    """
+    at = 0
+    for kind, body in _extras(extra):
+        at += 4 + len(body)
+        if kind == _UNICODE_PATH and body[5:] == name:
+            continue
+        if len(body) > _EXTRAS.get(kind, 0) and body.strip(b"Z") and body.strip(b"\0"):
+            refuse("archive.hidden-data", "an extra field of a member holds what nobody reads")
+    if extra[at:].strip(b"\0"):
+        refuse("archive.hidden-data", "bytes follow the extra fields of a member")
 
 
 def _zip64_extra(extra: bytes, values: tuple[int, int, int]) -> tuple[int, int, int]:

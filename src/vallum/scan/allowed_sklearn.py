@@ -205,5 +205,6 @@ sklearn.tree._tree: BestFirstTreeBuilder DepthFirstTreeBuilder Tree TreeBuilder 
   _CCPPruneController _PathFinder __pyx_unpickle_TreeBuilder __pyx_unpickle__CCPPruneController
 sklearn.utils: Bunch
 sklearn.utils._bunch: Bunch
+sklearn.utils._metadata_requests: MetadataRequest MethodMetadataRequest
 sklearn.utils.validation: check_array
 """

@@ -58,12 +58,28 @@ def arrow_fault(data: memoryview) -> str:
             end = len(data) - 10 - size
             if bytes(data[-6:]) != MAGIC or end < 8:  # noqa: PLR2004 - the magic and its padding
                 raise ValueError("no footer where it must be")
-        places = _messages(data[:end], 8 if framed else 0)
-        if framed:
-            _footer(data[end : len(data) - 10], places)
+        if not framed:
+            _messages(data[:end], 0)
+            return ""
+        blocks = _footer(data[end : len(data) - 10])
+        places = _bare_schema(data[:end], blocks) or _messages(data[:end], 8)
+        if blocks != places[1:]:  # the first is the schema
+            raise ValueError("the footer names other messages than there are")
     except (ValueError, IndexError) as error:
         return str(error)[:200]
     return ""
+
+
+def _bare_schema(
+    data: memoryview, blocks: list[tuple[int, int, int]]
+) -> list[tuple[int, int, int]]:
+    """Walk a file of polars, whose schema has no length before it: readers go by the footer."""
+    first = blocks[0][0] if blocks else 0
+    if bytes(data[8:12]) == _GO_ON or not 8 < first <= len(data):  # noqa: PLR2004 - the magic
+        return []
+    if _message(data[8:first], data[first:first]):
+        raise ValueError("a schema with a body")
+    return [(8, first - 8, 0), *_messages(data, first)]
 
 
 def _messages(data: memoryview, at: int) -> list[tuple[int, int, int]]:
@@ -117,7 +133,8 @@ def _message(metadata: memoryview, rest: memoryview) -> int:
     return lengths[0]
 
 
-def _footer(footer: memoryview, places: list[tuple[int, int, int]]) -> None:
+def _footer(footer: memoryview) -> list[tuple[int, int, int]]:
+    """Return where the messages after the schema are, in order, and the lengths of their parts."""
     blocks: list[tuple[int, int, int]] = []
 
     def visit(name: str, view: View) -> None:
@@ -137,8 +154,7 @@ def _footer(footer: memoryview, places: list[tuple[int, int, int]]) -> None:
 
     if fault := flat_fault(footer, _SCHEMA, "Footer", visit):
         raise ValueError(fault)
-    if sorted(blocks) != places[1:]:  # the first is the schema
-        raise ValueError("the footer names other messages than there are")
+    return sorted(blocks)
 
 
 def _check_words(name: str, view: View) -> None:

@@ -24,13 +24,14 @@ from vallum.scan.audio import is_wav, wav_fault
 from vallum.scan.graphs import Beside, is_saved_model, scan_onnx, scan_saved_model, scan_torchscript
 from vallum.scan.hdf5 import scan_hdf5
 from vallum.scan.images import bmp_fault, gif_fault, jpeg_fault, png_fault, webp_fault
+from vallum.scan.matlab import is_matlab, matlab_fault
 from vallum.scan.packed import expand, gather, packing
 from vallum.scan.pickles import PickleFile, acts_as_pickle, looks_like_pickle, scan_pickle
 from vallum.scan.raster import ico_fault, is_ico, is_tiff, pnm_fault, tiff_fault
 from vallum.scan.records import are_records
 from vallum.scan.report import Findings
 from vallum.scan.sentencepiece import sentencepiece_fault
-from vallum.scan.tensors import scan_gguf, scan_npy
+from vallum.scan.tensors import is_idx, scan_gguf, scan_npy
 from vallum.scan.texts import as_utf8, is_text, scan_text
 from vallum.scan.tflite import is_tflite, tflite_fault
 from vallum.scan.ubjson import ubjson_fault
@@ -170,10 +171,14 @@ class Inspector:
             return self._fault("arrow", arrow_fault(data), member)
         if is_tflite(head):
             return self._fault("tflite", tflite_fault(data), member)
+        if is_matlab(bytes(data[:128])):
+            return self._fault("matlab", matlab_fault(data), member)
         if is_wav(head):
             return self._fault("wav", wav_fault(data), member)
         if is_tiff(head):
             return self._fault("tiff", tiff_fault(data), member)
+        if is_idx(data):
+            return "idx"
         if is_ico(data):
             return self._fault("ico", ico_fault(data), member)
         if head[:2] in (b"P4", b"P5", b"P6") and head[2:3].isspace():

@@ -53,6 +53,17 @@ class Persistent:
     offset: int
 
 
+def kept_class(id_: object) -> Global | None:
+    """Return the class that torch's old format keeps with its source, which is only compared.
+
+    Source: torch/serialization.py, `_legacy_load`, persistent ids of kind `module`.
+    """
+    if not isinstance(id_, tuple) or len(id_) != 4 or id_[0] != "module":  # noqa: PLR2004 - and two texts
+        return None
+    texts = all(one is None or one is DATA or isinstance(one, str) for one in id_[2:])
+    return id_[1] if texts and isinstance(id_[1], Global) else None
+
+
 @dataclass(slots=True)
 class Trace:
     """What one stream would do.
@@ -331,7 +342,7 @@ class _Machine:
         fetched = Persistent(id_, op.offset)
         self._trace.persistent.append(fetched)
         self._keep(op, self._trace.persistent, _MAX_NOTED, "persistent ids")
-        self._push(fetched)
+        self._push(kept_class(id_) or fetched)
 
     def _set(self, op: Opcode, items: list[object]) -> None:
         if len(items) % 2:

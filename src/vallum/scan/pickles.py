@@ -23,6 +23,7 @@ from vallum.scan.machine import (
     Mapping,
     Persistent,
     Trace,
+    kept_class,
     trace,
 )
 from vallum.scan.opcodes import Malformed
@@ -223,7 +224,8 @@ class _Judge:
             id_, severity = _ID_BY_KIND[kind]
             self._add(id_, message, offset, severity=severity)
         for fetched in found.persistent:
-            if not ((self._persistent or legacy) and _storage(fetched)):
+            known = _storage(fetched) or (legacy and kept_class(fetched.id))
+            if not ((self._persistent or legacy) and known):
                 message = "an object is fetched by a persistent id"
                 self._add("pickle.persistent-id", message, fetched.offset)
 

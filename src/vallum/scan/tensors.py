@@ -17,6 +17,22 @@ _ATLAS = "AML.T0011.000"
 _MAX_TYPE_DEPTH = 8
 
 
+def is_idx(data: memoryview) -> bool:
+    """Whether a file is an array as MNIST's are, to its last byte.
+
+    Source: LeCun, Cortes and Burges, "The MNIST database", the IDX file format.
+    """
+    head = bytes(data[:4])
+    width = {8: 1, 9: 1, 11: 2, 12: 4, 13: 4, 14: 8}.get(head[2] if len(head) == 4 else 0)  # noqa: PLR2004
+    if head[:2] != b"\0\0" or width is None or not 0 < head[3] <= _MAX_DIMENSIONS:
+        return False
+    start = 4 + 4 * head[3]
+    if len(data) < start:
+        return False
+    shape: tuple[int, ...] = struct.unpack_from(f">{head[3]}I", data, 4)
+    return start + width * math.prod(shape) == len(data)
+
+
 def scan_npy(data: memoryview, findings: Findings, bounds: ModelBounds, member: str = "") -> None:
     """Judge a NumPy array file.
 

@@ -43,6 +43,7 @@ _CODE = (
     ),
     (re.compile(rb"(^|[,;\t])\"?[=@+-]\w{0,20}\|'", re.MULTILINE), "a formula that runs a program"),
     (re.compile(rb"^\s*\[(options\.)?entry_points\]", re.MULTILINE), "entry points of a package"),
+    (re.compile(rb"<\?php\b|<%[\s=!@#]?[^\n]{0,400}%>"), "a program in a page"),
     (
         # "Run the model" begins a line of prose; lower case counts below a base image only.
         re.compile(
@@ -123,7 +124,8 @@ _GUARDS = ("weights_only", "safe_mode")
 _WINDOW = 4 * MIB
 _MAX_BUILT = 2 * MIB  # of JSON that is built as a whole: a hundred times that in memory at worst
 _MAX_YAML = 1 * MIB  # PyYAML needs a kilobyte a node
-_TEXT_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+# A log may have colours; what else a terminal would do for a text is control.
+_TEXT_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]|\x1b(?!\[[0-9;]{0,20}[mK])")
 _FIRST = re.compile(rb"\s*+")
 _OPEN = re.compile(rb"\{[{%]")
 _WORDS = re.compile(r"^[\w.+\-/ ]{0,200}$")

@@ -1,8 +1,11 @@
 """Arrow's files and streams, and TensorFlow Lite: every byte belongs to one object."""
 
+import io
 from pathlib import Path
+from typing import Literal
 
 import flatbuffers  # type: ignore[import-untyped]  # it has no types
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +25,20 @@ NAME = b"none.of.pythons.types"
 def test_feather_and_arrow_are_clean(name: str) -> None:
     (file,) = scan_path(DATA / name).files
     assert (file.format, file.verdict) == ("arrow", ScanVerdict.CLEAN)
+
+
+@pytest.mark.parametrize("compression", ["uncompressed", "zstd"])
+def test_arrow_of_polars_is_clean_to_its_last_byte(
+    compression: Literal["uncompressed", "zstd"],
+) -> None:
+    held = io.BytesIO()
+    frame = pl.DataFrame({"a": range(5), "b": [*"xyzwv"]})
+    frame.write_ipc(held, compression=compression)  # with a schema that has no length before it
+    data = held.getvalue()
+    assert scan_bytes("x", data).verdict is ScanVerdict.CLEAN
+    at = data.index(b"\xff\xff\xff\xff")
+    for changed in (data[:at] + EVIL.ljust(24) + data[at:], data[:8] + data[at:], data + EVIL):
+        assert scan_bytes("x", changed).exit_code == 1
 
 
 @pytest.mark.parametrize("data", [FILE, STREAM])

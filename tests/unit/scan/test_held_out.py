@@ -415,3 +415,76 @@ def test_sizes_of_safetensors_and_names_of_caches_are_no_code() -> None:
     assert scan_bytes("model.safetensors", data).verdict is ScanVerdict.CLEAN
     assert scan_bytes(".gitignore", b"__pycache__/\n*.pyc\n").verdict is ScanVerdict.CLEAN
     assert scan_bytes("notes.txt", b"x.__class__.__bases__\n").exit_code == 1
+
+
+# -- what the fifth round showed ----------------------------------------------------------------
+
+
+def zipped(extra: bytes = b"", comment: bytes = b"") -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        info = zipfile.ZipInfo("config.json", (2025, 3, 1, 0, 0, 0))
+        info.extra, info.comment = extra, comment
+        archive.writestr(info, "{}")
+    return held.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("extra", "comment", "code"),
+    [
+        (b"", b"a note", 0),
+        (struct.pack("<HHBI", 0x5455, 5, 1, 1), b"", 0),
+        (b"FB" + struct.pack("<H", 40) + b"Z" * 40, b"", 0),
+        (struct.pack("<HHBI", 0x7075, 16, 1, 0) + b"config.json", b"", 0),
+        (struct.pack("<HHBI", 0x7075, 5 + len(EVIL), 1, 0) + EVIL, b"", 1),
+        (struct.pack("<HH", 0x5455, len(OLD_EVIL)) + OLD_EVIL, b"", 1),
+        (struct.pack("<HH", 0x9999, 4) + b"EVIL", b"", 1),
+        (b"", EVIL, 1),
+    ],
+)
+def test_nothing_hides_in_what_a_zip_says_beside_its_members(
+    extra: bytes, comment: bytes, code: int
+) -> None:
+    assert scan_bytes("x.zip", zipped(extra, comment)).exit_code == code
+
+
+def test_the_bytes_of_a_tensor_are_those_of_its_shape() -> None:
+    for dimensions, bits, code in (([4], 16, 0), ([5], 16, 1), ([3], 16, 1), ([2, 2], 16, 0)):
+        tensor = helper.make_tensor("w", TensorProto.FLOAT, [4], bytes(bits), raw=True)
+        del tensor.dims[:]
+        tensor.dims.extend(dimensions)
+        value = helper.make_tensor_value_info("y", TensorProto.FLOAT, dimensions)
+        node = helper.make_node("Identity", ["w"], ["y"])
+        graph = helper.make_graph([node], "g", [], [value], [tensor])
+        assert scan_bytes("x", helper.make_model(graph).SerializeToString()).exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("<% open('x', 'w') %>", 1),
+        ("<%= File.read('x') %>", 1),
+        ("<?php phpinfo();", 1),
+        ("accuracy <% of 3, then 5 %", 0),
+    ],
+)
+def test_a_program_in_a_page_is_refused(text: str, code: int) -> None:
+    assert scan_bytes("x", text.encode()).exit_code == code
+
+
+def test_a_whole_module_of_old_torch_keeps_its_source_beside_it() -> None:
+    held = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.save(torch.nn.EmbeddingBag(4, 3), held, _use_new_zipfile_serialization=False)
+    assert scan_bytes("x.pth", held.getvalue()).exit_code == 0
+
+
+def test_arrays_as_of_mnist_and_logs_in_colour_are_clean_and_nothing_more() -> None:
+    array = b"\0\0\x08\x03" + struct.pack(">3I", 2, 3, 4) + bytes(24)
+    for data, code in (
+        (array, 0), (array + b"\0", 1), (array[:-1], 1), (b"\0\0\x07" + array[3:], 1),
+        (b"\x1b[32mloss\x1b[0m 0.5\n", 0), (b"\x1b]0;title\x07loss 0.5\n", 1),
+        (b"\x1b[2Jloss 0.5\n", 1),
+    ):  # fmt: skip
+        assert scan_bytes("x", data).exit_code == code
