@@ -203,7 +203,7 @@ def test_what_is_no_credential_is_refused_in_mlflows_shape(up: Up, header: str) 
     ("method", "path"),
     [
         ("GET", "/api/2.0/mlflow/nothing"),
-        ("POST", "/api/3.0/mlflow/datasets/search"),
+        ("POST", "/api/3.0/mlflow/scorers/list"),
         ("PATCH", "/ajax-api/2.0/x/y"),
         ("DELETE", "/api/2.0/mlflow/runs/get"),
     ],

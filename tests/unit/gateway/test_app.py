@@ -60,7 +60,10 @@ def with_models(inner: Inner, folder: Path, work: Callable[[Gateway], Awaitable[
 
     async def run(gateway: Gateway) -> None:
         async with asyncio.timeout(60):
-            while len(gateway._models) < 2:  # noqa: ASYNC110 - there is no event for it
+            while not all(  # noqa: ASYNC110 - there is no event for it
+                name in gateway._routes and gateway._routes[name].running
+                for name in ("slow", "quick")
+            ):
                 await asyncio.sleep(0.01)
             await work(gateway)
 

@@ -94,7 +94,7 @@ def prepared(
     """
     if keras.backend.backend() != "jax":
         raise InputError(
-            f"Keras runs on {keras.backend.backend()}", code="defend.dp.backend",
+            f"the backend of Keras is {keras.backend.backend()}", code="defend.dp.backend",
             hint="set KERAS_BACKEND=jax before Keras is imported",
         )  # fmt: skip
     if not isinstance(model, keras.Model):
