@@ -24,9 +24,7 @@ def kind_of(format_: str, data: bytes) -> str:
         return "xgboost"
     if format_ == "zip" and _GRAPH in data[-_TAIL_BYTES:]:
         return "torch"
-    if format_ == "text" and head.startswith(b"tree\n") and b"\nversion=" in head:
-        return "lightgbm"
-    return ""
+    return "lightgbm" if format_ == "lightgbm" else ""
 
 
 def may_be_suspicious(kind: str) -> bool:
