@@ -43,6 +43,13 @@ _CODE = (
     ),
     (re.compile(rb"(^|[,;\t])\"?[=@+-]\w{0,20}\|'", re.MULTILINE), "a formula that runs a program"),
     (re.compile(rb"^\s*\[(options\.)?entry_points\]", re.MULTILINE), "entry points of a package"),
+    (
+        re.compile(
+            rb"^[^\s#]*[*.]\S*[ \t]+(?:[\w=-]{1,40}[ \t]+){0,8}filter=(?!lfs\b)[A-Za-z]",
+            re.MULTILINE,
+        ),
+        "a program that git filters files with",
+    ),
     (re.compile(rb"<\?php\b|<%[\s=!@#]?[^\n]{0,400}%>"), "a program in a page"),
     (
         # "Run the model" begins a line of prose; lower case counts below a base image only.

@@ -466,6 +466,9 @@ def test_the_bytes_of_a_tensor_are_those_of_its_shape() -> None:
         ("<%= File.read('x') %>", 1),
         ("<?php phpinfo();", 1),
         ("accuracy <% of 3, then 5 %", 0),
+        ("*.bin diff=x filter=evil -text", 1),
+        ("*.bin filter=lfs diff=lfs merge=lfs -text", 0),
+        ("conv1 filter=64 loss=0.5", 0),
     ],
 )
 def test_a_program_in_a_page_is_refused(text: str, code: int) -> None:
