@@ -228,6 +228,7 @@ def model_download(
     with SESSION.client() as client:
         if bom is not None:
             version = client.models.show(name, version).version.version  # both of one version
+            name = name.partition(":")[0]
             write_out(client.models.bom(name, version), bom)
         content_out("model.download", client.models.stream(name, version), output)
 
