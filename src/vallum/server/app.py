@@ -125,12 +125,12 @@ def _handler(
             values |= _from_body(await request.body(), body)
         elif row.upload:
             upload = await receive(request, most, kernel.house.folder)
-        try:
-            arguments = msgspec.convert(values, row.arguments, strict=body is not None)
-        except msgspec.ValidationError as error:
-            raise InputError(str(error).lower(), code="request.arguments") from error
 
         def perform() -> Reply:
+            try:
+                arguments = msgspec.convert(values, row.arguments, strict=body is not None)
+            except msgspec.ValidationError as error:
+                raise InputError(str(error).lower(), code="request.arguments") from error
             return kernel.perform(
                 caller,
                 row.step,

@@ -42,6 +42,7 @@ class Upload:
         self._in_memory = in_memory
         self._descriptor = os.memfd_create("upload", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self._spool: _Spool | None = None
+        self._readers: list[BinaryIO] = []
         self.size = 0
 
     def write(self, chunk: bytes) -> None:
@@ -88,17 +89,22 @@ class Upload:
             fcntl.fcntl(self._descriptor, fcntl.F_ADD_SEALS, _SEALS)
 
     def reader(self) -> BinaryIO:
-        """Return a reader from the first byte.
+        """Return a reader from the first byte, which `close` closes.
 
         It raises IntegrityError where the disk gives other bytes than were written.
         """
         if self._spool is not None:
-            return cast("BinaryIO", io.BufferedReader(self._spool.reader(), _CHUNK))
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        return cast("BinaryIO", io.BufferedReader(io.FileIO(os.dup(self._descriptor), "rb")))
+            made = io.BufferedReader(self._spool.reader(), _CHUNK)
+        else:
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            made = io.BufferedReader(io.FileIO(os.dup(self._descriptor), "rb"))
+        self._readers.append(cast("BinaryIO", made))
+        return self._readers[-1]
 
     def close(self) -> None:
         """Free the memory and the disk."""
+        while self._readers:
+            self._readers.pop().close()
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -235,9 +235,15 @@ def test_doctor_names_lax_modes_and_how_to_mend_them(tmp_path: Path) -> None:
     assert f"fix: chmod 600 {keys}/kek-1.json" in done.stdout
 
 
-def test_starting_without_loading_a_library_that_is_not_needed() -> None:
-    heavy = "{'numpy', 'polars', 'httpx', 'sqlalchemy'}"
-    code = f"import sys, vallum; print(sorted({heavy} & set(sys.modules)))"
+@pytest.mark.parametrize(
+    ("what", "heavy"),
+    [
+        ("vallum", {"numpy", "polars", "httpx", "sqlalchemy"}),
+        ("vallum.cli.app", {"numpy", "polars", "sqlalchemy"}),
+    ],
+)
+def test_starting_without_loading_a_library_that_is_not_needed(what: str, heavy: set[str]) -> None:
+    code = f"import sys, {what}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
     assert done.stdout.strip() == "[]"
 

@@ -94,3 +94,13 @@ def test_what_every_open_upload_may_still_write_is_kept_free(
             second.write(bytes(100))
         for one in (first, first, second):  # closed twice counts once
             one.close()
+
+
+@pytest.mark.parametrize("in_memory", [64, 1 * MIB])
+def test_what_is_closed_leaves_no_descriptor(tmp_path: Path, in_memory: int) -> None:
+    before = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    upload = made(tmp_path, b"x" * 1000, in_memory=in_memory)
+    reader = upload.reader()
+    upload.close()
+    assert reader.closed
+    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == before

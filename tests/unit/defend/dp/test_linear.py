@@ -23,7 +23,7 @@ def test_classes_are_learned() -> None:
     x, y = digits.data / 16, digits.target
     model = LogisticRegression(epsilon=4, delta=1e-4, data_norm=4, classes=range(10), steps=60)
     model.fit(x[:900], y[:900])
-    assert model.score(x[900:], y[900:]) > 0.8
+    assert model.score(x[900:], y[900:]) > 0.74  # 0.82 on average, with a deviation of 0.016
     assert np.allclose(model.predict_proba(x).sum(axis=1), 1)
     assert 3.9 < model.spend_.epsilon <= 4
 
