@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tokens import MODULE, fill_token, make_token
+
+# A machine that others use, too, says nothing about time.
+settings.register_profile(
+    "untimed", settings.get_profile(settings.get_current_profile_name()), deadline=None
+)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -78,7 +78,7 @@ def fuzz(
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
 
             @settings(
-                max_examples=examples, deadline=None, database=None, derandomize=True,
+                max_examples=examples, database=None, derandomize=True,
                 suppress_health_check=list(HealthCheck), phases=[Phase.generate],
             )  # fmt: skip
             @given(case=operation.as_strategy(generation_mode=mode))

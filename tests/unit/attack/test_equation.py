@@ -10,7 +10,7 @@ from vallum.attack import solve_equations
 from vallum.base import GateError
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 20), st.integers(2, 6), st.integers(0, 2**32 - 1), st.booleans())
 def test_the_weights_of_a_linear_model_are_recovered(
     width: Any, classes: Any, seed: Any, logits: Any

@@ -67,7 +67,7 @@ def test_a_model_of_words_falls_and_one_of_characters_stands_firmer() -> None:
     assert len(words.batches) < 40 < sum(words.batches)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 99), share=st.sampled_from([0.05, 0.2, 1.0]), distance=st.integers(1, 3),
     tries=st.sampled_from([10, 60, 500]),

@@ -43,7 +43,7 @@ def problem(tree: Any, width: int) -> Any:
     return Known((x[:200], y[:200]), (x[200:], y[200:]))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 6), st.integers(2, 25), st.integers(0, 2**32 - 1))
 def test_every_leaf_of_a_tree_is_found(width: Any, leaves: Any, seed: Any) -> None:
     tree = Tree(width, leaves, seed)

@@ -121,7 +121,7 @@ def test_logits_blown_up_hide_nothing(factor: float) -> None:
     assert (pgd(sure, x, y, epsilon=epsilon, rng=np.random.default_rng(1)).adversarial.sum()) == 60
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(IN_BALL),
     norm=st.sampled_from(["l2", "linf"]),
@@ -159,7 +159,7 @@ def test_no_point_ever_leaves_ball_or_clip_range(  # noqa: PLR0917 - hypothesis 
     assert (model.predict(found.points).argmax(axis=1) != y)[found.adversarial].all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     name=st.sampled_from(sorted(set(EVERY) - {"fgsm"})),
     budget=st.integers(3, 80),
@@ -376,7 +376,7 @@ def test_scores_that_never_change_are_an_error_and_never_robustness(name: str) -
     assert refused.value.code == "attack.idle"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(norm=st.sampled_from(["l2", "linf"]), epsilon=st.floats(1e-2, 10), seed=st.integers(0, 99))
 def test_a_projection_stays_put_inside_and_is_nearest_outside(
     norm: Any, epsilon: float, seed: int

@@ -145,7 +145,7 @@ _WORDS = st.sampled_from(["flavors", "sklearn", "pickled_model", "model.pkl", "d
         max_leaves=15,
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_description_is_read_or_refused(document: object) -> None:
     files = folder() | {"MLmodel": yaml.safe_dump(document).encode()}
     try:

@@ -40,7 +40,7 @@ def test_the_published_samples(
 
 
 @given(st.data(), st.integers(2, 300), st.binary(max_size=40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_decrypting_undoes_encrypting(data: st.DataObject, radix: int, tweak: bytes) -> None:
     least = least_length(radix)
     values = data.draw(

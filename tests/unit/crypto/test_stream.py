@@ -130,7 +130,7 @@ LONG = content(FIRST_BYTES + 2 * PLAIN_BYTES + 1000)
 LONG_STREAM = encrypted(LONG)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(offset=st.integers(0, len(LONG) + 10), length=st.integers(0, len(LONG) + 10))
 def test_random_reads_return_what_was_written(offset: int, length: int) -> None:
     reader = StreamReader(BytesSource(LONG_STREAM), DataKey(Secret(KEY)), AAD, len(LONG_STREAM))
@@ -152,7 +152,7 @@ def test_what_does_not_authenticate_is_not_left_in_the_callers_buffer() -> None:
 
 
 @pytest.mark.guarantee("G5")
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(position=st.integers(0, len(LONG_STREAM) - 1), mask=st.integers(1, 255))
 def test_any_flipped_bit_is_refused(position: int, mask: int) -> None:
     changed = bytearray(LONG_STREAM)
@@ -162,7 +162,7 @@ def test_any_flipped_bit_is_refused(position: int, mask: int) -> None:
 
 
 @pytest.mark.guarantee("G5")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(length=st.integers(0, len(LONG_STREAM) - 1))
 def test_any_truncation_is_refused(length: int) -> None:
     with pytest.raises(IntegrityError):

@@ -44,7 +44,7 @@ class Table:
         return self.scores[: len(x)]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     seed=st.integers(0, 2**31),
     temperature=st.sampled_from([0.3, 1.0, 5.0]),

@@ -63,7 +63,7 @@ def as_csv(rows: list[list[str | None]], *, ends: bool) -> bytes:
     ends=st.booleans(),
     mark=st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_csv_in_pieces_is_csv_as_a_whole(
     rows: list[list[str | None]], block: int, *, ends: bool, mark: bool
 ) -> None:
@@ -79,7 +79,7 @@ def test_csv_in_pieces_is_csv_as_a_whole(
 
 
 @given(heights=st.lists(st.integers(0, 12), min_size=1, max_size=4), size=st.integers(1, 7))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_parquet_in_pieces_is_parquet_as_a_whole(heights: list[int], size: int) -> None:
     rows = sum(heights)
     frame = pl.DataFrame(
@@ -126,7 +126,7 @@ def test_what_is_no_table_is_refused(data: bytes, kind: str) -> None:
 @given(at=st.integers(0, 10_000), byte=st.integers(0, 255))
 @example(at=185, byte=101)  # a page's header declares 2^58 elements: the decoder would abort
 @example(at=1518, byte=69)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_changed_byte_of_parquet_is_read_or_refused(at: int, byte: int) -> None:
     held = io.BytesIO()
     pl.DataFrame({"a": range(40), "b": [0.5] * 40}).write_parquet(held, row_group_size=10)

@@ -140,7 +140,7 @@ def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
     assert answer.count(b"HTTP/1.1 200 OK\r\n") == len(paths) + 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(cuts=st.lists(st.integers(1, 150), max_size=6), path=st.sampled_from(["/", "/slow"]))
 def test_where_a_request_is_cut_changes_nothing(served: Served, cuts: list[int], path: str) -> None:
     whole = post(path, b"body" * 10) + post("/", b"last", CLOSE)

@@ -65,7 +65,7 @@ def test_every_row_is_scored_in_its_order_whatever_the_mini_batch() -> None:
     mini_batch=st.integers(1, 50),
     empty=st.sets(st.integers(0, 39)),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_bad_rows_cost_their_neighbours_nothing(
     bad: set[int], mini_batch: int, empty: set[int]
 ) -> None:
@@ -127,7 +127,7 @@ def test_a_table_that_does_not_fit_is_told(
     bad=st.sets(st.integers(0, 39)),
     text=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whoever_goes_on_at_a_mark_tells_the_rest_and_no_row_twice(
     *, block: int, cells: int, first: int, bad: set[int], text: bool
 ) -> None:

@@ -29,7 +29,7 @@ def entropy(words: list[bytes]) -> float:
     top_k=st.integers(0, 4),
     kind=st.sampled_from(["all", "labels", "label", "number", "text"]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_charge_is_at_least_the_entropy(
     *, seed: int, rows: int, width: int, decimals: int | None, sharp: float, scale: float,
     top_k: int, kind: str,
@@ -73,7 +73,6 @@ def test_the_charge_is_at_least_the_entropy(
 
 
 @given(decimals=st.integers(0, 1), width=st.integers(1, 3), reach=st.integers(0, 6))
-@settings(deadline=None)
 def test_the_lengths_are_those_of_a_code(decimals: int, width: int, reach: int) -> None:
     """Kraft's sum over all answers, those outside of the grid too, is at most one."""
     grid = np.arange(-reach, 10**decimals + 1 + reach) / 10**decimals

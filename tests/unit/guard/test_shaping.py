@@ -36,7 +36,7 @@ def told(value: Any, x: Any = X, **policy: Any) -> Any:
     return out
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     seed=st.integers(0, 2**31),
     classes=st.integers(2, 12),

@@ -80,7 +80,7 @@ def test_the_same_records_do_not_drift_at_all(then: Any) -> None:
     assert feature.p_value == 1.0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(arrays(np.float64, (60, 2), elements=st.floats(-1e6, 1e6) | st.just(np.nan)),
        st.integers(1, 59))  # fmt: skip
 def test_batches_count_like_one(values: Any, cut: Any) -> None:

@@ -148,7 +148,7 @@ def test_a_profile_survives_the_wire_and_is_the_same_for_a_seed() -> None:
     assert again == PROFILE == learn_profile(natural(800, 1)[0], seed=0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(arrays(np.float32, (5, WIDTH), elements=st.floats(width=32)))
 def test_any_floats_are_looked_at(rows: Any) -> None:
     watch = Watches(PROFILE)

@@ -198,7 +198,7 @@ def oracle(
     return False
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(assignments, denies, callers, st.sampled_from(ACTIONS), resources)
 def test_decide_agrees_with_the_rules_read_slowly(
     given_: list[RoleAssignment],
@@ -211,7 +211,7 @@ def test_decide_agrees_with_the_rules_read_slowly(
     assert allows(authority, action, on, caller) is oracle(given_, denied, caller, action, on)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(assignments, denies, callers, st.sampled_from(ACTIONS), resources, st.data())
 def test_removing_an_assignment_or_adding_a_deny_never_allows_more(  # noqa: PLR0917 - as above
     given_: list[RoleAssignment],

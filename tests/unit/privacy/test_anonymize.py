@@ -75,7 +75,7 @@ def people(records: int, seed: int) -> pl.DataFrame:
      ((), ("0.4",)), ((), ("0.3:ordered",)), (("distinct:2",), ("0.45",))],
 )  # fmt: skip
 @given(records=st.integers(40, 400), k=st.integers(1, 9), seed=st.integers(0, 10**6))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_every_method_keeps_its_promise(
     *,
     method: str,
@@ -122,7 +122,7 @@ def assert_labels_cover(hierarchy: Hierarchy, before: pl.Series, after: pl.Serie
 
 
 @given(records=st.integers(30, 60), k=st.integers(2, 6), seed=st.integers(0, 10**6))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_the_global_search_finds_what_trying_every_node_finds(
     records: int, k: int, seed: int
 ) -> None:

@@ -64,7 +64,7 @@ QUERIES = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     table=st.lists(rows, max_size=12),
     gone=st.sampled_from(["a", "b"]),

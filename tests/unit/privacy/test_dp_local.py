@@ -32,7 +32,6 @@ def sigmas(found: float, expected: float, deviation: float) -> float:
     return abs(found - expected) / deviation
 
 
-@settings(deadline=None)
 @given(
     count=st.integers(2, 200),
     epsilon=st.floats(1e-6, 20).map(lambda one: round(one, 9)).filter(lambda one: one >= 1e-6),
@@ -139,7 +138,7 @@ def test_means_are_within_their_intervals_and_values_are_cut(spent: dict[str, An
         assert made.deviation == pytest.approx(40, rel=1e-6)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.floats(1e-4, 20), st.sampled_from(["laplace", "gaussian"]))
 def test_the_map_proves_the_loss_of_a_whole_range(loss: float, mechanism: str) -> None:
     loss = round(loss, 6)

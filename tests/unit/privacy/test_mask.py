@@ -81,7 +81,6 @@ def test_a_surrogate_is_never_the_value(value: str) -> None:
 
 
 @given(st.lists(st.text("0123456789-. ", min_size=12, max_size=30), max_size=12))
-@settings(deadline=None)
 def test_ff1_keeps_the_form_and_is_undone_with_the_key_alone(values: list[str]) -> None:
     values = [value for value in values if sum(c.isdigit() for c in value) >= 6]
     frame = pl.DataFrame({"c": [*values, None]}, schema={"c": pl.String})
@@ -188,7 +187,7 @@ def test_what_cannot_be_undone_says_so() -> None:
     ),
     parquet=st.booleans(),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_no_original_is_left_in_the_bytes(
     *, rows: list[tuple[str, int, dt.date]], parquet: bool
 ) -> None:

@@ -186,7 +186,7 @@ def test_the_lexicon_knows_what_is_an_ordinary_word_too() -> None:
     assert "the" not in words or not words["the"] & (GIVEN | FAMILY)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.sampled_from(
@@ -208,7 +208,7 @@ def test_any_words_have_spans_in_order_and_as_each_text_by_itself(
     assert discover_texts(["Anna Smith", text, "Paris"])[1] == discover_text(text)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from(["anna", "østergård", "šimon", "петр", "παῦλος", "josé"]),
     st.sampled_from([str.upper, str.title]),

@@ -126,7 +126,7 @@ def every_node(
     suppression=st.sampled_from([0.0, 0.1, 0.3]),
     seed=st.integers(0, 10**6),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_search_finds_what_trying_every_node_finds(
     *, records: int, share: float, k: int, bounds: str, suppression: float, seed: int
 ) -> None:
@@ -172,7 +172,7 @@ def test_the_search_finds_what_trying_every_node_finds(
 
 @pytest.mark.parametrize("extra", [{"l": ("distinct:2",)}, {"t": ("0.5",)}, {"l": ("entropy:2",)}])
 @given(records=st.integers(120, 300), seed=st.integers(0, 10**6), low=st.booleans())
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_it_combines_with_other_requirements(
     *, extra: dict[str, Any], records: int, seed: int, low: bool
 ) -> None:

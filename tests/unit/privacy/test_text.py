@@ -123,7 +123,7 @@ pieces = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(pieces, max_size=30))
 def test_any_text_has_spans_in_order_within_it(parts: list[str]) -> None:
     text = " ".join(parts)
@@ -133,7 +133,7 @@ def test_any_text_has_spans_in_order_within_it(parts: list[str]) -> None:
         end = span.end
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=200))
 def test_every_character_of_a_plain_text_has_its_place(text: str) -> None:
     plain = plain_text(text)
@@ -142,7 +142,7 @@ def test_every_character_of_a_plain_text_has_its_place(text: str) -> None:
         assert 0 <= start < end <= len(text)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.sampled_from(["word", "e.g.", "GB82", "WEST", "1234", "5698", "x@y", "\n"]), max_size=40

@@ -603,7 +603,7 @@ KEYS_OF_MANIFEST = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(KEYS_OF_CONFIG, JSON, max_size=3),
        st.dictionaries(KEYS_OF_MANIFEST, JSON, max_size=2))  # fmt: skip
 def test_any_manifest_and_configuration_give_a_report(
@@ -616,7 +616,7 @@ def test_any_manifest_and_configuration_give_a_report(
     assert report.images or report.file.verdict is ScanVerdict.SUSPICIOUS
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(JSON)
 def test_any_index_is_a_layout_or_refused(index: object) -> None:
     files = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}',

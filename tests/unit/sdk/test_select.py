@@ -1,7 +1,7 @@
 """Queries written in Python are the queries that their SQL is read as, whatever is in them."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vallum.base import InputError
@@ -13,7 +13,6 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 NUMBERS = st.integers(-(10**14), 10**14) | st.floats(allow_nan=False, allow_infinity=False)
 
 
-@settings(deadline=None)  # what is measured is a machine that others use, too
 @given(NAMES, st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30))
 def test_no_name_or_value_leaves_its_quotes(column: str, value: str) -> None:
     made = parse_sql(str(select().mean(column, name="m").where(column, "=", value)))
@@ -23,7 +22,6 @@ def test_no_name_or_value_leaves_its_quotes(column: str, value: str) -> None:
     )
 
 
-@settings(deadline=None)
 @given(NUMBERS)
 def test_numbers_are_the_same_numbers(value: float) -> None:
     made = parse_sql(str(select().count().where("x", "<", value)))

@@ -35,7 +35,7 @@ def rows(database: Database) -> list[dict[str, object]]:
         return [dict(row._mapping) for row in found]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(operations=OPERATIONS, restore=st.integers(0, 11))
 def test_every_history_adds_up_and_no_older_table_passes(
     keyring: Keyring, operations: list[tuple[str, int, bool]], restore: int

@@ -109,9 +109,7 @@ def test_budgets_are_exact_and_survive_restarts(place: Place) -> None:
     asked=st.lists(st.tuples(st.integers(1, 6), st.booleans()), min_size=1, max_size=40),
     response=st.sampled_from(["degrade", "stop"]),
 )
-@settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nobody_is_told_more_than_the_budget(
     place: Place, bits: int, asked: list[tuple[int, bool]], response: str
 ) -> None:

@@ -83,9 +83,7 @@ class Gate:
         st.tuples(st.integers(0, 2), st.integers(1, 60), st.booleans()), min_size=1, max_size=15
     ),
 )
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_quota_is_never_exceeded(
     place: Place, quota: int, per: str, steps: list[tuple[int, int, bool]]
 ) -> None:

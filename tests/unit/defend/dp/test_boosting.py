@@ -33,7 +33,7 @@ def test_what_is_no_straight_line_is_learned_better_than_by_a_linear_model() -> 
     assert np.allclose(trees.predict_proba(test).sum(axis=1), 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**31), count=st.integers(2, 7), scale=st.sampled_from([1e-6, 1.0, 700.0])
 )
@@ -45,7 +45,7 @@ def test_no_record_contributes_more_than_is_accounted(seed: int, count: int, sca
     assert np.linalg.norm(added, axis=1).max() <= bound
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**31), gone=st.integers(0, 11))
 def test_neighbouring_data_differ_by_one_contribution_in_every_release(
     seed: int, gone: int

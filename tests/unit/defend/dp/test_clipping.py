@@ -143,7 +143,7 @@ SMALL = ("sequences", "twice", "conv2d", "group norm", "layer norm of the last",
          "attention", "rms norm")  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     name=st.sampled_from(SMALL),
     seed=st.integers(0, 2**31),

@@ -63,7 +63,7 @@ def leaves(tree: Any) -> list[Any]:
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     width=st.sampled_from([3, 40]),
     kind=st.sampled_from(KINDS),

@@ -38,7 +38,7 @@ def test_a_line_is_found() -> None:
     assert np.abs(model.predict(x) - y).mean() < 1.5
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), scale=st.sampled_from([1e-3, 1.0, 1e6]))
 def test_one_record_moves_no_release_by_more_than_is_accounted(seed: int, scale: float) -> None:
     """The exact sums of neighbouring data differ by at most the sensitivity, at every step."""
