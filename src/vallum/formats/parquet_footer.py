@@ -50,12 +50,17 @@ class RowGroup:
 
 @dataclass(frozen=True, slots=True)
 class ParquetFooter:
-    """What the footer declares."""
+    """What the footer declares.
+
+    Attributes:
+        metadata: The keys and values that whoever wrote the table kept beside it.
+    """
 
     rows: int
     columns: int
     row_groups: int
     uncompressed_bytes: int
+    metadata: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def footer_bytes(tail: bytes) -> int:
@@ -176,10 +181,21 @@ def read_footer(data: bytes | memoryview, bounds: TableBounds) -> ParquetFooter:
         refuse("format.parquet.footer", "the footer is longer than the file")
     within(length, MODEL.max_header_bytes, "format.parquet.footer-too-large", "footer bytes")
     reader = _Compact(bytes(data[-_TAIL - length : -_TAIL]))
-    columns, groups, rows = _counts(reader.struct(), bounds)
+    footer = reader.struct()
+    columns, groups, rows = _counts(footer, bounds)
     size = sum(_group_bytes(group) for group in groups)
     within(size, bounds.max_bytes, "format.parquet.too-large", "bytes of the expanded table")
-    return ParquetFooter(rows, columns, len(groups), size)
+    return ParquetFooter(rows, columns, len(groups), size, _pairs(footer.get(5, [])))
+
+
+def _pairs(pairs: object) -> tuple[tuple[bytes, bytes], ...]:
+    found = []
+    for one in pairs if isinstance(pairs, list) else [None]:
+        key, value = (one.get(1), one.get(2, b"")) if isinstance(one, dict) else (None, None)
+        if not isinstance(key, bytes) or not isinstance(value, bytes):
+            refuse("format.parquet.footer", "its keys and values cannot be read")
+        found.append((key, value))
+    return tuple(found)
 
 
 def _counts(footer: dict[int, object], bounds: TableBounds) -> tuple[int, list[object], int]:
@@ -246,7 +262,6 @@ class _Compact:
     def struct(self, depth: int = 0) -> dict[int, object]:
         fields: dict[int, object] = {}
         number = 0
-        within(depth, _MAX_DEPTH, "format.parquet.too-deep", "depth of the footer")
         while (head := self._byte()) != 0:
             number = number + (head >> 4) if head >> 4 else self._zigzag()
             if number in fields:
@@ -256,6 +271,7 @@ class _Compact:
 
     def _value(self, kind: int, depth: int, *, in_list: bool) -> object:
         self._fields += 1
+        within(depth, _MAX_DEPTH, "format.parquet.too-deep", "depth of the footer")
         within(self._fields, _MAX_FIELDS, "format.parquet.too-many-fields", "fields of the footer")
         if kind in _BOOLS:
             return self._byte() == 1 if in_list else kind == 1
@@ -267,8 +283,9 @@ class _Compact:
             self._skip(8)
             return None
         if kind == _BINARY:
-            self._skip(self._varint())
-            return b""
+            count = self._varint()
+            self._skip(count)
+            return self._data[self._at - count : self._at]
         if kind in (_LIST, _SET):
             head = self._byte()
             count = self._varint() if head >> 4 == _LONG_LIST else head >> 4

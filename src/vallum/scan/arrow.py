@@ -7,6 +7,10 @@ pyarrow unpickle when they read the schema: it is a finding.
 Source: Apache Arrow, `format/Schema.fbs`, `Message.fbs`, `File.fbs`; CVE-2023-47248.
 """
 
+import base64
+import binascii
+from collections.abc import Iterable
+
 from vallum.base.bounds import MODEL
 from vallum.scan.flatbuffer import TEXT, Table, Union, Vector, View, flat_fault
 from vallum.scan.pickles import hides_pickle
@@ -15,6 +19,7 @@ from vallum.scan.raster import gap_fault
 MAGIC = b"ARROW1"
 _GO_ON, _MAX_MESSAGES = b"\xff\xff\xff\xff", 1_000_000
 _PAD = 63
+_ARROW_KEY = b"ARROW:schema"
 _PAIRS = Vector(Table("KeyValue"))
 _TYPES = {
     1: "Null", 2: "Int", 3: "FloatingPoint", 4: "Binary", 5: "Utf8", 6: "Bool", 7: "Decimal",
@@ -157,10 +162,29 @@ def _footer(footer: memoryview) -> list[tuple[int, int, int]]:
     return sorted(blocks)
 
 
+def pairs_fault(pairs: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return what is wrong with the words that a Parquet footer keeps; empty if nothing is.
+
+    `ARROW:schema` is a schema message in base64, which pyarrow restores types from.
+    """
+    try:
+        for key, value in pairs:
+            _check_pair(key.decode("utf-8", "replace"), value)
+            if key == _ARROW_KEY:
+                message = memoryview(base64.b64decode(value, validate=True))
+                head = 8 if bytes(message[:4]) == _GO_ON else 4
+                if _message(message[head:], message[len(message) :]):
+                    raise ValueError("a schema with a body")
+    except (ValueError, IndexError, binascii.Error) as error:
+        return str(error)[:200]
+    return ""
+
+
 def _check_words(name: str, view: View) -> None:
-    if name != "KeyValue":
-        return
-    key, value = view.text(0), view.text(1)
-    raw = value.encode("latin-1", "ignore")
-    if "py_extension_type" in value or hides_pickle(memoryview(raw), MODEL):
+    if name == "KeyValue":
+        _check_pair(view.text(0), view.text(1).encode("latin-1", "ignore"))
+
+
+def _check_pair(key: str, value: bytes) -> None:
+    if b"py_extension_type" in value or hides_pickle(memoryview(value), MODEL):
         raise ValueError(f"the key `{key[:80]}` names a type that is unpickled")

@@ -89,6 +89,7 @@ class Flat:
     visit: Visit
     parts: set[tuple[int, int]] = field(default_factory=set)
     seen: set[tuple[int, str]] = field(default_factory=set)
+    followed: set[tuple[int, object]] = field(default_factory=set)  # texts and vectors: once each
 
     def number(self, at: int, width: int, *, signed: bool = False) -> int:
         """Return a whole number."""
@@ -163,6 +164,9 @@ class Flat:
             self.table(at, kind.of.get(which, ""), depth + 1)
 
     def _text(self, at: int) -> None:
+        if (at, "text") in self.followed:
+            return
+        self.followed.add((at, "text"))
         length = self.number(at, 4)
         self.claim(at, at + 4 + length + 1)
         if self.data[at + 4 + length]:
@@ -170,6 +174,9 @@ class Flat:
         bytes(self.slice(at + 4, length)).decode()
 
     def _vector(self, at: int, of: "int | Text | Table", depth: int) -> None:
+        if (at, of) in self.followed:
+            return
+        self.followed.add((at, of))
         count = self.number(at, 4)
         self.claim(at, at + 4 + count * (of if isinstance(of, int) else 4))
         if isinstance(of, int):

@@ -19,7 +19,7 @@ from vallum.formats import (
     read_footer,
     read_safetensors_header,
 )
-from vallum.scan.arrow import arrow_fault, is_arrow
+from vallum.scan.arrow import arrow_fault, is_arrow, pairs_fault
 from vallum.scan.audio import is_wav, wav_fault
 from vallum.scan.graphs import Beside, is_saved_model, scan_onnx, scan_saved_model, scan_torchscript
 from vallum.scan.hdf5 import scan_hdf5
@@ -114,12 +114,11 @@ class Inspector:
             return "malformed"
         if kind in ("text", "jinja", "yaml") and _CARD.search(name.replace("\\", "/")):
             self._quoted(member, lambda one: one.id.startswith(_QUOTED))
-        elif (
-            kind in ("text", "jinja", "yaml")
-            and self._is_doubted(member)
-            and (is_vocabulary(name, data) or are_records(as_utf8(data) or data))
-        ):
-            self._quoted(member, is_excused)
+        elif kind in ("text", "jinja", "yaml") and self._is_doubted(member):
+            if is_vocabulary(name, data):
+                self._quoted(member, is_excused)
+            elif kind == "text" and are_records(as_utf8(data) or data):
+                self._quoted(member, lambda one: one.id == "text.code" and is_excused(one))
         if kind not in _READ_AS_PICKLE and acts_as_pickle(data, self._model):
             self._add("file.polyglot", f"the {kind} file also acts as a pickle", member)
         return kind
@@ -157,8 +156,7 @@ class Inspector:
             scan_gguf(data, self._findings, self._model)
             return "gguf"
         if head[:4] == b"PAR1":
-            read_footer(data, TABLE)
-            return "parquet"
+            return self._fault("parquet", pairs_fault(read_footer(data, TABLE).metadata), member)
         if head[:8] == b"\x89PNG\r\n\x1a\n":
             return self._fault("png", png_fault(data), member)
         if head[:3] == b"\xff\xd8\xff":

@@ -49,6 +49,7 @@ class _Tiff:
     order: Literal["little", "big"]
     big: bool
     parts: list[tuple[int, int]] = field(default_factory=list)
+    read: int = 0  # of the values in tables
 
     def number(self, at: int, width: int) -> int:
         if at < 0 or at + width > len(self.data):
@@ -96,7 +97,8 @@ class _Tiff:
         return bytes(self.data[:4]) + (8).to_bytes(4, self.order)
 
     def _values(self, at: int, amount: int, width: int) -> Sequence[int]:
-        if amount > _MAX_PARTS:
+        self.read += amount
+        if self.read > _MAX_PARTS:
             raise ValueError("more parts than are read")
         return [self.number(at + width * one, width) for one in range(amount)]
 
@@ -115,11 +117,18 @@ def tiff_fault(data: memoryview) -> str:
             return "an unknown header"
         tiff.claim(0, 16 if tiff.big else 8)
         left = [tiff.number(8, 8) if tiff.big else tiff.number(4, 4)]
+        seen: set[int] = set()
         for _ in range(_MAX_TABLES):
             if not left:
                 return gap_fault(data, tiff.parts)
-            following, below = tiff.table(left.pop())  # a cycle is an overlap
+            at = left.pop()
+            if at in seen:
+                return "a table that two lead to, or a cycle"
+            seen.add(at)
+            following, below = tiff.table(at)
             left += [one for one in (following, *below) if one]
+            if len(left) > _MAX_TABLES:
+                return "more tables than are read"
     except ValueError as error:
         return str(error)
     return "more tables than are read, or a cycle"

@@ -2,22 +2,32 @@
 
 An allow-list over its words: a template that reaches an attribute beginning with `_`, a filter
 that fetches attributes, or a name that leads to Python's internals is a finding. So is one that
-builds names from parts, because then nobody can say what it reaches.
+builds names from parts, because then nobody can say what it reaches, and one that calls anything
+but what it names in place. Where a block ends is for Jinja's own lexer to say: a string or a brace
+in it may look like its end.
 """
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from vallum.scan.report import Findings
 
-_BLOCK = re.compile(r"\{[{%#].*?[}%#]\}", re.DOTALL)
 _OPEN = re.compile(r"\{[{%]")
 _STRING = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ATTRIBUTE = re.compile(r"\.\s*([A-Za-z_][A-Za-z0-9_]*)")
 _FILTER = re.compile(r"\|\s*([A-Za-z_][A-Za-z0-9_.]*)")
-_CALL = re.compile(r"([.|]?)\s*\b([A-Za-z_][A-Za-z0-9_]*)\s*\(")
-_COMPUTED = re.compile(r"\[[^\]]*(?:~|\+|%|\|)[^\]]*\]")
+_CALL = re.compile(r"(?:([.|])\s*+)?\b([A-Za-z_][A-Za-z0-9_]*+)\s*+\(")
+_FETCHED = re.compile(r"[\])'}]\s*+\(")
+_BRACKET = re.compile(r"[\[\]]")
+_LAST = re.compile(r"\w++\Z")
+_BUILDS = re.compile(r"[~%|]|(?<!\d)\s*\+(?!\s*\d)")
+_COUNTS = re.compile(r"\|\s*(?:length|count|int)\b")
+_KEYWORDS = frozenset("in not and or is if else elif set print".split())  # noqa: SIM905 - a table
 _MACRO = re.compile(r"\{%-?\s*macro\s+([A-Za-z_]\w*)")
+_BOUND = re.compile(r"\b([A-Za-z_]\w*+)\s*+=(?!=)")
+_TARGETS = re.compile(r"\{%[-+]?\s*+(?:for|set|macro)\b([^=%]{0,400})")
 _SET = re.compile(r"\{%[-+]?\s*set\s+([A-Za-z_]\w*)\s*=")
 _TAG = re.compile(r"\{%[-+]?\s*([a-z]+)")
 _ESCAPE = re.compile(r"\\(?:x|u|U|N|[0-7])")
@@ -55,6 +65,10 @@ _NAMES = frozenset(
 # What nothing gives a chat template: only one that sets such a name itself has it, as a variable.
 _PLAIN = frozenset({"application", "context", "environment", "os", "sys"})
 MAX_TEMPLATE = 1 << 20
+_MAX_BLOCK = 1 << 16
+_MAX_DOUBTED = 1 << 12
+_MAX_SUBSCRIPT = 400
+_MAX_NAME = 80
 _ATLAS = "AML.T0011.000"
 
 
@@ -69,21 +83,71 @@ def scan_template(text: str, findings: Findings, member: str = "") -> None:
     if len(text) > MAX_TEMPLATE:
         findings.add("template.too-large", "the template is above 1 MiB", member=member)
         return
-    macros = set(_MACRO.findall(text))
-    given = _PLAIN.intersection(_SET.findall(text))  # variables of the template's own
-    blocks = [match for match in _BLOCK.finditer(text) if not match.group().startswith("{#")]
-    rest = _BLOCK.sub("", text)
-    if _OPEN.search(rest):
-        findings.add("template.malformed", "a block is not closed", member=member, atlas=_ATLAS)
-    for match in blocks:
-        for id_, message in _judge(match.group(), macros, given):
+    try:
+        blocks = list(_blocks(text))
+    except ValueError as error:
+        findings.add("template.malformed", str(error), member=member, atlas=_ATLAS)
+        blocks = [(0, text[:_MAX_DOUBTED])]  # it is refused; this is for the reasons
+    names = _Names(
+        macros=frozenset(_MACRO.findall(text)),
+        given=_PLAIN.intersection(_SET.findall(text)),  # variables of the template's own
+        bound=frozenset(_bound(block for _, block in blocks)),
+    )
+    for offset, block in blocks:
+        if len(block) > _MAX_BLOCK:
+            findings.add("template.too-large", "a block is above 64 KiB", member=member)
+            continue
+        for id_, message in _judge(block, names):
             severity = "critical" if id_ == "template.internals" else "high"
             findings.add(
-                id_, message, severity=severity, member=member, offset=match.start(), atlas=_ATLAS
+                id_, message, severity=severity, member=member, offset=offset, atlas=_ATLAS
             )
 
 
-def _judge(block: str, macros: set[str], given: frozenset[str]) -> list[tuple[str, str]]:
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What a template names itself."""
+
+    macros: frozenset[str]
+    given: frozenset[str]
+    bound: frozenset[str]  # everything that may have been given another value
+
+
+def _blocks(text: str) -> Iterator[tuple[int, str]]:
+    """Yield where each block of code begins, and the block, as Jinja tells them apart.
+
+    Raises:
+        ValueError: Jinja would not read it.
+    """
+    from jinja2 import Environment, TemplateSyntaxError
+
+    block: list[str] = []
+    at = 0
+    try:
+        for _, kind, value in Environment(autoescape=True).lexer.tokeniter(text, None):
+            if block or kind in ("block_begin", "variable_begin"):
+                block.append(value)
+            if kind in ("block_end", "variable_end"):
+                whole = "".join(block).rstrip()
+                at = max(at, text.find(whole, at))
+                yield at, whole
+                block = []
+    except TemplateSyntaxError as error:
+        raise ValueError(f"it is no template of Jinja's: {error.message}"[:200]) from error
+    if block:
+        raise ValueError("a block is not closed")
+
+
+def _bound(blocks: Iterator[str]) -> Iterator[str]:
+    """Yield what is assigned, looped over, or a parameter."""
+    for block in blocks:
+        yield from _BOUND.findall(block)
+        for targets in _TARGETS.findall(block):
+            yield from _WORD.findall(targets.partition(" in ")[0].partition("(")[0])
+            yield from _WORD.findall(targets.partition("(")[2].partition(")")[0])
+
+
+def _judge(block: str, names: _Names) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     if "__" in block:
         found.append(("template.internals", "the template reaches names that begin with `__`"))
@@ -105,19 +169,54 @@ def _judge(block: str, macros: set[str], given: frozenset[str]) -> list[tuple[st
         if name.startswith("_"):
             found.append(("template.internals", f"the template reaches `{name}`"))
     for before, name in _CALL.findall(bare):
-        known = _METHODS if before == "." else _FILTERS if before == "|" else _CALLS | macros
+        known = _METHODS if before == "." else _FILTERS if before == "|" else _CALLS | names.macros
         if name not in known and not (before == "" and name in _METHODS | _FILTERS):
             found.append(("template.call", f"the template calls `{name}`"))
+        elif not before and name in names.bound - _KEYWORDS:
+            found.append(("template.call", f"the template calls `{name}`, which it binds itself"))
+    if _FETCHED.search(bare):
+        found.append(("template.call", "the template calls what it has fetched"))
     for name in _WORD.findall(bare):
-        if name in _NAMES and name not in given:
+        if name in _NAMES and name not in names.given:
             found.append(("template.internals", f"the template names `{name}`"))
-    if _COMPUTED.search(re.sub(r"\[\s*\d*\s*:[^\]]*\]", "", _unnested(bare))):
+    if any(map(_computes, _subscripts(bare))):
         found.append(("template.computed", "the template computes the name of an attribute"))
     if re.search(r"\bmap\b|\battr\b|\|\s*format\b|attribute\s*=", bare):
         found.append(("template.internals", "the template fetches attributes by name"))
     return found
 
 
-def _unnested(text: str) -> str:
-    """Blank list literals, which hold expressions without naming anything."""
-    return re.sub(r"(?<![\w\])'\"])\s*\[[^\[\]]*\]", " ", text)
+def _subscripts(bare: str) -> Iterator[str]:
+    """Yield what stands before and in each subscript of a block without strings."""
+    begun: list[tuple[int, str]] = []
+    for match in _BRACKET.finditer(bare):
+        at = match.start()
+        if match.group() == "[":
+            before = bare[max(0, at - _MAX_NAME) : at].rstrip()
+            named = before[-1:] in "])'}" or (
+                (word := _LAST.search(before)) is not None and word.group() not in _KEYWORDS
+            )
+            begun.append((at, before[-1:] if named else ""))
+        elif begun:
+            start, base = begun.pop()
+            if base:
+                yield base + bare[start + 1 : at][:_MAX_SUBSCRIPT]
+
+
+def _computes(subscript: str) -> bool:
+    """Whether a subscript, behind the first character of what it is of, may build a name."""
+    base, inside = subscript[:1], subscript[1:]
+    if base == "'" or len(inside) >= _MAX_SUBSCRIPT:
+        return True  # a letter of a text that stands there, and what nobody writes
+    inside = _COUNTS.sub("", inside)
+    return not _is_slice(inside) and bool(_BUILDS.search(inside))
+
+
+def _is_slice(inside: str) -> bool:
+    """Whether a colon stands outside all brackets: a part of a list, never an attribute."""
+    depth = 0
+    for one in inside:
+        depth += (one in "([{") - (one in ")]}")
+        if one == ":" and depth == 0:
+            return True
+    return False

@@ -29,23 +29,26 @@ from vallum.scan.template import MAX_TEMPLATE, is_template, scan_template
 
 _ATLAS = "AML.T0011.000"
 _CODE = (
-    (re.compile(rb"^\s*#!", re.MULTILINE), "a script's first line"),
+    (re.compile(rb"^[ \t\f\v\r]*+#!", re.MULTILINE), "a script's first line"),
     (re.compile(rb"^\xef\xbb\xbf\s*(from|import|def|class)\s"), "source code"),
     (re.compile(rb"^[ \t\f]*#[^\n]*coding[:=][ \t]*[\w-]", re.MULTILINE), "source's encoding"),
     (
         re.compile(
             rb"\b(Invoke-Expression|Invoke-WebRequest|DownloadString|os\.execute)\b|"
-            rb"\bpowershell(\.exe)?\s+-|^\s*@echo\s+o|"
+            rb"\bpowershell(\.exe)?\s+-|^[ \t\f\v\r]*+@echo\s+o|"
             rb"\b(curl|wget)\b[^\n]{0,400}\|\s*(sudo\s+)?(ba|z|da)?sh\b",
             re.IGNORECASE | re.MULTILINE,
         ),
         "commands of a shell",
     ),
     (re.compile(rb"(^|[,;\t])\"?[=@+-]\w{0,20}\|'", re.MULTILINE), "a formula that runs a program"),
-    (re.compile(rb"^\s*\[(options\.)?entry_points\]", re.MULTILINE), "entry points of a package"),
+    (
+        re.compile(rb"^[ \t\f\v\r]*+\[(options\.)?entry_points\]", re.MULTILINE),
+        "entry points of a package",
+    ),
     (
         re.compile(
-            rb"^[^\s#]*[*.]\S*[ \t]+(?:[\w=-]{1,40}[ \t]+){0,8}filter=(?!lfs\b)[A-Za-z]",
+            rb"^[^\s#*.]*+[*.]\S*+[ \t]++(?:[\w=-]{1,40}[ \t]+){0,8}filter=(?!lfs\b)[A-Za-z]",
             re.MULTILINE,
         ),
         "a program that git filters files with",
@@ -54,22 +57,25 @@ _CODE = (
     (
         # "Run the model" begins a line of prose; lower case counts below a base image only.
         re.compile(
-            rb"^\s*(RUN|ENTRYPOINT)\s+\S|^\s*(?i:from)\s+[\w./:@-]+\s*\n\s*(?i:run)\s+\S",
+            rb"^[ \t\f\v\r]*+(RUN|ENTRYPOINT)\s++\S|"
+            rb"^[ \t\f\v\r]*+(?i:from)\s++[\w./:@-]++[ \t\f\v\r]*+\n\s*+(?i:run)\s++\S",
             re.MULTILINE,
         ),
         "an instruction of a container's recipe",
     ),
     (
         re.compile(
-            rb"^\s*(from\s+[\w.]+\s+import\s*[(*\w\\]|"
-            rb"import\s+[\w.*]+(\s+as\s+\w+)?[ \t\f\r]*([,;#\\]|$)|"
+            rb"^[ \t\f\v\r]*+(from\s++[\w.]++\s++import\s*+[(*\w\\]|"
+            rb"import\s++[\w.*]++(\s++as\s++\w++)?[ \t\f\r]*+([,;#\\]|$)|"
             rb"import\s[^\n]{0,200}\bfrom\s*['\"])",
             re.MULTILINE,
         ),
         "an import statement",
     ),
     (
-        re.compile(rb"^\s*(async\s+)?(def|class)\s+[^\W\d]\w*\s*[(:\[]", re.MULTILINE),
+        re.compile(
+            rb"^[ \t\f\v\r]*+(async\s++)?(def|class)\s++[^\W\d]\w*+\s*+[(:\[]", re.MULTILINE
+        ),
         "a definition",
     ),
     (
@@ -86,7 +92,7 @@ _CODE = (
     (re.compile(rb"!!?python|!<tag:|!![A-Za-z]\w*[.:/]\w"), "a YAML tag that makes objects"),
     (
         re.compile(
-            rb"<\?(php|=)|<script|<!ENTITY|<!DOCTYPE[^>]*\[|"
+            rb"<\?(php|=)|<script|<!ENTITY|<!DOCTYPE(?:(?!<!DOCTYPE)[^>\[])*+\[|"
             rb"<[a-z][a-z0-9]{0,20}\s[^<>\n]{0,400}\bon[a-z]{3,20}\s*=\s*[\"'\w]",
             re.IGNORECASE,
         ),
@@ -139,7 +145,7 @@ _WORDS = re.compile(r"^[\w.+\-/ ]{0,200}$")
 _YAML_KEYS = re.compile(
     rb"[\"']?\b(%b)\b[\"']?\s*:" % "|".join((*_TARGETS, *_TARGETS_ALSO, *_TRUST)).encode()
 )
-_ALIAS = re.compile(rb"&\w[^\n]*\n(?s:.)*?[\[:,-] *+\*\w")
+_ANCHOR, _ALIAS = re.compile(rb"&\w[^\n]*+\n"), re.compile(rb"[\[:,-] *+\*\w")
 _GRAPH = re.compile(rb"^[ \t]*(node|node_def|meta_graphs)[ \t]*:?[ \t]*[{<]", re.MULTILINE)
 _PMML = re.compile(rb"^\s*(<\?xml[^>]{0,200}\?>\s*)?<PMML[\s>]")
 _SVG = re.compile(
@@ -340,7 +346,9 @@ def _scan_yaml(data: memoryview, findings: Findings, member: str) -> str:
             findings.add(error.code, error.message, member=member, atlas=_ATLAS)
             return "yaml"
         much = isinstance(error, LimitExceededError)
-        if much and (_YAML_KEYS.search(content) or _ALIAS.search(content)):
+        anchor = _ANCHOR.search(content)
+        aliased = anchor is not None and _ALIAS.search(content, anchor.end())
+        if much and (_YAML_KEYS.search(content) or aliased):
             text = "a text that is too large when it is parsed, and names code or has aliases"
             _add(findings, "config.too-large", text, member)
         return "text"

@@ -329,6 +329,8 @@ class Control:
                 stored.check()
             except VallumError as error:
                 _LOG.error("stored models cannot be looked at", code=error.code)
+            except Exception:  # noqa: BLE001 - a thread that ends would watch nothing from then on
+                _LOG.exception("stored models cannot be looked at")
 
     def _deliver(self, courier: Courier) -> None:
         """Send checkpoints elsewhere, beside everything else, until stopped."""
@@ -354,6 +356,8 @@ class Control:
                     forget_ended(house)
             except VallumError as error:
                 _LOG.error("no checkpoint", code=error.code)
+            except Exception:  # noqa: BLE001 - as above
+                _LOG.exception("no checkpoint")
 
 
 def run_control(

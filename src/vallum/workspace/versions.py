@@ -11,13 +11,14 @@ from typing import BinaryIO
 
 import msgspec
 
-from vallum.base import Digest, NotFoundError, canonical_json, timestamp
+from vallum.base import ConflictError, Digest, NotFoundError, canonical_json, timestamp
 from vallum.crypto import StreamReader, WrappedKey
 from vallum.schema import (
     Alias,
     Asset,
     AssetVersion,
     BatchProgress,
+    Deployment,
     Erasure,
     Evidence,
     ImageInventory,
@@ -33,6 +34,7 @@ from vallum.schema import (
 from vallum.store import chunks
 from vallum.workspace import model_names
 from vallum.workspace.context import INVENTORY, Context
+from vallum.workspace.deployments import LIVE
 from vallum.workspace.house import House
 from vallum.workspace.release_keys import standing
 from vallum.workspace.step import Act, Work
@@ -333,7 +335,11 @@ def settle_erasures(house: House) -> None:
 
 
 def delete_version(act: Act, kind: str, args: api.Named) -> api.Done:
-    """Remove one version, or the asset with all of them, and destroy their keys."""
+    """Remove one version, or the asset with all of them, and destroy their keys.
+
+    Raises:
+        ConflictError: A deployment runs it.
+    """
     if args.version is not None or ":" in args.name:
         doomed = [act.context.version(kind, args.name, args.version)]
         asset = None
@@ -342,6 +348,13 @@ def delete_version(act: Act, kind: str, args: api.Named) -> api.Done:
         doomed = act.context.versions(asset)
         if kind == "model":
             model_names.keep_name(act, asset, on=asset.id, renamed=False)
+    gone = {version.id for version in doomed}
+    for one in act.context.all("deployment", Deployment):
+        if one.state in LIVE and gone & {one.model_version_id, one.code_id}:
+            raise ConflictError(
+                "a deployment runs it", code="resource.deployed",
+                hint="stop or replace the deployment first: vallum endpoint list",
+            )  # fmt: skip
     erase_versions(act, doomed, reason="deleted")
     if asset is not None:
         act.remove(kind, asset.id, on=asset.id)

@@ -8,7 +8,7 @@ checked every two seconds. The code that serves: `environment`.
 
 from collections.abc import Callable
 
-from vallum.base import IntegrityError
+from vallum.base import IntegrityError, NotFoundError, VallumError
 from vallum.schema import Deployment, Part
 from vallum.schema.serving import DeploymentFailed
 from vallum.workspace.context import Context
@@ -42,40 +42,58 @@ class StoredModels:
                 that do not hold stop every deployment by themselves, since no lease is given out.
         """
         try:
-            running = self._running()
+            running, gone = self._running()
         except IntegrityError as error:
             if error.code != self._told:  # once, not every two seconds
                 self._told = error.code
                 self._serving.tampered(error)
             raise
         self._told = ""
+        for identity in gone:
+            reason = "what it serves was deleted"
+            self._serving.fail(
+                DeploymentFailed(deployment_id=identity, code="model.gone", reason=reason)
+            )
         now_s = self._monotonic()
         self._looks = {
             identity: look
             for identity, look in self._looks.items()
             if identity in {one for one, _ in running}
         }
+        late: VallumError | None = None
         for identity, parts in running:
-            look = self._look(parts)
-            known = self._looks.get(identity)
-            changed = known is None or look != known[0]  # since loading, where nobody looked yet
-            if known is None or changed or now_s - known[1] >= VERIFY_S:
-                self._verify(identity, whole=changed)
-                self._looks[identity] = (look, self._monotonic())
+            try:
+                self._check_stored(identity, parts, now_s)
+            except VallumError as error:  # of this one: the others are looked at all the same
+                late = error
         if running and self._code is not None:
             self._check_code([identity for identity, _ in running], now_s)
+        if late is not None:
+            raise late
 
-    def _running(self) -> list[tuple[str, tuple[Part, ...]]]:
+    def _check_stored(self, identity: str, parts: tuple[Part, ...], now_s: float) -> None:
+        look = self._look(parts)
+        known = self._looks.get(identity)
+        changed = known is None or look != known[0]  # since loading, where nobody looked yet
+        if known is None or changed or now_s - known[1] >= VERIFY_S:
+            self._verify(identity, whole=changed)
+            self._looks[identity] = (look, self._monotonic())
+
+    def _running(self) -> tuple[list[tuple[str, tuple[Part, ...]]], list[str]]:
+        """Return what runs with its parts, and what runs without what it was made from."""
         house = self._serving.kernel.house
         with house.database.snapshot() as snapshot:
             context = Context(
                 records=house.records, snapshot=snapshot, workspace_id=house.workspace_id
             )
-            return [
-                (one.id, parts_of(context, one))
-                for one in context.all("deployment", Deployment)
-                if one.state in LIVE
-            ]
+            running, gone = [], []
+            for one in context.all("deployment", Deployment):
+                if one.state in LIVE:
+                    try:
+                        running.append((one.id, parts_of(context, one)))
+                    except NotFoundError:
+                        gone.append(one.id)
+            return running, gone
 
     def _look(self, parts: tuple[Part, ...]) -> object:
         objects = self._serving.kernel.house.objects

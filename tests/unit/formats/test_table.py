@@ -222,3 +222,10 @@ def test_a_parquet_column_without_a_name_is_refused() -> None:
     pl.DataFrame({"": [1], "a": [2]}).write_parquet(buffer)
     with pytest.raises(InputError, match="no name"):
         read_table(buffer.getvalue(), kind="parquet")
+
+
+def test_a_footer_of_nested_lists_is_refused() -> None:
+    footer = b"\x19" * 5000 + b"\x00"  # each list holds one list
+    data = b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+    with pytest.raises(LimitExceededError, match="depth of the footer"):
+        read_table(data, "parquet", TABLE)

@@ -13,6 +13,7 @@ from types import ModuleType
 
 import numpy as np
 import onnx
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -194,6 +195,14 @@ def test_a_keras_layer_within_a_layer_is_judged(config: dict[str, object], id_: 
         "{% set config = 1 %}{{ config }}",
         "{% if false %}{% set self = 1 %}{% endif %}{{ self }}",
         "{{ open",
+        "{{ '}}' ~ lipsum }}",  # no block ends in a text
+        "{{ {'a': {}} ~ lipsum }}",  # nor with a brace that belongs to it
+        "{% raw %}{{ ' {% endraw %}{{ lipsum ~ ' }}",
+        "{{ x ['a' + 'b'] }}",
+        "{{ x['_'[0] + 'class'] }}",
+        "{{ x['y']() }}",
+        "{% set dict = x['y'] %}{{ dict('id') }}",
+        "{% for range in x %}{{ range('id') }}{% endfor %}",
     ],
 )
 def test_a_template_that_reaches_further_than_text_is_not_trusted(template: str) -> None:
@@ -201,10 +210,27 @@ def test_a_template_that_reaches_further_than_text_is_not_trusted(template: str)
         assert scan_bytes("x", data).exit_code == 1
 
 
+def test_a_line_of_a_log_excuses_no_template() -> None:
+    assert scan_bytes("chat.jinja", b"[INFO] chat\n {{ lipsum.globals }}\n").exit_code == 1
+
+
+def test_a_template_is_judged_in_time_that_grows_with_its_length() -> None:
+    for text in ("{{" * 30_000, "{{ '" + "\\'" * 30_000, "{{ " + "[" * 60_000 + " }}"):
+        assert ids(text.encode()) == ["template.malformed"]
+
+
+def test_a_table_that_names_a_type_of_pickles_is_a_finding() -> None:
+    for metadata in ({"x": "arrow.py_extension_type"}, {"ARROW:schema": "!"}):
+        data = io.BytesIO()
+        pl.DataFrame({"a": [1]}).write_parquet(data, metadata=metadata)
+        assert ids(data.getvalue()) == ["parquet.malformed"]
+
+
 def test_an_ordinary_chat_template_passes() -> None:
     text = (
         "{% for m in messages %}{% if m['role'] == 'user' and loop.index0 % 2 == 0 %}"
         "{{ '[INST] ' + m.content | trim + ' [/INST]' }}{% endif %}{% endfor %}"
+        "{{ messages[loop.index0 + 1]['role'] }}{{ messages[(messages | length) - 1:] }}"
     )
     assert verdict(text.encode()) is ScanVerdict.DATA_LIKE
 

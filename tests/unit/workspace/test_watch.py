@@ -11,7 +11,7 @@ import pytest
 from conftest_workspace import Place
 from running import small_model
 
-from vallum.base import IntegrityError
+from vallum.base import ConflictError, IntegrityError
 from vallum.schema import DeploymentState, api, rules
 from vallum.workspace.environment import RunningCode
 from vallum.workspace.serving import Serving
@@ -205,3 +205,28 @@ def test_changed_code_stops_what_runs(
     assert findings(place) == ["environment.changed"]
     watched.check()  # nothing runs any more
     assert len(findings(place)) == 1
+
+
+def test_what_runs_cannot_be_deleted_under_it(place: Place, watched: StoredModels) -> None:
+    for asked in (api.Named(name="m"), api.Named(name="m", version=1)):
+        with pytest.raises(ConflictError) as refused:
+            place.do("model.delete", asked)
+        assert refused.value.code == "resource.deployed"
+    watched.check()
+    assert state(place) is DeploymentState.STARTING
+
+
+def test_one_that_lost_its_model_stops_and_hides_no_other(
+    place: Place, watched: StoredModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.do("model.register", api.ModelRegister(name="n", file_name="m.onnx"),
+             content=io.BytesIO(small_model()))  # fmt: skip
+    place.do("endpoint.create", api.EndpointCreate(name="f"))
+    place.do("endpoint.deploy", api.EndpointDeploy(endpoint="f", deployment="blue", model="n"))
+    flip(place)
+    monkeypatch.setattr("vallum.workspace.versions.LIVE", frozenset())
+    place.do("model.delete", api.Named(name="m"))
+    watched.check()
+    assert state(place) is DeploymentState.FAILED
+    assert sorted(findings(place))[1] == "model.gone"
+    assert len(findings(place)) == 2

@@ -65,7 +65,7 @@ def _sqlite_blobs(data: bytes) -> Iterator[bytes]:
             if not isinstance(blob, bytes):
                 raise InputError("a package without a header", code="image.rpm-database")
             yield blob
-    except (sqlite3.Error, MemoryError) as error:
+    except (sqlite3.Error, MemoryError, UnicodeDecodeError) as error:  # of its message, even
         raise InputError("the database of rpm cannot be read", code="image.rpm-database") from error
     finally:
         connection.close()
