@@ -17,7 +17,9 @@ from vallum.scan.allowed import (
 from vallum.scan.machine import (
     DATA,
     FIRST_OF_PICKLE,
+    GETATTR,
     HOOKS,
+    SPECIAL_HOOKS,
     Global,
     Made,
     Mapping,
@@ -203,9 +205,14 @@ class _Judge:
             for c in found.calls
             if isinstance(c.callee, Global) and (c.callee.module, c.callee.name) == PARTIAL
         ]
+        attributes = all(is_allowed(g.module, g.name) for g in found.globals if "." in g.name)
         for name in found.globals:
-            if not (partial and all(partial) and (name.module, name.name) == PARTIAL):
-                self._judge_name(name)
+            known = (name.module, name.name)
+            if known == PARTIAL and partial and all(partial):
+                continue
+            if known in GETATTR and found.attributes and attributes:
+                continue  # the names that it made are judged instead
+            self._judge_name(name)
         for call in found.calls:
             callee = call.callee
             if isinstance(callee, Global) and not are_safe_arguments(
@@ -216,6 +223,8 @@ class _Judge:
             for state in (*call.states, *_given_state(call)):
                 if _replaces_hook(state):
                     self._add("pickle.unusual-state", "a state replaces a hook", call.offset)
+            if any(_has_special(one) for one in call.arguments or ()):
+                self._add("pickle.arguments", "an argument replaces a hook", call.offset)
             if _is_array_of_no_list(call):
                 message = "an array of objects that no list holds"
                 self._add("pickle.arguments", message, call.offset)
@@ -360,6 +369,10 @@ def _replaces_hook(state: object) -> bool:
         or (isinstance(part, Made) and _makes_dict(part.callee))
         for part in parts
     )
+
+
+def _has_special(argument: object) -> bool:
+    return isinstance(argument, Mapping) and not SPECIAL_HOOKS.isdisjoint(argument.entries)
 
 
 def _makes_dict(callee: object) -> bool:
