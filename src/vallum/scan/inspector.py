@@ -21,16 +21,22 @@ from vallum.formats import (
 )
 from vallum.scan.arrow import arrow_fault, is_arrow
 from vallum.scan.audio import is_wav, wav_fault
+from vallum.scan.avro import MAGIC as AVRO
+from vallum.scan.avro import avro_fault
+from vallum.scan.catboost import catboost_fault, is_catboost
 from vallum.scan.graphs import Beside, is_saved_model, scan_onnx, scan_saved_model, scan_torchscript
 from vallum.scan.hdf5 import scan_hdf5
 from vallum.scan.images import bmp_fault, gif_fault, jpeg_fault, png_fault, webp_fault
-from vallum.scan.matlab import is_matlab, matlab_fault
+from vallum.scan.matlab import is_matlab, is_matlab_4, matlab_fault
 from vallum.scan.packed import expand, gather, packing
 from vallum.scan.pickles import PickleFile, acts_as_pickle, looks_like_pickle, scan_pickle
 from vallum.scan.raster import ico_fault, is_ico, is_tiff, pnm_fault, tiff_fault
 from vallum.scan.records import are_records
 from vallum.scan.report import Findings
 from vallum.scan.sentencepiece import sentencepiece_fault
+from vallum.scan.sqlite import MAGIC as SQLITE
+from vallum.scan.sqlite import sqlite_fault
+from vallum.scan.stata import is_stata, stata_fault
 from vallum.scan.tensors import is_idx, scan_gguf, scan_npy
 from vallum.scan.texts import as_utf8, is_text, scan_text
 from vallum.scan.tflite import is_tflite, tflite_fault
@@ -171,6 +177,14 @@ class Inspector:
             return self._fault("arrow", arrow_fault(data), member)
         if is_tflite(head):
             return self._fault("tflite", tflite_fault(data), member)
+        if is_catboost(head):
+            return self._fault("catboost", catboost_fault(data), member)
+        if head[:16] == SQLITE:
+            return self._fault("sqlite", sqlite_fault(data), member)
+        if head[:4] == AVRO:
+            return self._fault("avro", avro_fault(data), member)
+        if is_stata(head):
+            return self._fault("stata", stata_fault(data), member)
         if is_matlab(bytes(data[:128])):
             return self._fault("matlab", matlab_fault(data), member)
         if is_wav(head):
@@ -216,6 +230,8 @@ class Inspector:
             beside = None if member else self._beside
             scan_onnx(data, self._findings, self._model, member, beside)
             return "onnx"
+        if (head[:2] == b"\0\0" or head[1:4] == b"\0\0\0") and is_matlab_4(data):
+            return "matlab"
         if head[:1] == b"\x0a" and not sentencepiece_fault(data, self._model):
             return "sentencepiece"
         self._add("file.unknown-format", "the format is not known, so it is not trusted", member)

@@ -98,6 +98,10 @@ def acts_as_pickle(data: memoryview, bounds: ModelBounds) -> bool:
     if bytes(data[:1]) == b"P":  # a zip: `PERSID`, whose text no loader of ours or theirs takes
         return False
     found = trace(data, 0, bounds)
+    if found.globals and "\0" in found.globals[0].module:
+        # The name of a tar's first member: no module has such a name, and the loader raises there.
+        at = found.globals[0].offset
+        return any(kind not in ("fault", "buffer") for place, kind, _ in found.odd if place < at)
     # A buffer from outside the stream ends the reading of whoever has none, as every `load` of ours
     # and theirs: sizes of safetensors begin so.
     return bool(found.globals) or any(kind not in ("fault", "buffer") for _, kind, _ in found.odd)
@@ -207,10 +211,10 @@ class _Judge:
         ]
         attributes = all(is_allowed(g.module, g.name) for g in found.globals if "." in g.name)
         for name in found.globals:
-            known = (name.module, name.name)
-            if known == PARTIAL and partial and all(partial):
+            place = (name.module, name.name)
+            if place == PARTIAL and partial and all(partial):
                 continue
-            if known in GETATTR and found.attributes and attributes:
+            if place in GETATTR and found.attributes and attributes:
                 continue  # the names that it made are judged instead
             self._judge_name(name)
         for call in found.calls:
