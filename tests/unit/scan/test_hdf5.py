@@ -7,7 +7,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vallum.scan import ScanVerdict, scan_bytes
@@ -106,6 +106,7 @@ def test_an_unknown_filter_is_found_in_every_layout() -> None:
 LATEST = written(deep, libver="latest", track_order=True)
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.integers(0, len(LATEST) - 1), st.integers(1, 255))
 def test_changed_bytes_never_break_the_scan(at: int, by: int) -> None:
     changed = bytearray(LATEST)
