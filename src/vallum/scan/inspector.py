@@ -24,6 +24,7 @@ from vallum.scan.audio import is_wav, wav_fault
 from vallum.scan.avro import MAGIC as AVRO
 from vallum.scan.avro import avro_fault
 from vallum.scan.catboost import catboost_fault, is_catboost
+from vallum.scan.exported import graph_fault, is_graph, is_program, tensors_kind, weights_of
 from vallum.scan.graphs import Beside, is_saved_model, scan_onnx, scan_saved_model, scan_torchscript
 from vallum.scan.hdf5 import scan_hdf5
 from vallum.scan.images import bmp_fault, gif_fault, jpeg_fault, png_fault, webp_fault
@@ -249,12 +250,46 @@ class Inspector:
         archive = ZipArchive(data, self._archive)
         names = {entry.name for entry in archive.files()}
         roots = [name.removesuffix("data.pkl") for name in names if is_torch_root(name)]
+        programs = [name for name in names if is_program(name)]
+        if programs:
+            if roots or len(programs) > 1:
+                self._add("torch.two-roots", "the archive holds two torch models", member)
+            return self._exported(archive, programs[0], member, depth)
         if len(roots) == 1:
             return self._torch(archive, roots[0], member, depth)
         if len(roots) > 1:
             self._add("torch.two-roots", "the archive holds two torch models", member)
         kind = _zip_kind(names)
         return self._archive_of(archive, kind, member, depth)
+
+    def _exported(self, archive: ZipArchive, mark: str, member: str, depth: int) -> str:
+        """Judge a program of `torch.export`: graphs, weights by their sizes, and the rest."""
+        self._findings.code_capable = True
+        root = mark[: mark.rfind("/") + 1]
+        entries = {entry.name.removeprefix(root): entry for entry in archive.files()}
+        sizes: dict[str, int] = {}
+        for name, entry in entries.items():
+            content = (
+                self._content(archive, entry, _join(member, entry.name))
+                if (kind := tensors_kind(name))
+                else None
+            )
+            try:
+                sizes.update(weights_of(kind, content) if content is not None else ())
+            except (ValueError, KeyError, TypeError, AttributeError, VallumError):
+                self._add("torch.exported", "a list of tensors that is not understood", member)
+        for name, entry in entries.items():
+            inner = _join(member, entry.name)
+            if sizes.get(name) == entry.size:
+                self._drain(archive, entry, inner)
+                continue
+            if is_graph(name):
+                content = self._content(archive, entry, inner)
+                if content is not None and (fault := graph_fault(content)):
+                    self._add("torch.exported", f"the graph: {fault}"[:200], inner)
+                continue
+            self._entry(archive, entry, member, depth)
+        return "torch-exported"
 
     def _archive_of(
         self, archive: ZipArchive | TarArchive, kind: str, member: str, depth: int
