@@ -73,6 +73,7 @@ def xml_fault(data: memoryview) -> str:
             space, _, local = key.rpartition(" ")
             low = local.lower()
             acts = low in _ATTRIBUTES or low.startswith("on") or not _NAME.fullmatch(local)
+            acts = acts or (low == "type" and not _NAME.fullmatch(value))  # a class to be made
             if acts or space not in _SPACES or _ACTIVE.search(value):
                 raise _Refusal(f"the attribute `{key[-80:]}`")
 

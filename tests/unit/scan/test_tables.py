@@ -150,6 +150,7 @@ DOCUMENTS: list[tuple[bytes, bool]] = [
     (b"<project><target><exec/></target></project>", False),
     (b'<x:a xmlns:x="http://www.w3.org/1999/XSL/Transform"/>', False),
     (b'<a href="javascript:x()"/>', False), (b"<a><script>x</script></a>", False),
+    (b"<a><b type='System.Diagnostics.Process, System'/></a>", False),
     (b"<a/><b/>", False), (b"<a>", False),
 ]  # fmt: skip
 
