@@ -11,13 +11,42 @@ from vallum.scan.machine import Global
 
 _PYTHON = """
 builtins: bool bytearray bytes complex dict float frozenset int list object range set slice str
-  tuple len NoneType
-collections: Counter OrderedDict defaultdict deque
+  tuple len NoneType Ellipsis NotImplemented
+  ArithmeticError AssertionError AttributeError BaseException BlockingIOError BrokenPipeError
+  BufferError ConnectionAbortedError ConnectionError ConnectionRefusedError ConnectionResetError
+  DeprecationWarning EOFError EnvironmentError Exception FileExistsError FileNotFoundError
+  FloatingPointError FutureWarning IOError ImportError IndexError InterruptedError KeyError
+  KeyboardInterrupt LookupError MemoryError ModuleNotFoundError NameError NotImplementedError
+  OSError OverflowError PendingDeprecationWarning PermissionError RecursionError RuntimeError
+  RuntimeWarning StopIteration SyntaxError TimeoutError TypeError UnicodeDecodeError
+  UnicodeEncodeError UnicodeError UserWarning ValueError Warning ZeroDivisionError
+calendar: Day Month
+collections: ChainMap Counter OrderedDict UserDict UserList UserString defaultdict deque
 copyreg: _reconstructor __newobj__
 _codecs: encode
 datetime: date datetime time timedelta timezone
-decimal: Decimal
+dateutil.relativedelta: relativedelta
+dateutil._common: weekday
+dateutil.tz.tz: tzutc tzoffset tzlocal
+dateutil.tz: tzutc tzoffset tzlocal
+decimal: Decimal Context DecimalException Clamped InvalidOperation DivisionByZero Inexact Rounded
+  Subnormal Overflow Underflow FloatOperation
+difflib: Match
 fractions: Fraction
+http: HTTPStatus HTTPMethod
+ipaddress: IPv4Address IPv4Interface IPv4Network IPv6Address IPv6Interface IPv6Network
+plistlib: UID
+pytz: _UTC _p
+random: Random
+re: _compile RegexFlag
+signal: Signals
+statistics: NormalDist
+string: Template
+textwrap: TextWrapper
+time: struct_time
+urllib.parse: DefragResult DefragResultBytes ParseResult ParseResultBytes SplitResult
+  SplitResultBytes
+zoneinfo: ZoneInfo ZoneInfo._unpickle
 uuid: UUID SafeUUID
 pathlib: Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath
 array: array _array_reconstructor
@@ -30,9 +59,23 @@ numpy: dtype ndarray matrix record recarray bool bool_ float16 float32 float64 f
   int32 int64 uint8 uint16 uint32 uint64 complex64 complex128 str_ bytes_ void object_ datetime64
   timedelta64 longlong ulonglong intc uintc longdouble log1p expm1 log exp sqrt mean median max min
   sum std var log2 log10 abs absolute square cbrt amax amin
+  clongdouble iinfo finfo poly1d busdaycalendar asarray
+numpy.char: chararray
+numpy.dtypes: BoolDType ByteDType BytesDType CLongDoubleDType Complex128DType Complex64DType
+  DateTime64DType Float16DType Float32DType Float64DType Int16DType Int32DType Int64DType Int8DType
+  IntDType LongDType LongDoubleDType LongLongDType ObjectDType ShortDType StrDType StringDType
+  TimeDelta64DType UByteDType UInt16DType UInt32DType UInt64DType UInt8DType UIntDType ULongDType
+  ULongLongDType UShortDType VoidDType
+numpy._core._internal: _convert_to_stringdtype_kwargs
+numpy.polynomial.chebyshev: Chebyshev
+numpy.polynomial.hermite: Hermite
+numpy.polynomial.hermite_e: HermiteE
+numpy.polynomial.laguerre: Laguerre
+numpy.polynomial.legendre: Legendre
+numpy.polynomial.polynomial: Polynomial
 numpy.rec: recarray
 numpy.ma: MaskedArray
-numpy.ma.core: MaskedArray _mareconstruct
+numpy.ma.core: MaskedArray MaskedConstant _mareconstruct
 numpy._core.multiarray: _reconstruct scalar
 numpy._core.numeric: _frombuffer
 numpy.random._pickle: __bit_generator_ctor __generator_ctor __randomstate_ctor
@@ -54,35 +97,94 @@ scipy.sparse.csr: csr_matrix
 scipy.sparse.csc: csc_matrix
 scipy._lib.array_api_compat.numpy._aliases: asarray
 scipy.interpolate._bsplines: BSpline
-scipy.interpolate._interpolate: interp1d
+scipy.interpolate._interpolate: interp1d PPoly BPoly interp1d._call_linear interp1d._call_linear_np
+  interp1d._call_nearest interp1d._call_previousnext interp1d._call_spline
+  interp1d._call_nan_spline
 scipy.spatial._ckdtree: cKDTree
 scipy.spatial._kdtree: KDTree
 joblib.numpy_pickle: NumpyArrayWrapper
 pandas: ArrowDtype Categorical CategoricalDtype CategoricalIndex DataFrame DatetimeTZDtype Index
-  Interval IntervalDtype IntervalIndex Period PeriodDtype PeriodIndex RangeIndex Series SparseDtype
-    StringDtype MultiIndex DatetimeIndex TimedeltaIndex Timestamp Timedelta NA Int8Dtype Int16Dtype
-  Int32Dtype Int64Dtype UInt8Dtype
-  UInt16Dtype UInt32Dtype UInt64Dtype Float32Dtype Float64Dtype BooleanDtype
+  Interval IntervalDtype IntervalIndex Period PeriodDtype PeriodIndex RangeIndex Series
+  SparseDtype StringDtype DateOffset Grouper NamedAgg MultiIndex DatetimeIndex TimedeltaIndex
+  Timestamp Timedelta NA Int8Dtype Int16Dtype Int32Dtype Int64Dtype UInt8Dtype UInt16Dtype
+  UInt32Dtype UInt64Dtype Float32Dtype Float64Dtype BooleanDtype
 pandas.arrays: ArrowExtensionArray ArrowStringArray DatetimeArray StringArray IntegerArray
-  IntervalArray BooleanArray FloatingArray PeriodArray SparseArray TimedeltaArray
+  IntervalArray BooleanArray FloatingArray NumpyExtensionArray PeriodArray SparseArray
+  TimedeltaArray
 pandas._libs.arrays: __pyx_unpickle_NDArrayBacked
 pandas._libs.internals: _unpickle_block
 pandas._libs.sparse: BlockIndex IntIndex
 pandas._libs.tslibs.nattype: _nat_unpickle
-pandas._libs.tslibs.offsets: BusinessDay Day Hour Milli Minute MonthBegin MonthEnd QuarterBegin
-  QuarterEnd Second Week YearBegin YearEnd
+pandas._libs.interval: __pyx_unpickle_IntervalMixin
+pandas._libs.tslibs.offsets: BQuarterBegin BQuarterEnd BYearBegin BYearEnd BusinessDay BusinessHour
+  BusinessMonthBegin BusinessMonthEnd CustomBusinessDay CustomBusinessHour
+  CustomBusinessMonthBegin CustomBusinessMonthEnd DateOffset Day Easter FY5253 FY5253Quarter Hour
+  LastWeekOfMonth Micro Milli Minute MonthBegin MonthEnd Nano QuarterBegin QuarterEnd Second
+  SemiMonthBegin SemiMonthEnd Week WeekOfMonth YearBegin YearEnd
 pandas._libs.tslibs.timedeltas: _timedelta_unpickle
 pandas._libs.tslibs.timestamps: _unpickle_timestamp
+pandas.core.arrays.categorical: Categorical
+pandas.core.arrays.datetimes: DatetimeArray
+pandas.core.arrays.timedeltas: TimedeltaArray
+pandas.core.dtypes.dtypes: CategoricalDtype DatetimeTZDtype IntervalDtype NumpyEADtype PeriodDtype
+  SparseDtype
 pandas.core.frame: DataFrame
 pandas.core.series: Series
 pandas.core.indexes.base: _new_Index Index
-pandas.core.indexes.datetimes: _new_DatetimeIndex
+pandas.core.indexes.category: CategoricalIndex
+pandas.core.indexes.datetimes: _new_DatetimeIndex DatetimeIndex
 pandas.core.indexes.interval: _new_IntervalIndex
+pandas.core.indexes.multi: MultiIndex
+pandas.core.indexes.numeric: Float64Index Int64Index UInt64Index
 pandas.core.indexes.period: _new_PeriodIndex
 pandas.core.indexes.range: RangeIndex
 pandas.core.indexes.timedeltas: _new_TimedeltaIndex
+pandas.core.internals.blocks: new_block
 pandas.core.internals.managers: BlockManager SingleBlockManager
 pyarrow.lib: _restore_array py_buffer type_for_alias
+"""
+
+# Functions that a model keeps to call them with its data later. No stream calls them: with arrays
+# that share a shape some would fill the memory.
+_KEPT = """
+builtins: sum abs round any all
+math: ceil cos exp expm1 fabs floor log log10 log1p log2 sin sqrt tan tanh
+numpy: add subtract multiply divide true_divide floor_divide power float_power mod remainder
+  negative
+  positive reciprocal sign rint floor ceil trunc exp2 logaddexp logaddexp2 sin cos tan arcsin arccos
+  arctan arctan2 sinh cosh tanh arcsinh arccosh arctanh deg2rad rad2deg hypot maximum minimum fmax
+  fmin isnan isfinite isinf logical_and logical_or logical_not logical_xor equal not_equal greater
+  greater_equal less less_equal array ascontiguousarray asfortranarray atleast_1d atleast_2d clip
+  concatenate cumprod cumsum diff hstack vstack stack column_stack nan_to_num nanmax nanmean
+  nanmedian nanmin nanstd nansum nanvar percentile quantile prod ravel reshape round around squeeze
+  transpose expand_dims argmax argmin argsort sort unique cov corrcoef dot matmul where
+"""
+
+# Classes that a stream makes without arguments, and gives a state: their constructors compute, call
+# methods of what they get, or read a file.
+_STATED = """
+scipy.interpolate._cubic: Akima1DInterpolator CubicHermiteSpline CubicSpline PchipInterpolator
+scipy.interpolate._ndgriddata: NearestNDInterpolator
+scipy.interpolate._polyint: BarycentricInterpolator KroghInterpolator
+scipy.interpolate._rbfinterp: RBFInterpolator
+scipy.interpolate._rgi: RegularGridInterpolator
+scipy.stats._kde: gaussian_kde
+torch.distributions.bernoulli: Bernoulli
+torch.distributions.beta: Beta
+torch.distributions.categorical: Categorical
+torch.distributions.gamma: Gamma
+torch.distributions.multivariate_normal: MultivariateNormal
+torch.distributions.normal: Normal
+torch.distributions.uniform: Uniform
+torch.nn.parallel.data_parallel: DataParallel
+torch.nn.utils.prune: CustomFromMask Identity L1Unstructured LnStructured PruningContainer
+  RandomStructured RandomUnstructured
+torch.nn.utils.spectral_norm: SpectralNormLoadStateDictPreHook SpectralNormStateDictHook
+torch.optim: Adafactor Muon
+torch.optim.lr_scheduler: ChainedScheduler ConstantLR CosineAnnealingLR CosineAnnealingWarmRestarts
+  CyclicLR ExponentialLR LinearLR MultiStepLR OneCycleLR PolynomialLR ReduceLROnPlateau
+  SequentialLR StepLR
+torch.optim.swa_utils: AveragedModel
 """
 
 _BOOST = """
@@ -100,7 +202,7 @@ torch: FloatStorage DoubleStorage HalfStorage BFloat16Storage LongStorage IntSto
   complex64 complex128 float8_e4m3fn float8_e5m2
   float8_e4m3fnuz float8_e5m2fnuz per_tensor_affine per_channel_affine
   per_tensor_symmetric per_channel_symmetric strided qint8 quint8 qint32 quint4x2 complex32
-  float8_e8m0fnu float4_e2m1fn_x2
+  float8_e8m0fnu float4_e2m1fn_x2 bits8 bits16
 torch.return_types: max min sort topk mode median nanmedian kthvalue cummax cummin
 torch.optim.adadelta: Adadelta
 torch.optim.adagrad: Adagrad
@@ -115,6 +217,8 @@ torch.optim.rmsprop: RMSprop
 torch.optim.rprop: Rprop
 torch.optim.sgd: SGD
 torch.optim.sparse_adam: SparseAdam
+torch.optim.lr_scheduler: CyclicLR._exp_range_scale_fn CyclicLR._triangular2_scale_fn
+  CyclicLR._triangular_scale_fn
 torch.utils.data.dataset: ConcatDataset StackDataset Subset TensorDataset
 torch.nn.utils.rnn: PackedSequence
 torch.nn.utils.weight_norm: WeightNorm
@@ -134,7 +238,7 @@ torch.nn.modules.activation: CELU ELU GELU GLU Hardsigmoid Hardswish Hardtanh Le
 torch.nn.modules.adaptive: AdaptiveLogSoftmaxWithLoss
 torch.nn.modules.batchnorm: BatchNorm1d BatchNorm2d BatchNorm3d SyncBatchNorm
 torch.nn.modules.channelshuffle: ChannelShuffle
-torch.nn.modules.container: ModuleDict ModuleList ParameterDict ParameterList Sequential
+torch.nn.modules.container: Container ModuleDict ModuleList ParameterDict ParameterList Sequential
 torch.nn.modules.conv: Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d
 torch.nn.modules.distance: CosineSimilarity PairwiseDistance
 torch.nn.modules.dropout: AlphaDropout Dropout Dropout1d Dropout2d Dropout3d FeatureAlphaDropout
@@ -144,8 +248,9 @@ torch.nn.modules.instancenorm: InstanceNorm1d InstanceNorm2d InstanceNorm3d
 torch.nn.modules.linear: Bilinear Identity Linear NonDynamicallyQuantizableLinear
 torch.nn.modules.loss: BCELoss BCEWithLogitsLoss CTCLoss CosineEmbeddingLoss CrossEntropyLoss
   GaussianNLLLoss HingeEmbeddingLoss HuberLoss KLDivLoss L1Loss MSELoss MarginRankingLoss
-  MultiLabelMarginLoss MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss NLLLoss2d PoissonNLLLoss
-  SmoothL1Loss SoftMarginLoss TripletMarginLoss
+  LinearCrossEntropyLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss
+  NLLLoss2d PoissonNLLLoss SmoothL1Loss SoftMarginLoss TripletMarginLoss
+  TripletMarginWithDistanceLoss
 torch.nn.modules.normalization: CrossMapLRN2d GroupNorm LayerNorm LocalResponseNorm RMSNorm
 torch.nn.modules.padding: CircularPad1d CircularPad2d CircularPad3d ConstantPad1d ConstantPad2d
   ConstantPad3d ReflectionPad1d ReflectionPad2d ReflectionPad3d ReplicationPad1d ReplicationPad2d
@@ -190,11 +295,16 @@ _OLD_NAMES = {
     "__builtin__": "builtins",
     "copy_reg": "copyreg",
     "UserDict": "collections",
+    "UserList": "collections",
+    "UserString": "collections",
+    "exceptions": "builtins",
+    "urlparse": "urllib.parse",
     "numpy.core.multiarray": "numpy._core.multiarray",
     "numpy.core.numeric": "numpy._core.numeric",
     "sklearn.externals.joblib.numpy_pickle": "joblib.numpy_pickle",
 }
 _OLD_BUILTINS = {"xrange": "range", "unicode": "str", "long": "int"}
+_OLD_CLASSES = {"IterableUserDict": "UserDict"}
 _BYTES_CODECS = ("latin1", "latin-1", "iso-8859-1", "utf-8", "ascii")
 
 
@@ -207,7 +317,12 @@ def _parse(table: str) -> frozenset[tuple[str, str]]:
     return frozenset(pairs)
 
 
-ALLOWED = _parse(_PYTHON) | _parse(_NUMPY) | _parse(_BOOST) | _parse(_TORCH) | _parse(SKLEARN)
+_KEPT_NAMES = _parse(_KEPT)
+_STATE_ONLY = _parse(_BOOST) | _parse(_STATED)
+ALLOWED = (
+    _parse(_PYTHON) | _parse(_NUMPY) | _parse(_BOOST) | _parse(_TORCH) | _parse(SKLEARN)
+    | _KEPT_NAMES | _STATE_ONLY
+)  # fmt: skip
 
 
 def current_name(module: str, name: str) -> tuple[str, str]:
@@ -215,6 +330,8 @@ def current_name(module: str, name: str) -> tuple[str, str]:
     current = _OLD_NAMES.get(module, module)
     if module == "__builtin__":
         name = _OLD_BUILTINS.get(name, name)
+    elif module == "UserDict":
+        name = _OLD_CLASSES.get(name, name)
     return current, name
 
 
@@ -240,7 +357,9 @@ def are_safe_arguments(module: str, name: str, arguments: tuple[object, ...] | N
     must not hide behind a constructor that calls another either.
     """
     current = current_name(module, name)
-    if current in _BOOSTERS:
+    if current in _KEPT_NAMES:
+        return False
+    if current in _STATE_ONLY:
         return arguments == ()
     if arguments is None:
         return current not in _CALLERS and current not in _SIZED
@@ -292,9 +411,9 @@ def _any_above(values: tuple[object, ...], limit: int) -> bool:
 
 # A number makes these as large as it says: a stream of some bytes would fill the memory.
 _SIZED = frozenset({*(("builtins", name) for name in ("bytes", "bytearray", "range")),
-    ("numpy", "ndarray"), ("numpy._core.multiarray", "_reconstruct")})  # fmt: skip
+    ("numpy", "ndarray"), ("numpy.char", "chararray"),
+    ("numpy._core.multiarray", "_reconstruct")})  # fmt: skip
 _MAX_SIZE = 1 << 30
-_BOOSTERS = _parse(_BOOST)
 REBUILD_TYPE = ("torch._tensor", "_rebuild_from_type_v2")
 # What `REBUILD_TYPE` may call, and the class it may give to what that returns.
 _REBUILD = frozenset(

@@ -135,14 +135,23 @@ sklearn.metrics._dist_metrics: BrayCurtisDistance32 BrayCurtisDistance64 Canberr
   RogersTanimotoDistance32 RogersTanimotoDistance64 RussellRaoDistance32 RussellRaoDistance64
   SEuclideanDistance32 SEuclideanDistance64 SokalMichenerDistance32 SokalMichenerDistance64
   SokalSneathDistance32 SokalSneathDistance64 __pyx_unpickle_DistanceMetric newObj
-sklearn.metrics._scorer: _BaseScorer _CurveScorer _MultimetricScorer _PassthroughScorer _Scorer
+sklearn.metrics._scorer: negative_likelihood_ratio positive_likelihood_ratio _BaseScorer
+  _CurveScorer _MultimetricScorer _PassthroughScorer _Scorer
 sklearn.metrics._classification: accuracy_score balanced_accuracy_score brier_score_loss
-  cohen_kappa_score f1_score fbeta_score hamming_loss jaccard_score log_loss matthews_corrcoef
+  cohen_kappa_score d2_brier_score d2_log_loss_score f1_score fbeta_score hamming_loss
+  jaccard_score log_loss matthews_corrcoef
   precision_score recall_score zero_one_loss
-sklearn.metrics._ranking: average_precision_score roc_auc_score
-sklearn.metrics._regression: explained_variance_score max_error mean_absolute_error
+sklearn.metrics._ranking: average_precision_score dcg_score ndcg_score roc_auc_score
+  top_k_accuracy_score
+sklearn.metrics._regression: d2_absolute_error_score d2_pinball_score d2_tweedie_score
+  explained_variance_score max_error mean_gamma_deviance mean_pinball_loss mean_poisson_deviance
+  mean_tweedie_deviance root_mean_squared_log_error mean_absolute_error
   mean_absolute_percentage_error mean_squared_error mean_squared_log_error median_absolute_error
   r2_score root_mean_squared_error
+sklearn.metrics.cluster._supervised: adjusted_mutual_info_score adjusted_rand_score
+  completeness_score fowlkes_mallows_score homogeneity_score mutual_info_score
+  normalized_mutual_info_score rand_score v_measure_score
+sklearn.metrics.cluster._unsupervised: calinski_harabasz_score davies_bouldin_score silhouette_score
 sklearn.metrics.pairwise: additive_chi2_kernel chi2_kernel cosine_distances cosine_similarity
   euclidean_distances laplacian_kernel linear_kernel manhattan_distances polynomial_kernel
   rbf_kernel sigmoid_kernel
@@ -151,7 +160,7 @@ sklearn.mixture._bayesian_mixture: BayesianGaussianMixture
 sklearn.mixture._gaussian_mixture: GaussianMixture
 sklearn.model_selection._classification_threshold: BaseThresholdClassifier
   FixedThresholdClassifier TunedThresholdClassifierCV
-sklearn.model_selection._search: BaseSearchCV GridSearchCV RandomizedSearchCV
+sklearn.model_selection._search: BaseSearchCV GridSearchCV ParameterGrid RandomizedSearchCV
 sklearn.model_selection._search_successive_halving: BaseSuccessiveHalving HalvingGridSearchCV
   HalvingRandomSearchCV
 sklearn.model_selection._split: BaseCrossValidator BaseShuffleSplit GroupKFold GroupShuffleSplit
@@ -205,6 +214,7 @@ sklearn.tree._tree: BestFirstTreeBuilder DepthFirstTreeBuilder Tree TreeBuilder 
   _CCPPruneController _PathFinder __pyx_unpickle_TreeBuilder __pyx_unpickle__CCPPruneController
 sklearn.utils: Bunch
 sklearn.utils._bunch: Bunch
+sklearn.utils._tags: ClassifierTags InputTags RegressorTags Tags TargetTags TransformerTags
 sklearn.utils._metadata_requests: MetadataRequest MethodMetadataRequest
 sklearn.utils.validation: check_array
 """

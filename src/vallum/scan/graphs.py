@@ -128,7 +128,7 @@ def _operators(graph: memoryview, number: int) -> set[str]:
 
 _NAMESPACE = re.compile(r"\bops\s*\.\s*(\w+)\s*\.\s*(\w+)")
 _TORCH_CALL = re.compile(r"\btorch\s*\.\s*(\w+)")
-_TORCH_FILES = frozenset(
+TORCH_FILES = frozenset(
     """from_file save load _load_for_lite_interpreter load_library classes jit hub package utils
     _C ops system _import_ir_module os""".split()  # noqa: SIM905 - a table
 )  # fmt: skip
@@ -171,10 +171,10 @@ def scan_torchscript(data: bytes, findings: Findings, member: str = "") -> None:
     found: list[tuple[int, str, str]] = []
     for match in _NAMESPACE.finditer(text):
         own = match.group(1) in _NAMESPACES or match.groups() in _VISION
-        if not own or match.group(2) in _TORCH_FILES:
+        if not own or match.group(2) in TORCH_FILES:
             found.append((match.start(), "torchscript.operator", match.group()))
     for match in _TORCH_CALL.finditer(text):
-        if match.group(1) in _TORCH_FILES:
+        if match.group(1) in TORCH_FILES:
             found.append((match.start(), "torchscript.operator", match.group()))
     for match in _BARE_CALL.finditer(text):
         if match.group(1) in _PYTHON:

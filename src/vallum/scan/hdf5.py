@@ -1,110 +1,64 @@
-"""HDF5 files in the layout that h5py writes by default: groups, datasets and attributes walked.
+"""HDF5 files in the layouts that h5py writes: groups, links, datasets and attributes walked.
 
 Keras keeps a model's configuration in an attribute, PyTables keeps pickles in attributes, and a
-filter names a library to load: these are judged. Newer layouts and links are refused, not
-guessed. Unused space between objects is normal in HDF5 and is not read by any loader.
+filter names a library to load: these are judged. Shared messages, and links into other files, are
+refused. Unused space between objects is normal in HDF5 and is not read by any loader.
 
 Source: HDF5 File Format Specification 3.0, sections II, III.A, III.C, III.E, IV.A.
 """
 
-from dataclasses import dataclass, field
-
 from vallum.base.bounds import JsonBounds, ModelBounds
 from vallum.base.errors import VallumError
 from vallum.formats import load_json
+from vallum.scan.hdf5_parts import NOWHERE, Hdf5File, in_heap, messages
 from vallum.scan.keras_config import scan_keras_config
 from vallum.scan.pickles import hides_pickle, looks_like_pickle
 from vallum.scan.report import Findings
 
-_ATLAS = "AML.T0011.000"
-_HARMLESS = frozenset({0x00, 0x01, 0x03, 0x04, 0x05, 0x0E, 0x12, 0x13, 0x16})
-_EXTERNAL, _FILTERS, _ATTRIBUTE, _MORE, _SYMBOLS = 0x07, 0x0B, 0x0C, 0x10, 0x11
-_KNOWN_FILTERS = frozenset({1, 2, 3})  # deflate, shuffle, fletcher32: built into the library
-_MAX_OBJECTS, _MAX_DEPTH, _MAX_TEXT = 200_000, 64, 1 << 24
+_HARMLESS = frozenset({0x00, 0x01, 0x03, 0x04, 0x05, 0x0A, 0x0D, 0x0E, 0x12, 0x13, 0x16, 0x17})
+_EXTERNAL, _FILTERS, _ATTRIBUTE, _SYMBOLS = 0x07, 0x0B, 0x0C, 0x11
+# deflate, shuffle, fletcher32, n-bit, scale: of the library itself; LZF is of h5py.
+_KNOWN_FILTERS, _LAST_OF_LIBRARY = frozenset({1, 2, 3, 5, 6, 32000}), 255
+_MAX_DEPTH, _MAX_TEXT = 64, 1 << 24
 _STRING, _OPAQUE, _VARIABLE = 3, 5, 9
 _LAYOUT, _COMPACT, _CONTIGUOUS, _VIRTUAL = 0x08, 0, 1, 3
-_OLD_LAYOUTS, _PLAIN_LAYOUT, _NEW_LAYOUT = (1, 2), 3, 4
-_ENTRY, _SHARED = 40, 0x02
-_NOWHERE = (1 << 64) - 1
+_OLD_LAYOUTS, _PLAIN_LAYOUT, _NEW_LAYOUTS = (1, 2), 3, (4, 5)
+_LINK_INFO, _LINK, _ATTRIBUTE_INFO, _TO_FILE = 0x02, 0x06, 0x15, 64
+_ENTRY, _SOFT = 40, 2
 _JSON = JsonBounds(max_depth=128, max_nodes=5_000_000)
-
-
-@dataclass(slots=True)
-class _File:
-    data: memoryview
-    findings: Findings
-    bounds: ModelBounds
-    member: str
-    seen: set[int] = field(default_factory=set)
-    claimed: int = 0  # bytes of datasets, which cannot be more than the file has
-
-    def number(self, at: int, width: int) -> int:
-        return int.from_bytes(self.slice(at, width), "little")
-
-    def slice(self, at: int, length: int) -> bytes:
-        if at < 0 or length < 0 or at + length > len(self.data):
-            raise ValueError(f"an address beyond the file at offset {at}")
-        return bytes(self.data[at : at + length])
-
-    def visit(self, at: int) -> bool:
-        """Whether the object is new; every object is read once, so a cycle ends."""
-        if at in self.seen:
-            return False
-        self.seen.add(at)
-        if len(self.seen) > _MAX_OBJECTS:
-            raise ValueError(f"more than {_MAX_OBJECTS} objects")
-        return True
-
-    def add(self, id_: str, message: str, offset: int, severity: str = "high") -> None:
-        self.findings.add(
-            id_, message, severity=severity, member=self.member, offset=offset, atlas=_ATLAS
-        )
 
 
 def scan_hdf5(data: memoryview, findings: Findings, bounds: ModelBounds, member: str = "") -> None:
     """Judge a whole file; what is malformed or of a newer layout is a finding."""
-    file = _File(data, findings, bounds, member)
+    file = Hdf5File(data, findings, bounds, member)
     try:
-        if file.slice(8, 8) != b"\0\0\0\0\0\x08\x08\0":
-            raise ValueError("a superblock other than version 0 with 8-byte addresses")
-        if file.number(24, 8) != 0 or file.number(40, 8) != len(data):
+        version = file.number(8, 1)
+        if version in (2, 3) and file.slice(9, 3) == b"\x08\x08\0":
+            base, end, root = 12, 28, 36
+            if file.number(20, 8) != NOWHERE:
+                _object(file, file.number(20, 8), 0)
+        elif file.slice(8, 8) == b"\0\0\0\0\0\x08\x08\0":
+            base, end, root = 24, 40, 64
+        else:
+            raise ValueError("a superblock other than versions 0, 2, 3 with 8-byte addresses")
+        if file.number(base, 8) != 0 or file.number(end, 8) != len(data):
             raise ValueError("the file does not end where it says")
-        _object(file, file.number(64, 8), 0)
+        _object(file, file.number(root, 8), 0)
     except ValueError as error:
         findings.code_capable = True
         file.add("hdf5.unread", f"not read: {error}"[:200], 0)
 
 
-def _object(file: _File, at: int, depth: int) -> None:
+def _object(file: Hdf5File, at: int, depth: int) -> None:
     if not file.visit(at):
         return
     if depth > _MAX_DEPTH:
         raise ValueError("groups nested too deeply")
-    if file.number(at, 1) != 1:
-        raise ValueError(f"an object header of another version at offset {at}")
-    left = file.number(at + 2, 2)
-    blocks = [(at + 16, file.number(at + 8, 4))]
-    for start, length in blocks:
-        place, end = start, start + length
-        while left and place + 8 <= end:
-            kind, size = file.number(place, 2), file.number(place + 2, 2)
-            if file.number(place + 4, 1) & _SHARED:
-                raise ValueError("a shared message")
-            if place + 8 + size > end:
-                raise ValueError("a message is cut short")
-            if kind == _MORE:
-                if not file.visit(file.number(place + 8, 8)):
-                    raise ValueError("a header that continues in itself")
-                blocks.append((file.number(place + 8, 8), file.number(place + 16, 8)))
-            else:
-                _message(file, kind, place + 8, size, depth)
-            place += 8 + size
-            left -= 1
-    if left:
-        raise ValueError("an object header is cut short")
+    for kind, place, size in messages(file, at):
+        _message(file, kind, place, size, depth)
 
 
-def _message(file: _File, kind: int, at: int, size: int, depth: int) -> None:
+def _message(file: Hdf5File, kind: int, at: int, size: int, depth: int) -> None:
     if kind == _ATTRIBUTE:
         _attribute(file, at, size)
     elif kind == _SYMBOLS:
@@ -115,26 +69,67 @@ def _message(file: _File, kind: int, at: int, size: int, depth: int) -> None:
         _layout(file, at)
     elif kind == _EXTERNAL:
         file.add("hdf5.external-data", "a dataset lies in another file", at)
+    elif kind == _LINK:
+        _link(file, at, size, depth)
+    elif kind in (_LINK_INFO, _ATTRIBUTE_INFO):
+        _dense(file, kind, at, depth)
     elif kind not in _HARMLESS:
         raise ValueError(f"a message of type {kind}")
 
 
-def _layout(file: _File, at: int) -> None:
+def _link(file: Hdf5File, at: int, size: int, depth: int) -> None:
+    """Follow a hard link; a soft one leads to what another link reaches, or to nothing."""
+    flags = file.number(at + 1, 1)
+    if file.number(at, 1) != 1 or flags >> 5:
+        raise ValueError("a link of another version")
+    place = at + 2
+    kind = file.number(place, 1) if flags & 8 else 0
+    place += (1 if flags & 8 else 0) + (8 if flags & 4 else 0) + (1 if flags & 16 else 0)
+    width = 1 << (flags & 3)
+    place += width + file.number(place, width)
+    if kind == 0 and place + 8 <= at + size:
+        _object(file, file.number(place, 8), depth + 1)
+    elif kind == _TO_FILE:
+        file.add("hdf5.external-data", "a link leads into another file", at)
+    elif kind != 1 or place + 2 + file.number(place, 2) > at + size:
+        raise ValueError("a link of another kind, or cut short")
+
+
+def _dense(file: Hdf5File, kind: int, at: int, depth: int) -> None:
+    """Follow the links or attributes that lie in a heap, where they are many."""
+    flags = file.number(at + 1, 1)
+    wide = 8 if kind == _LINK_INFO else 2
+    place = at + 2 + (wide if flags & 1 else 0)
+    heap, index = file.number(place, 8), file.number(place + 8, 8)
+    if file.number(at, 1) != 0:
+        raise ValueError("a list of links or attributes of another version")
+    if heap == NOWHERE:
+        return
+    # Whoever reads may go by name or by the order of creation; both indexes are followed.
+    for tree in (index, file.number(place + 16, 8) if flags & 2 else NOWHERE):
+        for start, length in in_heap(file, heap, tree) if tree != NOWHERE else ():
+            if kind == _LINK_INFO:
+                _link(file, start, length, depth)
+            else:
+                _attribute(file, start, length)
+
+
+def _layout(file: Hdf5File, at: int) -> None:
     """Look for a pickle in a dataset that lies in one piece; numbers begin as one by chance."""
     version = file.number(at, 1)
     if version in _OLD_LAYOUTS:  # they have no sizes of their own
         return
-    if version == _NEW_LAYOUT and file.number(at + 1, 1) == _VIRTUAL:
+    if version in _NEW_LAYOUTS and file.number(at + 1, 1) == _VIRTUAL:
         file.add("hdf5.external-data", "a virtual dataset is put together from other files", at)
         return
-    if version != _PLAIN_LAYOUT:
+    if version not in (_PLAIN_LAYOUT, *_NEW_LAYOUTS):
         raise ValueError("a dataset of another layout")
     start, length = at + 4, file.number(at + 2, 2)
     if file.number(at + 1, 1) == _CONTIGUOUS:
         start, length = file.number(at + 2, 8), file.number(at + 10, 8)
     elif file.number(at + 1, 1) != _COMPACT:
         return
-    if start == _NOWHERE or length == 0:
+    if start == NOWHERE or length == 0:
         return
     file.claimed += length
     if start + length > len(file.data) or file.claimed > len(file.data):
@@ -143,19 +138,25 @@ def _layout(file: _File, at: int) -> None:
         file.add("hdf5.pickle", "a dataset holds a pickle that can run code", start, "critical")
 
 
-def _filters(file: _File, at: int) -> None:
+def _filters(file: Hdf5File, at: int) -> None:
     version, count = file.number(at, 1), file.number(at + 1, 1)
-    if version != 1:
+    if version not in (1, 2):
         raise ValueError("a filter list of another version")
-    place = at + 8
+    place = at + (8 if version == 1 else 2)
     for _ in range(count):
-        id_, name, values = (file.number(place + k, 2) for k in (0, 2, 6))
+        id_ = file.number(place, 2)
         if id_ not in _KNOWN_FILTERS:
             file.add("hdf5.filter", f"the filter {id_} is loaded from a library", place)
-        place += 8 + -(-name // 8) * 8 + 4 * (values + values % 2)
+        if version == 1:
+            name, values = file.number(place + 2, 2), file.number(place + 6, 2)
+            place += 8 + -(-name // 8) * 8 + 4 * (values + values % 2)
+        else:
+            named = 2 if id_ > _LAST_OF_LIBRARY else 0
+            name, values = file.number(place + 2, named), file.number(place + 4 + named, 2)
+            place += 6 + named + name + 4 * values
 
 
-def _tree(file: _File, at: int, heap: int, depth: int) -> None:
+def _tree(file: Hdf5File, at: int, heap: int, depth: int) -> None:
     if not file.visit(at):
         return
     if depth > _MAX_DEPTH:
@@ -169,14 +170,16 @@ def _tree(file: _File, at: int, heap: int, depth: int) -> None:
     elif magic == b"SNOD":
         for index in range(file.number(at + 6, 2)):
             entry = at + 8 + _ENTRY * index
-            if file.number(entry + 16, 4) > 1:
-                raise ValueError("a link")
+            if file.number(entry + 16, 4) > _SOFT:
+                raise ValueError("a link of another kind")
+            if file.number(entry + 16, 4) == _SOFT:
+                continue
             _object(file, file.number(entry + 8, 8), depth + 1)
     else:
         raise ValueError(f"no group at offset {at}")
 
 
-def _attribute(file: _File, at: int, size: int) -> None:
+def _attribute(file: Hdf5File, at: int, size: int) -> None:
     version = file.number(at, 1)
     if version not in (1, 3) or (version == 3 and file.number(at + 1, 1)):  # noqa: PLR2004 - with a character set
         raise ValueError("an attribute of another version")
@@ -209,7 +212,7 @@ def _attribute(file: _File, at: int, size: int) -> None:
         raise ValueError("a model configuration that is no text")
 
 
-def _heap_text(file: _File, place: int) -> bytes | None:
+def _heap_text(file: Hdf5File, place: int) -> bytes | None:
     heap, wanted = file.number(place + 4, 8), file.number(place + 12, 4)
     if heap == 0:
         return None
@@ -229,7 +232,7 @@ def _heap_text(file: _File, place: int) -> bytes | None:
     raise ValueError("a text that is nowhere")
 
 
-def _text(file: _File, name: str, raw: bytes, at: int) -> None:
+def _text(file: Hdf5File, name: str, raw: bytes, at: int) -> None:
     text = raw.rstrip(b"\0")
     if name in ("model_config", "training_config") or text[:1] in (b"{", b"["):
         try:

@@ -21,16 +21,23 @@ from vallum.formats import (
 )
 from vallum.scan.arrow import arrow_fault, is_arrow, pairs_fault
 from vallum.scan.audio import is_wav, wav_fault
+from vallum.scan.avro import MAGIC as AVRO
+from vallum.scan.avro import avro_fault
+from vallum.scan.catboost import catboost_fault, is_catboost
+from vallum.scan.exported import graph_fault, is_graph, is_program, tensors_kind, weights_of
 from vallum.scan.graphs import Beside, is_saved_model, scan_onnx, scan_saved_model, scan_torchscript
 from vallum.scan.hdf5 import scan_hdf5
 from vallum.scan.images import bmp_fault, gif_fault, jpeg_fault, png_fault, webp_fault
-from vallum.scan.matlab import is_matlab, matlab_fault
+from vallum.scan.matlab import is_matlab, is_matlab_4, matlab_fault
 from vallum.scan.packed import expand, gather, packing
 from vallum.scan.pickles import PickleFile, acts_as_pickle, looks_like_pickle, scan_pickle
 from vallum.scan.raster import ico_fault, is_ico, is_tiff, pnm_fault, tiff_fault
 from vallum.scan.records import are_records
 from vallum.scan.report import Findings
 from vallum.scan.sentencepiece import sentencepiece_fault
+from vallum.scan.sqlite import MAGIC as SQLITE
+from vallum.scan.sqlite import sqlite_fault
+from vallum.scan.stata import is_stata, stata_fault
 from vallum.scan.tensors import is_idx, scan_gguf, scan_npy
 from vallum.scan.texts import as_utf8, is_text, scan_text
 from vallum.scan.tflite import is_tflite, tflite_fault
@@ -169,6 +176,14 @@ class Inspector:
             return self._fault("arrow", arrow_fault(data), member)
         if is_tflite(head):
             return self._fault("tflite", tflite_fault(data), member)
+        if is_catboost(head):
+            return self._fault("catboost", catboost_fault(data), member)
+        if head[:16] == SQLITE:
+            return self._fault("sqlite", sqlite_fault(data), member)
+        if head[:4] == AVRO:
+            return self._fault("avro", avro_fault(data), member)
+        if is_stata(head):
+            return self._fault("stata", stata_fault(data), member)
         if is_matlab(bytes(data[:128])):
             return self._fault("matlab", matlab_fault(data), member)
         if is_wav(head):
@@ -214,6 +229,8 @@ class Inspector:
             beside = None if member else self._beside
             scan_onnx(data, self._findings, self._model, member, beside)
             return "onnx"
+        if (head[:2] == b"\0\0" or head[1:4] == b"\0\0\0") and is_matlab_4(data):
+            return "matlab"
         if head[:1] == b"\x0a" and not sentencepiece_fault(data, self._model):
             return "sentencepiece"
         self._add("file.unknown-format", "the format is not known, so it is not trusted", member)
@@ -231,12 +248,46 @@ class Inspector:
         archive = ZipArchive(data, self._archive)
         names = {entry.name for entry in archive.files()}
         roots = [name.removesuffix("data.pkl") for name in names if is_torch_root(name)]
+        programs = [name for name in names if is_program(name)]
+        if programs:
+            if roots or len(programs) > 1:
+                self._add("torch.two-roots", "the archive holds two torch models", member)
+            return self._exported(archive, programs[0], member, depth)
         if len(roots) == 1:
             return self._torch(archive, roots[0], member, depth)
         if len(roots) > 1:
             self._add("torch.two-roots", "the archive holds two torch models", member)
         kind = _zip_kind(names)
         return self._archive_of(archive, kind, member, depth)
+
+    def _exported(self, archive: ZipArchive, mark: str, member: str, depth: int) -> str:
+        """Judge a program of `torch.export`: graphs, weights by their sizes, and the rest."""
+        self._findings.code_capable = True
+        root = mark[: mark.rfind("/") + 1]
+        entries = {entry.name.removeprefix(root): entry for entry in archive.files()}
+        sizes: dict[str, int] = {}
+        for name, entry in entries.items():
+            content = (
+                self._content(archive, entry, _join(member, entry.name))
+                if (kind := tensors_kind(name))
+                else None
+            )
+            try:
+                sizes.update(weights_of(kind, content) if content is not None else ())
+            except (ValueError, KeyError, TypeError, AttributeError, VallumError):
+                self._add("torch.exported", "a list of tensors that is not understood", member)
+        for name, entry in entries.items():
+            inner = _join(member, entry.name)
+            if sizes.get(name) == entry.size:
+                self._drain(archive, entry, inner)
+                continue
+            if is_graph(name):
+                content = self._content(archive, entry, inner)
+                if content is not None and (fault := graph_fault(content)):
+                    self._add("torch.exported", f"the graph: {fault}"[:200], inner)
+                continue
+            self._entry(archive, entry, member, depth)
+        return "torch-exported"
 
     def _archive_of(
         self, archive: ZipArchive | TarArchive, kind: str, member: str, depth: int

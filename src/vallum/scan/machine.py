@@ -76,6 +76,8 @@ class Trace:
         persistent: Every persistent id.
         odd: Offset, opcode and message of what no ordinary writer makes.
         packed: Start and end of bytes that begin as a pickle of their own.
+        attributes: Whether each `getattr` took an attribute by its literal name off an imported
+            name, so that it is an import by a dotted name; None without `getattr`.
     """
 
     end: int = 0
@@ -87,6 +89,7 @@ class Trace:
     persistent: list[Persistent] = field(default_factory=list)
     odd: list[tuple[int, str, str]] = field(default_factory=list)
     packed: list[tuple[int, int]] = field(default_factory=list)
+    attributes: bool | None = None
 
 
 DATA = object()  # a number, bytes, a text, a list or a set of which nothing needs to be known
@@ -96,8 +99,12 @@ _MARK = object()
 _MAX_PROTOCOL = 5
 # Keys of a state that replace a method or a class.
 HOOKS = frozenset(
-    ("__setstate__", "__class__", "append", "extend", "add", "__reduce__", "__reduce_ex__")
-)
+    ("__setstate__", "__class__", "append", "extend", "add", "__reduce__", "__reduce_ex__",
+     "__array__", "__array_interface__", "__array_struct__")
+)  # fmt: skip
+# Those of them that no dictionary of words has, and that a class may look up among its items.
+SPECIAL_HOOKS = frozenset(one for one in HOOKS if one.startswith("__"))
+GETATTR = (("builtins", "getattr"), ("__builtin__", "getattr"))
 # What may be kept of one stream, so that no stream needs more than 100 MiB.
 _MAX_KEPT_ENTRIES = 4096  # of one dict
 _MAX_ENTRIES = 400_000
@@ -309,6 +316,8 @@ class _Machine:
             self._push(Global("?", "?", op.offset))
             return
         found = Global(module, name, op.offset)
+        if (module, name) in GETATTR and self._trace.attributes is None:
+            self._trace.attributes = True
         if (module, name) not in self._named:
             self._named.add((module, name))
             self._trace.globals.append(found)
@@ -323,6 +332,13 @@ class _Machine:
         known = arguments if isinstance(arguments, tuple) else None
         if isinstance(keywords, Mapping) and keywords.entries:
             known = None
+        if isinstance(callee, Global) and (callee.module, callee.name) in GETATTR:
+            owner, name = known if known is not None and len(known) == 2 else (None, None)  # noqa: PLR2004 - object, name
+            if isinstance(owner, Global) and isinstance(name, str):
+                # What protocol 4 writes as one import of a dotted name.
+                self._import(op, (owner.module, f"{owner.name}.{name}"))
+                return
+            self._trace.attributes = False
         made = Made(callee, known, op.offset)
         self._trace.calls.append(made)
         self._keep(op, self._trace.calls, _MAX_CALLS, "calls")
@@ -353,6 +369,8 @@ class _Machine:
                 self._enter(target, key, value)
         elif not isinstance(target, Made):
             self._odd(op, "state", "sets items of what is no dict")
+        elif any(isinstance(key, str) and key in SPECIAL_HOOKS for key in items[::2]):
+            self._odd(op, "state", "sets an item that stands for a method")
 
     def _enter(self, target: Mapping, key: object, value: object) -> None:
         if not isinstance(key, str):
@@ -417,7 +435,10 @@ class _Machine:
     def _pop_any(self, op: Opcode) -> object:
         if not self._stack:
             raise Malformed(f"`{op.name}` takes from an empty stack", op.offset)
-        return self._stack.pop()
+        value = self._stack.pop()
+        if isinstance(value, Global) and op.name != "REDUCE" and value.name == "getattr":
+            self._trace.attributes = False  # kept for another use than a call
+        return value
 
     def _pop(self, op: Opcode) -> object:
         value = self._pop_any(op)

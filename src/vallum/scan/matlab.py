@@ -1,4 +1,4 @@
-"""MATLAB files of version 5 (`scipy.io.savemat`): arrays, walked to the last byte.
+"""MATLAB files of versions 4 and 5 (`scipy.io.savemat`): arrays, walked to the last byte.
 
 Structures, cells and sparse arrays are read; objects and functions, which MATLAB rebuilds by
 running their class's code, are refused.
@@ -40,6 +40,36 @@ def matlab_fault(data: memoryview) -> str:
         return _Walk("<" if bytes(data[126:128]) == b"IM" else ">").file(data[_HEADER:])
     except (ValueError, struct.error, zlib.error) as error:
         return str(error)[:200]
+
+
+_ITEMS_4 = (8, 4, 4, 2, 2, 1)  # bytes of an item: doubles, floats, integers of four kinds
+_NAME_4 = re.compile(rb"[A-Za-z_]\w{0,62}\0", re.ASCII)
+
+
+def is_matlab_4(data: memoryview) -> bool:
+    """Whether bytes are a file of version 4: variables alone, to the last byte.
+
+    Such a file has no mark of its own, so that nothing less tells it.
+    """
+    at = 0
+    while at < len(data):
+        if len(data) - at < 20:  # noqa: PLR2004 - a variable's head
+            return False
+        little = int.from_bytes(data[at : at + 4], "little")
+        order = "<" if little < 1000 else ">"  # noqa: PLR2004 - the thousands say so
+        kind, rows, columns, parts, length = struct.unpack_from(f"{order}5i", data, at)
+        kind -= 0 if order == "<" else 1000
+        items, form = kind // 10, kind % 10
+        if not 0 <= items < len(_ITEMS_4) or form > 2 or parts not in (0, 1):  # noqa: PLR2004 - full, text, sparse
+            return False
+        if (
+            rows < 0
+            or columns < 0
+            or not _NAME_4.fullmatch(data[at + 20 : at + 20 + max(length, 0)])
+        ):
+            return False
+        at += 20 + length + rows * columns * _ITEMS_4[items] * (1 + parts)
+    return at == len(data) > 0
 
 
 class _Walk:

@@ -17,7 +17,9 @@ from vallum.scan.allowed import (
 from vallum.scan.machine import (
     DATA,
     FIRST_OF_PICKLE,
+    GETATTR,
     HOOKS,
+    SPECIAL_HOOKS,
     Global,
     Made,
     Mapping,
@@ -96,6 +98,10 @@ def acts_as_pickle(data: memoryview, bounds: ModelBounds) -> bool:
     if bytes(data[:1]) == b"P":  # a zip: `PERSID`, whose text no loader of ours or theirs takes
         return False
     found = trace(data, 0, bounds)
+    if found.globals and "\0" in found.globals[0].module:
+        # The name of a tar's first member: no module has such a name, and the loader raises there.
+        at = found.globals[0].offset
+        return any(kind not in ("fault", "buffer") for place, kind, _ in found.odd if place < at)
     # A buffer from outside the stream ends the reading of whoever has none, as every `load` of ours
     # and theirs: sizes of safetensors begin so.
     return bool(found.globals) or any(kind not in ("fault", "buffer") for _, kind, _ in found.odd)
@@ -203,9 +209,14 @@ class _Judge:
             for c in found.calls
             if isinstance(c.callee, Global) and (c.callee.module, c.callee.name) == PARTIAL
         ]
+        attributes = all(is_allowed(g.module, g.name) for g in found.globals if "." in g.name)
         for name in found.globals:
-            if not (partial and all(partial) and (name.module, name.name) == PARTIAL):
-                self._judge_name(name)
+            place = (name.module, name.name)
+            if place == PARTIAL and partial and all(partial):
+                continue
+            if place in GETATTR and found.attributes and attributes:
+                continue  # the names that it made are judged instead
+            self._judge_name(name)
         for call in found.calls:
             callee = call.callee
             if isinstance(callee, Global) and not are_safe_arguments(
@@ -216,6 +227,8 @@ class _Judge:
             for state in (*call.states, *_given_state(call)):
                 if _replaces_hook(state):
                     self._add("pickle.unusual-state", "a state replaces a hook", call.offset)
+            if any(_has_special(one) for one in call.arguments or ()):
+                self._add("pickle.arguments", "an argument replaces a hook", call.offset)
             if _is_array_of_no_list(call):
                 message = "an array of objects that no list holds"
                 self._add("pickle.arguments", message, call.offset)
@@ -360,6 +373,10 @@ def _replaces_hook(state: object) -> bool:
         or (isinstance(part, Made) and _makes_dict(part.callee))
         for part in parts
     )
+
+
+def _has_special(argument: object) -> bool:
+    return isinstance(argument, Mapping) and not SPECIAL_HOOKS.isdisjoint(argument.entries)
 
 
 def _makes_dict(callee: object) -> bool:

@@ -21,6 +21,7 @@ from vallum.scan.graphs import scan_graph_text
 from vallum.scan.keras_config import is_keras_config, scan_keras_config
 from vallum.scan.large_json import walk_json
 from vallum.scan.pickles import acts_as_pickle, hides_pickle
+from vallum.scan.plain_xml import xml_fault
 from vallum.scan.pmml import pmml_fault
 from vallum.scan.records import json_lines
 from vallum.scan.report import Findings
@@ -134,6 +135,7 @@ _TRUST = (
     "use_remote_code", "enable_unsafe_deserialization", "allow_dangerous_deserialization",
 )  # fmt: skip
 _GUARDS = ("weights_only", "safe_mode")
+_CODE_KEY = "`code` names code to import"
 _WINDOW = 4 * MIB
 _MAX_BUILT = 2 * MIB  # of JSON that is built as a whole: a hundred times that in memory at worst
 _MAX_YAML = 1 * MIB  # PyYAML needs a kilobyte a node
@@ -239,9 +241,16 @@ def scan_text(data: bytes | memoryview, findings: Findings, member: str = "") ->
         if fault := svg_fault(data):
             _add(findings, "svg.malformed", fault, member)
         return "svg"
+    plain = False
     if _XML.match(data):
-        findings.add("text.markup", "markup that is not understood", member=member, atlas=_ATLAS)
+        fault = xml_fault(data)
+        plain = not fault
+        if fault:
+            text = f"markup that is not understood: {fault}"[:200]
+            findings.add("text.markup", text, member=member, atlas=_ATLAS)
     _scan_code(data, findings, member)
+    if plain:
+        return "xml"
     if is_lightgbm(data):
         if fault := lightgbm_fault(data):
             _add(findings, "lightgbm.malformed", fault, member)
@@ -294,6 +303,8 @@ def _scan_json_lines(data: memoryview, findings: Findings, member: str) -> str:
         for value in json_lines(data):
             scan_document(value, findings, member)
             release(data)
+        # What a record says under `code` is its text; no settings are written so.
+        findings.items[begun:] = [f for f in findings.items[begun:] if f.message != _CODE_KEY]
     except VallumError as error:
         if error.code == "format.json.malformed":
             del findings.items[begun:]

@@ -244,7 +244,7 @@ def test_an_ordinary_chat_template_passes() -> None:
         b"a: !!python/object:os.system x\n",
         b'{"auto_map": {"AutoModel": "code.Model"}}',
         b"_target_: os.system\n",
-        b"<?xml version='1.0'?><a/>",
+        b"<?xml version='1.0'?><!DOCTYPE a><a/>",
         b"\x89HDF\r\n\x1a\n" + bytes(40),
         b"\x00\x01\x02unknown",
         b"",
