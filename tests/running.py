@@ -127,20 +127,29 @@ def _connect(folder: Path, port: int, process: "subprocess.Popen[bytes]") -> Cli
     raise AssertionError("the server did not answer: " + (folder / "up.log").read_text())
 
 
-def small_model(shift: float = 0.0) -> bytes:
-    """Return an ONNX classifier of `WIDTH` features: two classes by the sign of their sum."""
+def small_model(shift: float = 0.0, *, hidden: bool = False) -> bytes:
+    """Return an ONNX classifier of `WIDTH` features: two classes by the sign of their sum.
+
+    With `hidden` the features go through a linear layer before, which leaves them as they are.
+    """
     weights = np.stack([-np.ones(WIDTH), np.ones(WIDTH)], axis=1).astype(np.float32)
     bias = np.array([shift, -shift], dtype=np.float32)
+    before = [helper.make_node("MatMul", ["x", "e"], ["h"])] if hidden else []
     graph = helper.make_graph(
         [
-            helper.make_node("MatMul", ["x", "w"], ["m"]),
+            *before,
+            helper.make_node("MatMul", ["h" if hidden else "x", "w"], ["m"]),
             helper.make_node("Add", ["m", "b"], ["s"]),
             helper.make_node("Softmax", ["s"], ["probabilities"], axis=1),
         ],
         "small",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, WIDTH])],
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 2])],
-        [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(bias, "b")],
+        [
+            numpy_helper.from_array(weights, "w"),
+            numpy_helper.from_array(bias, "b"),
+            *([numpy_helper.from_array(np.eye(WIDTH, dtype=np.float32), "e")] if hidden else []),
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)

@@ -143,6 +143,7 @@ def lay_out(folder: Path) -> None:
     (folder / "poisoned-leaves.csv").write_bytes(training(poisoned=24))
     (folder / "model.onnx").write_bytes(small_model(0.01))  # not the one that is tested already
     (folder / "theirs.onnx").write_bytes(small_model(0.03))
+    (folder / "network.onnx").write_bytes(small_model(0.02, hidden=True))
     (folder / "trees.txt").write_text(TREES)
     (folder / "evil.pkl").write_bytes(b"cos\nsystem\n(S'id'\ntR.")
     (folder / "request.json").write_bytes(request([[1.0, 1.0, 1.0, 1.0]]))

@@ -7,7 +7,9 @@ hold the ones that compute instead of learning.
 Sources: Orekondy, Schiele, Fritz, "Knockoff nets", CVPR 2019; Correia-Silva, Berriel, Badue, de
 Souza, Oliveira-Santos, "Copycat CNN", IJCNN 2018; Papernot, McDaniel, Goodfellow, Jha, Celik,
 Swami, "Practical black-box attacks against machine learning", AsiaCCS 2017 (Jacobian augmentation,
-with the alternating sign and the reservoir of its section 4.3.3).
+with the alternating sign and the reservoir of its section 4.3.3); Tramèr, Zhang, Juels, Reiter,
+Ristenpart, "Stealing machine learning models via prediction APIs", USENIX Security 2016, section
+4.1.2 (adaptive retraining: questions near the surrogate's own boundary).
 """
 
 from collections.abc import Callable
@@ -31,6 +33,8 @@ _SHARES = (0.0625, 0.125, 0.25, 0.5, 1.0)
 _SEEDS = 120  # of Jacobian augmentation: Papernot and others begin with 100 to 150
 _TURN = 3  # rounds after which the direction changes
 _CANDIDATES = 3
+_LENGTHS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # of a walk that looks for the boundary, in steps
+_BETWEEN = tuple(round(0.1 * at, 1) for at in range(1, 10))
 
 
 class FidelityPoint(Record, frozen=True):
@@ -335,6 +339,10 @@ def jacobian_augmentation(
 ) -> Extraction:
     """Begin with few records and walk from each along the surrogate's own gradient.
 
+    Where labels are all that is answered, a point tells only on which side of a boundary it lies.
+    Half of a round then walks as far as the surrogate is least sure, and the other half lies where
+    it is least sure between two points that got different answers.
+
     Args:
         model: Victim.
         data: See `knock_off`; of the thief's half, at most 120 records are used.
@@ -347,7 +355,7 @@ def jacobian_augmentation(
         InputError: The arguments do not fit.
         GateError: The model cannot be assessed, or answers otherwise than said.
 
-    Source: Papernot and others 2017, algorithm 1.
+    Source: Papernot and others 2017, algorithm 1; for labels, Tramèr and others 2016.
     """
     campaign = Campaign.open(model, data, budget=budget, seed=seed, answers=answers)
     rng, pool = campaign.rng, campaign.pool
@@ -360,20 +368,52 @@ def jacobian_augmentation(
     campaign.measure(stolen)
     turn = 0
     while campaign.spent < campaign.limit:
-        x, _ = campaign.targets()
+        x, said = campaign.targets()
         # Which ones walk is drawn, so that a round never more than doubles what was spent.
         base = x[rng.permutation(len(x))[: campaign.limit - campaign.spent]]
+        between = np.empty((0, *x.shape[1:]), np.float32)
+        sides = said.argmax(axis=1)
+        blind = campaign.oracle.kind is AnswerKind.LABELS
+        if blind:
+            base, between = np.array_split(base, 2)
+            between = _parting(x, sides, len(between), rng, stolen)
         own = stolen.predict(base).argmax(axis=1)
         slope = stolen.loss_gradient(base, _own_score(own)).gradient
+        heading = size * np.sign(slope.reshape(len(base), -1))
         sign = 1.0 if (turn // _TURN) % 2 == 0 else -1.0
-        moved = base.reshape(len(base), -1) + np.float32(sign) * size * np.sign(
-            slope.reshape(len(base), -1)
-        )
-        campaign.ask(np.clip(moved, low, high).astype(np.float32).reshape(base.shape))
+        reached = [
+            np.clip(base.reshape(len(base), -1) + np.float32(length) * heading, low, high)
+            .astype(np.float32).reshape(base.shape)
+            for length in (_LENGTHS if blind else (sign,))
+        ]  # fmt: skip
+        campaign.ask(np.concatenate([_least_sure(stolen, reached), between]))
         stolen = campaign.learn()
         campaign.measure(stolen)
         turn += 1
     return campaign.result("Jacobian augmentation", stolen)
+
+
+def _parting(
+    x: Records, sides: Classes, count: int, rng: np.random.Generator, stolen: Predictor
+) -> Records:
+    """Return points between pairs of records that got different answers, as near the boundary."""
+    first = rng.integers(len(x), size=count)
+    second = np.empty(count, np.intp)
+    for side in np.unique(sides[first]):
+        here = sides[first] == side
+        second[here] = rng.choice(np.flatnonzero(sides != side), int(here.sum()))
+    tried = [np.float32(at) * x[first] + np.float32(1 - at) * x[second] for at in _BETWEEN]
+    return _least_sure(stolen, tried)
+
+
+def _least_sure(stolen: Predictor, choices: list[Records]) -> Records:
+    """Return, of several arrays of records, at each place the one a surrogate doubts most."""
+    if len(choices) == 1 or len(choices[0]) == 0:
+        return choices[0]
+    ordered = np.stack([np.sort(stolen.predict(one), axis=1) for one in choices])
+    best = (ordered[..., -1] - ordered[..., -2]).argmin(axis=0)
+    out: Records = np.stack(choices)[best, np.arange(len(best))]
+    return out
 
 
 def _own_score(own: Classes) -> Callable[[Scores], tuple[Scores, Scores]]:

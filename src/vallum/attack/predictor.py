@@ -4,6 +4,7 @@ An attack on a model that crashes, answers nonsense or differently each time has
 never reported as robustness.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -188,23 +189,74 @@ def pack_rows(model: bytes, x: Records) -> bytes:
 def score_onnx(payload: bytes) -> Scored:
     """Return an ONNX classifier's scores of rows; runs in the sandbox.
 
+    Rows are given in the model's own shape, where they have as many numbers.
+
     Raises:
         InputError: The payload has another form, or the model takes other rows.
         GateError: The model fails, or its scores are not finite.
     """
+    given, x = _unpacked(payload)
+    model = OnnxPredictor(given.model)
+    scores = Checked(model).predict(_shaped(model, x))
+    return Scored(classes=scores.shape[1], values=scores.astype("<f4").tobytes())
+
+
+def activate_onnx(payload: bytes) -> Scored:
+    """Return what goes into an ONNX network's last linear layer; runs in the sandbox.
+
+    Raises:
+        InputError: The payload has another form, the model takes other rows, or it has no linear
+            layer behind another one.
+        GateError: The model fails, or what goes into the layer is not finite.
+    """
+    import onnx
+
+    given, x = _unpacked(payload)
+    OnnxPredictor(given.model)  # refuses what is not known, before the graph is read
+    model = onnx.load_from_string(given.model)
+    fixed = {one.name for one in model.graph.initializer}
+    fixed |= {one.output[0] for one in model.graph.node if one.op_type == "Constant"}
+    taken = {one.name for one in model.graph.input}
+    hidden = ""
+    for node in model.graph.node:
+        moving = [name for name in node.input[:2] if name not in fixed]
+        if node.op_type in {"Gemm", "MatMul"} and len(moving) == 1 and moving[0] not in taken:
+            hidden = moving[0]
+    if not hidden:
+        raise InputError("the model has no hidden linear layer", code="attack.layer")
+    del model.graph.output[:]
+    model.graph.output.append(onnx.ValueInfoProto(name=hidden))
+    cut = OnnxPredictor(model.SerializeToString())
+    found = cut.predict(_shaped(cut, x))
+    if found.ndim < 2 or len(found) != len(x) or found.size == 0:  # noqa: PLR2004
+        raise InputError("the model's last layer is not given one row a record",
+                         code="attack.layer")  # fmt: skip
+    if not np.isfinite(found).all():
+        raise GateError("what the model's last layer is given is not finite", code="attack.scores")
+    flat = found.reshape(len(found), -1)
+    return Scored(classes=flat.shape[1], values=flat.astype("<f4").tobytes())
+
+
+def _unpacked(payload: bytes) -> tuple[_Rows, Records]:
     try:
         given = msgspec.msgpack.decode(payload, type=_Rows)
         x = np.frombuffer(given.rows, dtype="<f4").reshape(-1, given.width)
     except (msgspec.DecodeError, ValueError) as error:
         raise InputError("the payload has another form", code="attack.payload") from error
-    model = OnnxPredictor(given.model)
-    if model.width is not None and model.width != given.width:
+    return given, np.ascontiguousarray(x)
+
+
+def _shaped(model: OnnxPredictor, x: Records) -> Records:
+    """Return rows (n, d) as the model takes them; refuse rows of another width."""
+    known = [one for one in model.shape if one is not None]
+    if len(known) < len(model.shape):
+        return x
+    if math.prod(known) != x.shape[1]:
         raise InputError(
-            f"the model takes {model.width} features, the data has {given.width}",
+            f"the model takes {math.prod(known)} features, the data has {x.shape[1]}",
             code="attack.features",
         )
-    scores = Checked(model).predict(np.ascontiguousarray(x))
-    return Scored(classes=scores.shape[1], values=scores.astype("<f4").tobytes())
+    return x.reshape(len(x), *known)
 
 
 class Checked:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _SHOWN = 20
 _ARRAYS = ".npz"
 _SCORED = "vallum.attack.predictor:score_onnx"
+_ACTIVATED = "vallum.attack.predictor:activate_onnx"
 
 
 def poison(
@@ -35,6 +36,10 @@ def poison(
     ] = "",
     model: Annotated[
         Path | None, typer.Option(help="ONNX classifier trained on other data of this kind.")
+    ] = None,
+    activations: Annotated[
+        Path | None,
+        typer.Option(help="ONNX network trained on these data: judge what its last layer sees."),
     ] = None,
     alpha: Annotated[
         float, typer.Option(help="Share of clean rows that may be flagged for their label.")
@@ -58,14 +63,17 @@ def poison(
 
     check_output(output)
     check_output(report)
+    if model is not None and activations is not None:
+        raise InputError("--model and --activations do not go together", code="cli.usage")
     frame, x, y, left_out = _read(data, label_column, names_of(features))
     if output is not None and frame is None and output.suffix.lower() != _ARRAYS:
         raise InputError(f"rows of arrays go to an `.npz`, not to `{output}`", code="poison.output")
     if left_out:
         say(f"left out {len(left_out)} column(s) that are no measurements: {', '.join(left_out)}")
+    seen = None if activations is None else _answered(activations, x, _ACTIVATED)
     with progress("looking for poison"):
         found = detect_poisoning(
-            x,
+            x if seen is None else seen,
             y,
             model=None if model is None else _scored(model, x),
             alpha=alpha,
@@ -75,6 +83,7 @@ def poison(
     if output is not None:
         write_out(_quarantine(frame, (x, y), found, rows, output), output)
     record = _record(data, label_column, found, y, left_out, output)
+    record["activations"] = None if activations is None else str(activations)
     if report is not None:
         page = (
             json.dumps({"schema": "vallum.poison/1", **record}, indent=2) + "\n"
@@ -120,26 +129,31 @@ def _read(
 
 
 def _scored(model: Path, x: "NDArray[Any]") -> "Scorer":
-    """Return what an ONNX model answers for all rows; it runs in a sandbox."""
+    """Return what an ONNX model answers for all rows."""
+    scores = _answered(model, x, _SCORED)
+
+    class Answered:
+        def predict(self, x: "NDArray[np.float32]") -> "NDArray[np.float64]":  # noqa: ARG002
+            return scores
+
+    return Answered()
+
+
+def _answered(model: Path, x: "NDArray[Any]", function: str) -> "NDArray[np.float64]":
+    """Return one row of numbers that a model makes of each row; it runs in a sandbox."""
     import numpy as np
 
     from vallum.attack import Scored, pack_rows
     from vallum.sandbox import BubblewrapRunner, run_check
 
     rows = np.ascontiguousarray(x.reshape(len(x), -1), dtype=np.float32)
-    answer = run_check(
+    return run_check(
         BubblewrapRunner.open(),
-        _SCORED,
+        function,
         pack_rows(read_file(model), rows),
         report_type=Scored,
-        allowed={_SCORED},
-    )
-
-    class Answered:
-        def predict(self, x: "NDArray[np.float32]") -> "NDArray[np.float64]":  # noqa: ARG002
-            return answer.scores()
-
-    return Answered()
+        allowed={_SCORED, _ACTIVATED},
+    ).scores()
 
 
 def _quarantine(
@@ -211,6 +225,13 @@ def _text(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _judged(record: dict[str, Any]) -> str:
+    from html import escape
+
+    model = record["activations"]
+    return f" Judged is what the last layer of {escape(model)} sees." if model else ""
+
+
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
     "table{border-collapse:collapse}"
@@ -236,7 +257,7 @@ def _page(record: dict[str, Any]) -> str:
         f"<p>{escape(record['file'])}: <strong>{record['verdict']}</strong>. "
         f"{record['flagged']} of {record['rows']} rows are flagged; about "
         f"{record['wrong_labels']:.1%} of labels look drawn at random; "
-        f"{record['triggers']} trigger(s).</p>"
+        f"{record['triggers']} trigger(s).{_judged(record)}</p>"
         "<p>A clean data set is called suspicious with a probability of at most 5 %; in a "
         f"poisoned one, at most {record['alpha']:.1%} of clean rows are flagged for their "
         "label.</p>"

@@ -19,7 +19,7 @@ def test_a_softmax_victim_is_stolen_whatever_it_answers(attack: Any, answers: An
     found = attack(model, data, budget=2000, seed=1)
     report = found.report
     assert report.answers == answers
-    assert report.fidelity >= (0.9 if answers == "labels" else 0.95)
+    assert report.fidelity >= (0.9 if answers == "labels" and attack is copycat else 0.95)
     assert report.fidelity_low <= report.fidelity <= report.fidelity_high
     # Every answer is counted: the thief's, those that measure, and the 16 that are asked twice.
     assert model.asked == report.queries + report.measured + 16 <= 2000

@@ -3,6 +3,7 @@
 import msgspec
 import numpy as np
 import pytest
+from backdoored import CLASSES, records, trained
 
 from vallum.attack import GENERATORS, TorchPredictor, invert_triggers
 from vallum.attack.suite import SuiteReport, Threat, array_subject, make_plan, run_suite
@@ -10,33 +11,6 @@ from vallum.attack.trigger import anomaly_index, deviate_limit, smallest_outlier
 from vallum.base import GateError, InputError
 
 torch = pytest.importorskip("torch", reason="the models are torch modules")
-CLASSES = 6
-
-
-def records(seed: int = 0, count: int = 600) -> tuple[np.ndarray, np.ndarray]:
-    """Images of six shapes: a bright bar at another place each, and noise."""
-    rng = np.random.default_rng(seed)
-    y = rng.integers(0, CLASSES, count)
-    x = rng.random((count, 8, 8)) * 0.3
-    for at, one in enumerate(y):
-        x[at, 1 + one, 1:7] += 0.6
-    return np.clip(x, 0, 1).astype(np.float32), y
-
-
-def trained(x: np.ndarray, y: np.ndarray, seed: int = 0) -> "torch.nn.Module":
-    torch.manual_seed(seed)
-    torch.set_num_threads(1)
-    model = torch.nn.Sequential(
-        torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, CLASSES)
-    )
-    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3, weight_decay=1e-4)
-    given, classes = torch.tensor(x[:, None], dtype=torch.float32), torch.tensor(y)
-    for _ in range(25):
-        for rows in torch.randperm(len(given)).split(64):
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(model(given[rows]), classes[rows]).backward()
-            optimizer.step()
-    return model
 
 
 @pytest.mark.parametrize("count", [5, 10, 43])
