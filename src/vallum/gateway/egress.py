@@ -161,6 +161,17 @@ class _Relayed(asyncio.Protocol):
             self.transport.write(frame(value))
 
 
+async def spawned(argv: tuple[str, ...], **more: Any) -> Process:  # noqa: ANN401 - as `spawn` has it
+    """Return a process; who is cancelled waits until it has its descriptors, and then ends it."""
+    starting = asyncio.create_task(asyncio.to_thread(spawn, argv, **more))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        process = await starting
+        await asyncio.to_thread(process.stop, 1.0)
+        raise
+
+
 class WayOut:
     """The relay of one process of code; opened anew with each such process. For one event loop."""
 
@@ -194,8 +205,7 @@ class WayOut:
             handed = theirs.fileno(), inner.fileno()
             for one in handed:
                 os.set_inheritable(one, True)  # noqa: FBT003 - os takes it by position
-            self._process = await asyncio.to_thread(
-                spawn,
+            self._process = await spawned(
                 ("python", "-m", "vallum.gateway.relay", *map(str, handed)),
                 sandbox=self._runner,
                 limits=_LIMITS,

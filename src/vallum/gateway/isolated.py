@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import GateError, InputError, UnavailableError
-from vallum.gateway.egress import WayOut
+from vallum.gateway.egress import WayOut, spawned
 from vallum.gateway.frames import frame, take_frames
 from vallum.gateway.model import Held
 from vallum.guard.session import Arrays
-from vallum.sandbox import BubblewrapRunner, Limits, Network, Process, spawn
+from vallum.sandbox import BubblewrapRunner, Limits, Network, Process
 
 START_S = 20.0
 ANSWER_S = 30.0
@@ -243,8 +243,7 @@ class ModelProcess:
             handed = [one.fileno() for one in inherited]
             for one in handed:
                 os.set_inheritable(one, True)  # noqa: FBT003 - os takes it by position
-            self._process = await asyncio.to_thread(
-                spawn,
+            self._process = await spawned(
                 (*program.argv, *map(str, handed)),
                 sandbox=self._runner,
                 limits=program.limits,
