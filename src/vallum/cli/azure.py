@@ -63,7 +63,7 @@ _DEPLOYMENT_TAKEN = {
 }  # fmt: skip
 _WHY = {
     "auth_mode": "endpoints take keys and tokens",
-    "egress_public_network_access": "model processes have no network at all",
+    "egress_public_network_access": "where code may connect to is in the policy file",
     "environment": "models are served by the runtime here",
     "environment_variables": "model processes have no environment",
 }

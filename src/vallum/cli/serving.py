@@ -70,6 +70,8 @@ def _endpoint(shown: api.EndpointShown) -> str:
             lines.append(f"             {captured_text(deployed.capture)}")
         if deployed.code_id:
             lines.append(f"             runs code {deployed.code_digest}")
+        if deployed.egress:
+            lines.append(f"             deployed with a way out to {', '.join(deployed.egress)}")
     if one.networks:
         lines.append(f"open to {', '.join(one.networks)}")
     lines += limits_text(one.rates, one.quotas)

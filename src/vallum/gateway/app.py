@@ -29,6 +29,7 @@ from vallum.gateway.beside import Beside
 from vallum.gateway.books import Books
 from vallum.gateway.callers import Callers
 from vallum.gateway.capturing import Captures
+from vallum.gateway.egress import Outgoing
 from vallum.gateway.leasing import Lessee
 from vallum.gateway.looking import Looks
 from vallum.gateway.metrics import Metrics, Tally
@@ -46,18 +47,12 @@ from vallum.gateway.routes import (
     same,
     standing_of,
 )
-from vallum.gateway.scripted import ScriptedModel, answer_with_code
+from vallum.gateway.scripted import ScriptedModel, answer_with_code, follow
 from vallum.gateway.starting import Starting
 from vallum.gateway.telling import Tellings
 from vallum.gateway.tracing import TRACE_HEADER, Tracer
 from vallum.gateway.wire import PICKED, TEST_HEADER, Answer, Head, Request, problem_of, status_of
-from vallum.guard import (
-    TEST_MARK,
-    V2,
-    Dialect,
-    Spec,
-    encode_input,
-)
+from vallum.guard import TEST_MARK, V2, Dialect, Spec, encode_input
 from vallum.schema.serving import (
     Acknowledged,
     DeploymentFailed,
@@ -107,18 +102,19 @@ class Gateway:
         allowances = Allowances(desk)
         self._admission = Admission(allowances, spool)
         self._active = 0
-        self._starting = Starting(desk)
+        self._books = Books(desk, spool=spool, begin=self._begin)
+        self._lessee = Lessee(lease_desk, gateway=self._books.gateway, switch=self._switch)
+        self._outgoing = Outgoing(desk, begin=self._begin, require=self._lessee.require)
+        self._starting = Starting(desk, self._outgoing)
         self._captures = Captures(desk, self._starting.runner)
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._loading: set[str] = set()
         self._lease = Lease(generation=-1, lease_s=0.0)
-        self._books = Books(desk, spool=spool, begin=self._begin)
         self._tracer = tracer
         self.metrics = Metrics(tracer)
         self._looks = Looks(self._callers, self.metrics)
         self._mirror = Mirror(begin=self._begin)
-        self._lessee = Lessee(lease_desk, gateway=self._books.gateway, switch=self._switch)
         self._tellings = Tellings(allowances)
 
     # -- life -----------------------------------------------------------------------------------
@@ -150,6 +146,7 @@ class Gateway:
         for running in self._models.values():
             await self._books.close(running)
             await running.model.close()
+        await self._outgoing.hand_in()
         if self._tracer is not None:
             await self._tracer.close()
         await self._desk.close()
@@ -163,7 +160,7 @@ class Gateway:
         taken = set(places_of(lease).values())
         self._models = {key: one for key, one in self._models.items() if key in wanted}
         for key, running in self._models.items():
-            running.served = wanted[key]
+            follow(running, wanted[key])
         self._route(lease)
         for running in gone:  # beside requests: a slow answer must not cost the lease
             self._begin(self._end(running, replaced=places.get(running.served.id) in taken))
@@ -240,6 +237,7 @@ class Gateway:
         tally.drift = None if beside is None else beside.drift
         tally.instances = lambda: model.running
         self._models[served.id] = Running(now, model, Spec(model.width, 1), None, beside, tally)
+        follow(self._models[served.id], now)
         self._route(self._lease)
         await self._tell_runs(served.id)
 

@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 
 from vallum.base import VallumError
-from vallum.gateway.isolated import Said, frame, take_frames
+from vallum.gateway.frames import frame, take_frames
+from vallum.gateway.isolated import Said
 from vallum.guard.session import Session
 
 _RECV_BYTES = 1024 * 1024

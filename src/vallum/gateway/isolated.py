@@ -1,18 +1,17 @@
 """A deployment's model in a sandboxed process of its own.
 
 The process gets the model in a sealed memory file and a socket, nothing else: no network, no
-environment, no file of ours. Frames both ways: 4 bytes of length, little-endian, then MessagePack.
-Answers come in the order of the questions. What several requests ask at once travels together, to
-save wake-ups, but each is one run of the model: a model could let the rows of a run see each other,
-and callers have no business in each other's answers.
+environment, no file of ours. Only scoring code may have a way out; see `egress`. Answers come in
+the order of the questions. What several requests ask at once travels together, to save wake-ups,
+but each is one run of the model: a model could let the rows of a run see each other, and callers
+have no business in each other's answers.
 """
 
 import asyncio
 import os
 import socket
-import struct
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -20,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import GateError, InputError, UnavailableError
+from vallum.gateway.egress import WayOut, spawned
+from vallum.gateway.frames import frame, take_frames
 from vallum.gateway.model import Held
 from vallum.guard.session import Arrays
-from vallum.sandbox import BubblewrapRunner, Limits, Process, spawn
+from vallum.sandbox import BubblewrapRunner, Limits, Network, Process
 
-MAX_FRAME_BYTES = 256 * 1024 * 1024
 START_S = 20.0
 ANSWER_S = 30.0
-_LENGTH = struct.Struct("<I")
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -41,35 +40,6 @@ class Said(msgspec.Struct, frozen=True):
 
 
 _DECODER = msgspec.msgpack.Decoder(Said)
-_ENCODER = msgspec.msgpack.Encoder()
-
-
-def frame(value: object) -> bytes:
-    """Return a value as a frame."""
-    body = _ENCODER.encode(value)
-    return _LENGTH.pack(len(body)) + body
-
-
-def take_frames(buffer: bytearray) -> Iterator[bytes]:
-    """Yield every complete frame and take it out of the buffer.
-
-    Raises:
-        ConnectionError: One is longer than `MAX_FRAME_BYTES`.
-    """
-    at = 0
-    try:
-        while len(buffer) - at >= _LENGTH.size:
-            length = _LENGTH.unpack_from(buffer, at)[0]
-            if length > MAX_FRAME_BYTES:
-                raise ConnectionError("a frame is too long")
-            end = at + _LENGTH.size + length
-            if len(buffer) < end:
-                return
-            body = bytes(memoryview(buffer)[at + _LENGTH.size : end])
-            at = end
-            yield body
-    finally:
-        del buffer[:at]
 
 
 class Channel(asyncio.Protocol):
@@ -139,6 +109,11 @@ class Channel(asyncio.Protocol):
         self._outgoing.append(frame(question))
         return future
 
+    async def drained(self, patience_s: float) -> None:
+        """Wait until everybody who waits now has an answer, or for so long."""
+        if self._waiting:
+            await asyncio.wait(tuple(self._waiting), timeout=patience_s)
+
     def close(self) -> None:
         """End."""
         if self._transport is not None:
@@ -172,6 +147,8 @@ class Program:
         log: Where what it prints goes; our own if nothing.
         answer_s: Seconds without any answer, while somebody waits, after which it is ended;
             `ANSWER_S` if nothing.
+        out: What connects it to where its deployment may, if anything; the number of a descriptor
+            for that is added behind the channel's.
     """
 
     argv: tuple[str, ...]
@@ -181,6 +158,7 @@ class Program:
     limits: Limits = _PLAIN
     log: int | None = None
     answer_s: float | None = None
+    out: WayOut | None = None
 
 
 class ModelProcess:
@@ -229,6 +207,11 @@ class ModelProcess:
                 await self._end()
         return UnavailableError("the model process died", code="model.died")
 
+    async def drained(self, patience_s: float) -> None:
+        """Wait until everybody who waits now has an answer, or for so long."""
+        if self._channel is not None:
+            await self._channel.drained(patience_s)
+
     async def close(self) -> None:
         """End the process."""
         async with self._lock:
@@ -253,23 +236,31 @@ class ModelProcess:
     async def _start(self) -> tuple[Channel, Said]:
         program = self._program
         ours, theirs = socket.socketpair()
+        inherited = [theirs]
         try:
-            os.set_inheritable(theirs.fileno(), True)  # noqa: FBT003 - os takes it by position
-            self._process = await asyncio.to_thread(
-                spawn,
-                (*program.argv, str(theirs.fileno())),
+            if program.out is not None:
+                inherited.append(await program.out.open(self._cut_off))
+            handed = [one.fileno() for one in inherited]
+            for one in handed:
+                os.set_inheritable(one, True)  # noqa: FBT003 - os takes it by position
+            self._process = await spawned(
+                (*program.argv, *map(str, handed)),
                 sandbox=self._runner,
                 limits=program.limits,
-                fds=(*program.fds, theirs.fileno()),
+                fds=(*program.fds, *handed),
                 files=program.files,
                 env=program.env,
+                network=Network.NONE if program.out is None else Network.OWN,
                 log=program.log,
             )
         except BaseException:
             ours.close()
+            if program.out is not None:
+                await program.out.close()
             raise
         finally:
-            theirs.close()
+            for end in inherited:
+                end.close()
         ours.setblocking(False)  # noqa: FBT003 - socket takes it by position
         _, channel = await asyncio.get_running_loop().create_connection(
             lambda: Channel(program.answer_s), sock=ours
@@ -297,6 +288,13 @@ class ModelProcess:
         process, self._process = self._process, None
         if process is not None:
             await asyncio.to_thread(process.stop, 1.0)
+        if self._program.out is not None:
+            await self._program.out.close()
+
+    def _cut_off(self) -> None:
+        """End a process that has lost its way out: with the next one it gets another."""
+        if self._channel is not None:
+            self._channel.close()
 
 
 class NotLoadedError(InputError):

@@ -1,8 +1,9 @@
 """Scoring code of one's own in a sandboxed process, and the way of a request to it and back.
 
 The process sees its code at `/code`, its model at `/model` (which `AZUREML_MODEL_DIR` names), both
-read-only copies of sealed memory, and one socket: no network, none of our files, no secret. What
-it answers is JSON within a bound, or nothing leaves.
+read-only copies of sealed memory, and one socket: none of our files, no secret, and no network but
+a way to where the policy file lets it connect, if anywhere (`egress`). What it answers is JSON
+within a bound, or nothing leaves.
 
 Source: Azure Machine Learning, "Author scoring scripts" (`init()`, `run(raw_data)`).
 """
@@ -21,6 +22,7 @@ from vallum.base import GateError, IntegrityError, VallumError
 from vallum.base.bounds import GIB
 from vallum.gateway.books import Books
 from vallum.gateway.capturing import Captures
+from vallum.gateway.egress import PROXIES, Outgoing, WayOut
 from vallum.gateway.isolated import ModelProcess, NotLoadedError, Program
 from vallum.gateway.model import Held, ModelFailedError
 from vallum.gateway.routes import Known, Route, Running
@@ -28,7 +30,7 @@ from vallum.gateway.wire import Request, status_of
 from vallum.guard import check_json
 from vallum.guard.session import Arrays
 from vallum.sandbox import BubblewrapRunner, Limits
-from vallum.schema.serving import ServedFile
+from vallum.schema.serving import ModelBytes, ServedDeployment, Way
 
 _LOG = structlog.get_logger("vallum.gateway")
 
@@ -49,18 +51,18 @@ class ScriptedModel:
 
     def __init__(
         self,
-        code: tuple[ServedFile, ...],
-        model: tuple[ServedFile, ...],
-        entry: str,
+        served: ServedDeployment,
+        got: ModelBytes,
         runner: BubblewrapRunner,
+        outgoing: Outgoing,
     ) -> None:
         """Take sealed copies of every file.
 
         Args:
-            code: Files by their path below the code folder.
-            model: Files by their path below the model folder.
-            entry: Path of the scoring script.
+            served: The deployment.
+            got: Its code and model.
             runner: Whose sandbox it gets.
+            outgoing: Keeps count of what it connects to.
 
         Raises:
             IntegrityError: A file has not the digest that was registered.
@@ -68,22 +70,35 @@ class ScriptedModel:
         self.width: int | None = None
         self._held: dict[str, Held] = {}
         try:
-            for top, files in (("code", code), ("model", model)):
+            for top, files in (("code", got.code), ("model", got.files)):
                 for one in files:
                     self._held[f"/{top}/{one.path}"] = Held(one.data, one.sha256)
         except IntegrityError:
             self._free()
             raise
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._entry = got.entry
+        self._runner = runner
+        self._served = served
+        self._outgoing = outgoing
+        self._opening: asyncio.Task[None] | None = None
+        self._out = self._way_out() if served.ways else None
+        self._process = self._made(self._out)
+
+    def _way_out(self) -> WayOut:
+        return WayOut(self._served.id, self._served.ways, self._outgoing, self._runner)
+
+    def _made(self, out: WayOut | None) -> ModelProcess:
         program = Program(
-            ("python", "-m", "vallum.gateway.scripted_inside", entry),
+            ("python", "-m", "vallum.gateway.scripted_inside", self._entry),
             files={path: held.descriptor for path, held in self._held.items()},
-            env=_ENVIRONMENT,
+            env=_ENVIRONMENT if out is None else {**_ENVIRONMENT, **PROXIES},
             limits=_LIMITS,
             log=self._null,
             answer_s=RUN_S,
+            out=out,
         )
-        self._process = ModelProcess(program, runner)
+        return ModelProcess(program, self._runner)
 
     async def start(self) -> None:
         """Start the process and wait until `init()` has returned.
@@ -112,15 +127,16 @@ class ScriptedModel:
             UnavailableError: It died or hangs; it is being restarted.
             GateError: It raised, or what it returned is no JSON, or too much.
         """
-        channel, said = await self._process.ask(raw)
+        process = self._process
+        channel, said = await process.ask(raw)
         if not said.error and not 0 < len(said.answer) <= MAX_ANSWER_BYTES:
-            raise await self._process.nonsense(channel)
+            raise await process.nonsense(channel)
         if not said.error:
             try:  # whatever took the process over may say anything
                 await _decoded(said.answer)
             except msgspec.DecodeError as error:
-                raise await self._process.nonsense(channel) from error
-        self._process.sound()
+                raise await process.nonsense(channel) from error
+        process.sound()
         if said.error:
             raise ModelFailedError(said.error[:200], said.told[:MAX_TOLD_CHARS], code="code.run")
         return said.answer
@@ -129,6 +145,35 @@ class ScriptedModel:
         """Refuse: scoring code takes a request as it was sent, not a tensor."""
         raise GateError("scoring code takes no tensors", code="code.tensor")
 
+    def follow(self, ways: tuple[Way, ...]) -> None:
+        """Let the code connect there and nowhere else, from now on.
+
+        A process that had no way out cannot get one: it answers until another stands that has.
+        """
+        self._served = msgspec.structs.replace(self._served, ways=ways)
+        if self._out is not None:
+            self._out.follow(ways)
+        elif ways and self._opening is None:
+            self._opening = asyncio.create_task(self._open())
+
+    async def _open(self) -> None:
+        out = self._way_out()
+        process = self._made(out)
+        try:
+            await process.start()
+            out.follow(self._served.ways)  # they may have changed while it started
+            old, self._process, self._out = self._process, process, out
+        except VallumError as error:  # it is tried again when the rules change again
+            _LOG.warning("code has no way out yet", deployment=self._served.id, code=error.code)
+            old = process
+        except asyncio.CancelledError:
+            await process.close()
+            raise
+        finally:
+            self._opening = None
+        await old.drained(RUN_S)
+        await old.close()
+
     def verify(self) -> None:
         """Check the sealed bytes of code and model again."""
         for held in self._held.values():
@@ -136,6 +181,9 @@ class ScriptedModel:
 
     async def close(self) -> None:
         """End the process, once what was asked is answered or late."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
         await self._process.close()
         self._free()
         os.close(self._null)
@@ -149,6 +197,13 @@ class ScriptedModel:
         for held in self._held.values():
             held.close()
         self._held.clear()
+
+
+def follow(running: Running, served: ServedDeployment) -> None:
+    """Serve a deployment as it is now."""
+    running.served = served
+    if isinstance(running.model, ScriptedModel):
+        running.model.follow(served.ways)
 
 
 async def _decoded(data: bytes) -> None:

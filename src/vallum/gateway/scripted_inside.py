@@ -16,7 +16,9 @@ from collections.abc import Callable
 import msgspec
 
 from vallum.base import InputError
-from vallum.gateway.isolated import Said, frame, take_frames
+from vallum.gateway.frames import frame, take_frames
+from vallum.gateway.isolated import Said
+from vallum.gateway.relaying import PROXY
 
 _CODE = "/code"
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
@@ -45,6 +47,8 @@ def main() -> None:
     """Load the code, call `init()`, and answer frames until the socket closes."""
     entry, channel = sys.argv[1], socket.socket(fileno=int(sys.argv[2]))
     channel.set_inheritable(False)
+    for door in sys.argv[3:]:
+        _hand_out_listener(socket.socket(fileno=int(door)))
     tail = _Tail()
     sys.stdout = sys.stderr = tail
     try:
@@ -63,6 +67,14 @@ def main() -> None:
                 channel.sendall(frame(_answer(run, _DECODER.decode(body), tail)))
         except (ConnectionError, msgspec.DecodeError):
             return
+
+
+def _hand_out_listener(door: socket.socket) -> None:
+    """Listen where code looks for its relay, and let the relay answer."""
+    with door, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.bind(PROXY)
+        listener.listen()
+        socket.send_fds(door, [b"+"], [listener.fileno()])
 
 
 def _load(entry: str) -> Callable[[str], object]:

@@ -3,6 +3,7 @@
 import asyncio
 
 from vallum.gateway.beside import Beside
+from vallum.gateway.egress import Outgoing
 from vallum.gateway.model import InProcessModel, Model
 from vallum.gateway.pool import Pool
 from vallum.gateway.scripted import ScriptedModel
@@ -14,8 +15,9 @@ from vallum.workspace.desk import AsyncDesk
 class Starting:
     """Holds the one sandbox runner of a gateway. For one event loop."""
 
-    def __init__(self, desk: AsyncDesk) -> None:
+    def __init__(self, desk: AsyncDesk, outgoing: Outgoing) -> None:
         self._desk = desk
+        self._outgoing = outgoing
         self._runner: BubblewrapRunner | None = None
 
     async def runner(self) -> BubblewrapRunner:
@@ -49,7 +51,7 @@ class Starting:
         runner = await self.runner()
         made: ScriptedModel | Pool
         if served.code_digest:
-            made = await asyncio.to_thread(ScriptedModel, got.code, got.files, got.entry, runner)
+            made = await asyncio.to_thread(ScriptedModel, served, got, runner, self._outgoing)
         else:
             made = await asyncio.to_thread(Pool, got.data, got.sha256, runner, served.scale)
         try:

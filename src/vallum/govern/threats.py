@@ -70,6 +70,7 @@ _ROWS = (
             "data rights apart from control rights",
             "protect",
             "redaction and expiry of captured requests",
+            "rules on where scoring code connects to",
         ),
         detected_by=("refusals in the log", "posture", "planted records"),
         measured_by=("canary-watch", "pii", "secrets"),

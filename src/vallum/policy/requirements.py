@@ -19,10 +19,12 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from vallum.base import InputError
+from vallum.base import InputError, check_name, check_networks
+from vallum.base.egress import check_host, host_and_port, is_address, kept_back
 from vallum.schema import Label, Record
 
 MAX_RULES: Final = 1_000
+MAX_EGRESS: Final = 64
 
 _Decimal = Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]{1,20}(\.[0-9]{1,20})?$")]
 _Age = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,4}[smhd]$")]
@@ -81,6 +83,15 @@ class ScoringCodeRule(Record, frozen=True):
     allow: bool = False
 
 
+class EgressRule(Record, frozen=True):
+    """Where scoring code of one endpoint may connect to; without a rule, nowhere."""
+
+    endpoint: _Name  # the whole name
+    host: str  # a whole name, or an address
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+    networks: tuple[str, ...] = ()  # of its addresses, where they are not public
+
+
 class Requirements(Record, frozen=True):
     """A policy file."""
 
@@ -91,6 +102,7 @@ class Requirements(Record, frozen=True):
     images: dict[str, Any] = {}  # what `environment add` asks of an image, as `vallum scan --rules`
     capture: CaptureRule = CaptureRule()
     scoring_code: ScoringCodeRule = ScoringCodeRule()
+    egress: tuple[EgressRule, ...] = ()
 
 
 AS_DEPLOY: Final = frozenset({"alias", "mirror", "restart", "rollback", "scale", "traffic"})
@@ -169,7 +181,46 @@ def parse_requirements(document: object) -> Requirements:
                     f"the limit on `{name}` has neither `at_most` nor `at_least`",
                     code="policy.file",
                 )
-    return requirements
+    return msgspec.structs.replace(requirements, egress=_egress(requirements.egress))
+
+
+def _egress(rules: tuple[EgressRule, ...]) -> tuple[EgressRule, ...]:
+    """Return rules in one form: nobody has to guess which host is meant.
+
+    Raises:
+        InputError: One is none, or there twice.
+    """
+    found: dict[tuple[str, str, int], EgressRule] = {}
+    if len(rules) > MAX_EGRESS:
+        raise InputError(
+            f"the policy file has {len(rules)} rules of `egress`, at most {MAX_EGRESS}",
+            code="policy.file",
+        )
+    for rule in rules:
+        check_name(rule.endpoint, what="endpoint")
+        host, networks = check_host(rule.host), check_networks(rule.networks)
+        if is_address(host):
+            if networks:
+                raise InputError(
+                    f"a rule for the address {host} has `networks`, which belong to a name",
+                    code="policy.file",
+                )
+            networks = check_networks((host,))
+            if why := kept_back(host, networks):
+                raise InputError(
+                    f"nothing can be connected to at {host}: {why}", code="policy.file"
+                )
+        key = rule.endpoint, host, rule.port
+        if key in found:
+            raise InputError(
+                f"`egress` names {host_and_port(host, rule.port)} for `{rule.endpoint}` twice",
+                code="policy.file",
+            )
+        found[key] = EgressRule(
+            endpoint=rule.endpoint, host=host, port=rule.port,
+            networks=() if is_address(host) else networks,
+        )  # fmt: skip
+    return tuple(found.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +297,17 @@ def _switched(old: Requirements, new: Requirements) -> list[RequirementChange]:
                 "easier" if may else "harder",
                 f"deployments may {'' if may else 'not '}run scoring code of their own",
             )
+        )
+    for verb, ones, others in (("may not", old, new), ("may", new, old)):
+        found.extend(
+            RequirementChange(
+                "endpoint.deploy",
+                "easier" if verb == "may" else "harder",
+                f"code at `{one.endpoint}` {verb} connect to {host_and_port(one.host, one.port)}"
+                f"{' in ' if one.networks else ''}{', '.join(one.networks)}",
+            )
+            for one in ones.egress
+            if one not in others.egress
         )
     return found
 

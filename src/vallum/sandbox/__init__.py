@@ -3,7 +3,7 @@
 from vallum.sandbox.bubblewrap import BubblewrapRunner
 from vallum.sandbox.check import CHECK_LIMITS, Check, decode_answer, run_check
 from vallum.sandbox.doctor import Problem, doctor
-from vallum.sandbox.job import Input, Job, Limits, Nest, Outcome, Runner, Status
+from vallum.sandbox.job import Input, Job, Limits, Nest, Network, Outcome, Runner, Status
 from vallum.sandbox.memory import is_sealed, memory_file
 from vallum.sandbox.pool import process_pool
 from vallum.sandbox.process import Process, spawn
@@ -17,6 +17,7 @@ __all__ = [
     "Job",
     "Limits",
     "Nest",
+    "Network",
     "Outcome",
     "Problem",
     "Process",

@@ -16,7 +16,7 @@ import msgspec
 from vallum.base import UnavailableError
 from vallum.base.bounds import KIB
 from vallum.sandbox.cgroup import Group, make_group, sweep
-from vallum.sandbox.job import Input, Job, Limits, Nest, Outcome
+from vallum.sandbox.job import Input, Job, Limits, Nest, Network, Outcome
 from vallum.sandbox.outcome import judge
 from vallum.sandbox.seccomp import compile_filter
 from vallum.sandbox.start import Starter, inside, unused_uid
@@ -31,7 +31,7 @@ class BubblewrapRunner:
 
     def __init__(self, program: str, filter_: bytes) -> None:
         self._program = program
-        self._filter = filter_
+        self._filters = {Network.NONE: filter_}
         self._starter = Starter()
         self._groups: WeakKeyDictionary[subprocess.Popen[bytes], Group] = WeakKeyDictionary()
 
@@ -125,6 +125,7 @@ class BubblewrapRunner:
         fds: Sequence[int] = (),
         env: Mapping[str, str] = MappingProxyType({}),
         nest: Nest | None = None,
+        network: Network = Network.NONE,
         stdout: int | None = subprocess.DEVNULL,
         stderr: int | None = subprocess.DEVNULL,
     ) -> "subprocess.Popen[bytes]":
@@ -134,7 +135,8 @@ class BubblewrapRunner:
             view.set_environment(env)
             if nest is not None:
                 view.nest(nest)
-            filter_ = self._filter if nest is None else None
+            view.connect(network)
+            filter_ = self._filter(network) if nest is None else None
             command = [self._program, *view.finish(filter_, argv)]
             uid = unused_uid() if os.geteuid() == 0 else None
             group = make_group(limits)
@@ -155,6 +157,11 @@ class BubblewrapRunner:
         if group is not None:
             self._groups[process] = group
         return process
+
+    def _filter(self, network: Network) -> bytes:
+        if network not in self._filters:
+            self._filters[network] = compile_filter(network)
+        return self._filters[network]
 
 
 def _take(file: IO[bytes] | None) -> int:

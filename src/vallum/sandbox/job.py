@@ -50,6 +50,14 @@ class Input:
             )
 
 
+class Network(StrEnum):
+    """What sockets a sandbox has beside Unix sockets."""
+
+    NONE = "none"
+    OWN = "own"  # TCP in a network of its own, which leads nowhere
+    MACHINE = "machine"  # this machine's; for doors of ours only
+
+
 @dataclass(frozen=True, slots=True)
 class Nest:
     """That a sandbox is a door of ours which opens sandboxes of its own, and has no filter.

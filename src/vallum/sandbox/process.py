@@ -11,7 +11,7 @@ import msgspec
 
 from vallum.base import InputError, UnavailableError
 from vallum.sandbox.bubblewrap import BubblewrapRunner
-from vallum.sandbox.job import Limits, Nest
+from vallum.sandbox.job import Limits, Nest, Network
 from vallum.sandbox.start import Starter, inside
 from vallum.sandbox.watch import Ending
 
@@ -92,6 +92,7 @@ def spawn(
     files: Mapping[str, int] = _NO_FILES,
     env: Mapping[str, str] = _NO_VARIABLES,
     nest: Nest | None = None,
+    network: Network = Network.NONE,
     log: int | None = None,
 ) -> Process:
     """Start a process that serves until it is ended.
@@ -108,6 +109,7 @@ def spawn(
             descriptors of their content.
         env: Its environment variables. None is inherited.
         nest: With a sandbox, that it opens sandboxes of its own.
+        network: With a sandbox, what sockets it has beside Unix sockets.
         log: Where its stdout and stderr go; our own if nothing.
 
     Raises:
@@ -127,11 +129,12 @@ def spawn(
             files=files,
             env=env,
             nest=nest,
+            network=network,
             stdout=log,
             stderr=log,
         )
         return Process(process, sandbox)
-    if limits is not None or files or nest is not None:
+    if limits is not None or files or nest is not None or network is not Network.NONE:
         raise InputError("limits and files need a sandbox", code="sandbox.limits")
     if not command[0].startswith("/"):
         raise InputError(f"`{command[0]}` is not an absolute path", code="sandbox.argv")

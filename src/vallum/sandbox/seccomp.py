@@ -11,6 +11,7 @@ import os
 import tempfile
 
 from vallum.base import UnavailableError
+from vallum.sandbox.job import Network
 
 _KILL_PROCESS = 0x80000000
 _ALLOW = 0x7FFF0000
@@ -20,7 +21,19 @@ _EQUAL = 4
 _MASKED_EQUAL = 7
 
 _CLONE_NEW = 0x7E020080  # every CLONE_NEW* flag, time namespaces included
-_AF_UNIX = 1
+_AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
+_STREAM, _DATAGRAM = 1, 2
+_TYPE = 0xF  # of a socket, without flags
+_TCP, _UDP = 6, 17
+_INTERNET = {
+    Network.NONE: (),
+    # To a listener beside it: no IPv6, and nothing that a lookup or another protocol would need.
+    Network.OWN: ((_AF_INET, _STREAM, _TCP),),
+    Network.MACHINE: (
+        (_AF_INET, _STREAM, _TCP), (_AF_INET6, _STREAM, _TCP),
+        (_AF_INET, _DATAGRAM, _UDP), (_AF_INET6, _DATAGRAM, _UDP),  # the resolver asks over UDP
+    ),
+}  # fmt: skip
 _MAP_SHARED_ANONYMOUS = 0x21  # not counted by RLIMIT_DATA, so it would escape the memory bound
 
 _NAMES = """
@@ -61,8 +74,11 @@ class _Compare(ctypes.Structure):
     )
 
 
-def compile_filter() -> bytes:
+def compile_filter(network: Network = Network.NONE) -> bytes:
     """Return the BPF program of the allow-list for this machine's architecture.
+
+    Args:
+        network: What sockets it allows beside Unix sockets.
 
     Raises:
         UnavailableError: libseccomp is not there or refuses a rule.
@@ -82,6 +98,14 @@ def compile_filter() -> bytes:
         _add(library, context, "clone3", (), _ERRNO | errno.ENOSYS)
         for name in ("socket", "socketpair"):
             _add(library, context, name, (_Compare(0, _EQUAL, _AF_UNIX, 0),))
+        for family, kind, protocol in _INTERNET[network]:
+            for number in (0, protocol):
+                compares = (
+                    _Compare(0, _EQUAL, family, 0),
+                    _Compare(1, _MASKED_EQUAL, _TYPE, kind),
+                    _Compare(2, _EQUAL, number, 0),
+                )
+                _add(library, context, "socket", compares)
         for value in (0, 0x01, 0x20):
             _add(
                 library,

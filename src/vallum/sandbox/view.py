@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from vallum.base import InputError
-from vallum.sandbox.job import Input, Limits, Nest
+from vallum.sandbox.job import Input, Limits, Nest, Network
 from vallum.sandbox.memory import memory_file
 
 _PACKAGE = Path(__file__).parent.parent
@@ -26,6 +26,9 @@ _ENVIRONMENT = {
     "JOBLIB_MULTIPROCESSING": "0",  # there are no named semaphores; threads work
 }
 _NO_FILES: Mapping[str, int] = MappingProxyType({})
+_NAMES = ("/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf")
+# Public certificates, which who is connected to is verified by: Debian's, then Fedora's places.
+_AUTHORITIES = ("/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted")
 _NAMESPACES = (
     "--unshare-user",
     "--unshare-ipc",
@@ -84,11 +87,20 @@ class View:
         shared = ("--size", str(nest.shared_bytes), "--tmpfs", "/dev/shm")  # noqa: S108 - inside
         self.arguments += shared
         if nest.network:
-            self.arguments.remove("--unshare-net")
-            for name in ("/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf"):
-                self.arguments += ["--ro-bind-try", name, name]
+            self.connect(Network.MACHINE)
         else:
             self.copy(memory_file(_HOSTS), "/etc/hosts")
+
+    def connect(self, network: Network) -> None:
+        """Give it a network, and what is read of the system to use it."""
+        names: tuple[str, ...] = ()
+        if network is Network.MACHINE:
+            self.arguments.remove("--unshare-net")
+            names = _NAMES
+        elif network is Network.OWN:
+            names = _AUTHORITIES
+        for name in names:
+            self.arguments += ["--ro-bind-try", name, name]
 
     def finish(self, filter_: bytes | None, argv: Sequence[str]) -> list[str]:
         """Return the whole command: everything above read-only, then seccomp, then `argv`."""

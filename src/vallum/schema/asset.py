@@ -210,6 +210,7 @@ class Deployment(Record, frozen=True):
     Attributes:
         share: Per cent of the traffic that it gets once it runs.
         replaces: Id of the deployment of the same name that answers until this one runs.
+        egress: Where its code could connect to by the policy file when it was deployed.
     """
 
     id: str
@@ -232,6 +233,7 @@ class Deployment(Record, frozen=True):
     scale: Scale | None = None
     share: int = 0
     replaces: str = ""
+    egress: tuple[str, ...] = ()
 
 
 class JobState(StrEnum):

@@ -11,6 +11,19 @@ from vallum.schema.release import (
 )
 
 
+class Way(Record, frozen=True):
+    """A host and port that scoring code may connect to.
+
+    Attributes:
+        host: As `vallum.base.egress` writes it.
+        networks: In which an address of it must lie; empty: it must be public.
+    """
+
+    host: str
+    port: int
+    networks: tuple[str, ...] = ()
+
+
 class ServedDeployment(Record, frozen=True):
     """A deployment that a gateway serves."""
 
@@ -26,6 +39,7 @@ class ServedDeployment(Record, frozen=True):
     output: OutputPolicy | None = None
     capture: CapturePolicy | None = None  # as far as the policy file allows it now
     code_digest: str = ""  # of scoring code; empty: the model answers
+    ways: tuple[Way, ...] = ()  # out, of scoring code
     scale: Scale = Scale()
     starting: bool = False  # nobody is answered by it before the control process knows it runs
 
@@ -239,6 +253,29 @@ class CallerSeen(Record, frozen=True):
     queries: int
     response: str
     signs: dict[str, int] = {}
+
+
+class ConnectionCount(Record, frozen=True):
+    """Connections of a deployment's code to one host and port.
+
+    Attributes:
+        code: Why they were refused or failed; empty: they were let out.
+        sent: Bytes, of those that ended.
+    """
+
+    deployment_id: str
+    host: str
+    port: int
+    code: str
+    count: int
+    sent: int = 0
+    received: int = 0
+
+
+class ConnectionCounts(Record, frozen=True):
+    """What code of a gateway's deployments connected to since it last said so."""
+
+    rows: tuple[ConnectionCount, ...]
 
 
 class DeploymentRuns(Record, frozen=True):

@@ -24,6 +24,7 @@ from vallum.schema.serving import (
     BundleClose,
     BundleOpen,
     CallerSeen,
+    ConnectionCounts,
     DeploymentFailed,
     DeploymentRuns,
     InternalProblem,
@@ -138,6 +139,10 @@ def _calls(kernel: Kernel, serving: Serving) -> dict[str, _Call]:
         serving.caller_seen(question)
         return Acknowledged()
 
+    def connected(question: ConnectionCounts) -> Record:
+        serving.connected(question)
+        return Acknowledged()
+
     def captured(question: CaptureHanded) -> Record:
         serving.captured(question)
         return Acknowledged()
@@ -156,6 +161,7 @@ def _calls(kernel: Kernel, serving: Serving) -> dict[str, _Call]:
         "/deployment/runs": _Call(DeploymentRuns, runs),
         "/capture": _Call(CaptureHanded, captured),
         "/caller": _Call(CallerSeen, caller),
+        "/connections": _Call(ConnectionCounts, connected),
         "/loan": _Call(LoanAsk, lambda question: give(kernel.house, question)),
         "/job/claim": _Call(Claim, claim),
         "/job/finish": _Call(Finish, finish),

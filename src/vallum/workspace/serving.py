@@ -41,6 +41,7 @@ from vallum.schema.serving import (
     BundleOpen,
     BundleOpened,
     CallerSeen,
+    ConnectionCounts,
     DeploymentFailed,
     DeploymentRuns,
     Lease,
@@ -53,6 +54,7 @@ from vallum.schema.serving import (
 from vallum.workspace.captures import allowed_now, keep_piece
 from vallum.workspace.context import Context, ask
 from vallum.workspace.deployments import LIVE, index_name, take_over
+from vallum.workspace.egress import log_connections, ways_of
 from vallum.workspace.gateways import LEASE_S, Gateways
 from vallum.workspace.kernel import Kernel
 from vallum.workspace.traces import check_traces
@@ -112,6 +114,7 @@ class Serving:
                         output=one.output,
                         capture=allowed_now(one.capture, requirements),
                         code_digest=one.code_digest,
+                        ways=ways_of(requirements, endpoint.name) if one.code_id else (),
                         scale=one.scale or Scale(),
                         on_evasion="" if one.watch is None else one.watch.on_evasion,
                         on_extraction="" if one.watch is None else one.watch.response,
@@ -343,6 +346,10 @@ class Serving:
     def caller_seen(self, seen: CallerSeen) -> None:
         """Log what a caller's queries look like, and leave it as evidence about the model."""
         log_caller(self.kernel.house, seen)
+
+    def connected(self, counts: ConnectionCounts) -> None:
+        """Log what scoring code connected to and was refused."""
+        log_connections(self.kernel.house, counts.rows)
 
     def captured(self, handed: CaptureHanded) -> None:
         """Store redacted requests and answers of a gateway, encrypted."""

@@ -228,4 +228,4 @@ def test_a_footer_of_nested_lists_is_refused() -> None:
     footer = b"\x19" * 5000 + b"\x00"  # each list holds one list
     data = b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1"
     with pytest.raises(LimitExceededError, match="depth of the footer"):
-        read_table(data, "parquet", TABLE)
+        read_table(data)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vallum.gateway import isolated
-from vallum.gateway.isolated import Channel, Said, frame, take_frames
+from vallum.gateway.frames import frame, take_frames
+from vallum.gateway.isolated import Channel, Said
 
 
 @given(bodies=st.lists(st.binary(max_size=40), max_size=8), cuts=st.lists(st.integers(0, 300)))

@@ -25,5 +25,6 @@ def test_the_schema_names_what_a_policy_file_may_hold() -> None:
         "images",
         "capture",
         "scoring_code",
+        "egress",
     }
     assert schema["$defs"]["Requirement"]["additionalProperties"] is False

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from vallum.base import InputError, UnavailableError
-from vallum.sandbox import BubblewrapRunner, Nest, doctor, is_sealed, memory_file, spawn
+from vallum.sandbox import BubblewrapRunner, Nest, Network, doctor, is_sealed, memory_file, spawn
 
 
 def gone(pid: int, within_s: float = 10.0) -> bool:
@@ -279,3 +279,45 @@ def test_a_nest_opens_sandboxes_and_reaches_nothing() -> None:
     assert said == "in two False False\n127.0.0.1 ['lo']\nTrue\nTrue\n"
     with pytest.raises(InputError, match="need a sandbox"):
         spawn(("python", "-c", ""), nest=Nest(1))
+
+
+SOCKETS = """
+import os, socket
+for family in (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK, socket.AF_PACKET):
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW):
+        for protocol in (0, 6, 17, 132, 262):
+            try:
+                socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol).close()
+                print(family.name, kind.name, protocol)
+            except OSError as error:
+                pass
+print(os.path.exists("/etc/hosts"))
+try:
+    socket.create_connection(("127.0.0.1", PORT), timeout=5).close()
+    print("reached")
+except OSError as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("network", "sockets", "names", "reached"),
+    [
+        (Network.NONE, [], False, "PermissionError"),
+        (Network.OWN, ["AF_INET SOCK_STREAM 0", "AF_INET SOCK_STREAM 6"], False,
+         "ConnectionRefusedError"),
+        (Network.MACHINE,
+         [f"{family} {kind} {number}" for family in ("AF_INET", "AF_INET6")
+          for kind, numbers in (("SOCK_STREAM", (0, 6)), ("SOCK_DGRAM", (0, 17)))
+          for number in numbers], True, "reached"),
+    ],
+)  # fmt: skip
+def test_a_sandbox_has_the_sockets_of_its_network_and_no_others(
+    runner: BubblewrapRunner, network: Network, sockets: list[str], reached: str, *, names: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        text = SOCKETS.replace("PORT", str(server.getsockname()[1]))
+        said = lines_of(("python", "-I", "-c", text), sandbox=runner, network=network)
+    assert said.splitlines() == [*sockets, str(names), reached]
+    with pytest.raises(InputError, match="need a sandbox"):
+        spawn(("python", "-c", ""), network=Network.OWN)

@@ -25,12 +25,14 @@ from vallum.schema import (
     OutputPolicy,
     QueryWatch,
     Scale,
+    ScoringCode,
     api,
 )
 from vallum.workspace.capture_books import all_books
 from vallum.workspace.captures import check_capture
 from vallum.workspace.context import Context, ask
 from vallum.workspace.deployments import index_name, share_out
+from vallum.workspace.egress import texts_of, ways_of
 from vallum.workspace.information import check_budget
 from vallum.workspace.lending import KINDS
 from vallum.workspace.limits import check_quotas, check_rates
@@ -238,6 +240,15 @@ def _scale(args: api.EndpointDeploy) -> Scale | None:
     return one
 
 
+def _egress(act: Act, endpoint: Endpoint, code: ScoringCode | None) -> tuple[str, ...]:
+    """Return where a deployment's code may connect to now, and say so in the log."""
+    if code is None:
+        return ()
+    found = texts_of(ways_of(act.rules.requirements, endpoint.name))
+    act.details["egress"] = list(found)
+    return found
+
+
 def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
     endpoint = act.context.endpoint(args.endpoint)
     version = act.context.version("model", args.model, args.version)
@@ -272,6 +283,7 @@ def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
         code_digest="" if code is None else code.digest,
         code_entry="" if code is None else code.entry,
         scale=_scale(args),
+        egress=_egress(act, endpoint, code),
     )
     if args.traffic > 0 and args.deployment in endpoint.mirror:
         raise ConflictError(

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from vallum.base import parse_timestamp
 from vallum.schema import Credential, Deployment, DeploymentState, PrincipalKind, Verdict, api
+from vallum.workspace.egress import texts_of, ways_of
 from vallum.workspace.step import Act
 
 LATE_S = 60.0
@@ -49,6 +50,19 @@ def posture(act: Act) -> api.Posture:
                     severity="medium",
                     message=f"deployment `{deployment.name}` runs inside the gateway",
                     fix="deploy it without --in-process",
+                    resource=deployment.id,
+                )
+            )
+        endpoint = context.endpoint(deployment.endpoint_id)
+        ways = texts_of(ways_of(act.rules.requirements, endpoint.name))
+        if deployment.code_id and ways:
+            findings.append(
+                api.PostureFinding(
+                    id="deployment.egress",
+                    severity="low",
+                    message=f"code of `{deployment.name}` at `{endpoint.name}` may send what it is"
+                    f" asked to {', '.join(ways)}",
+                    fix="take out of `egress` what it does not need: vallum policy set FILE",
                     resource=deployment.id,
                 )
             )
