@@ -51,13 +51,7 @@ from vallum.gateway.starting import Starting
 from vallum.gateway.telling import Tellings
 from vallum.gateway.tracing import TRACE_HEADER, Tracer
 from vallum.gateway.wire import PICKED, TEST_HEADER, Answer, Head, Request, problem_of, status_of
-from vallum.guard import (
-    TEST_MARK,
-    V2,
-    Dialect,
-    Spec,
-    encode_input,
-)
+from vallum.guard import TEST_MARK, V2, Dialect, Spec, encode_input
 from vallum.schema.serving import (
     Acknowledged,
     DeploymentFailed,
@@ -66,6 +60,7 @@ from vallum.schema.serving import (
     ServedDeployment,
 )
 from vallum.workspace.desk import AsyncDesk, DelayedRefusalError, Desk
+from vallum.workspace.engines.ray_room import RayPlace
 
 if TYPE_CHECKING:
     from vallum.gateway.rpc import RpcDoor  # an extra
@@ -98,6 +93,7 @@ class Gateway:
         spool: Path,
         tracer: Tracer | None = None,
         proxies: Proxies | None = None,
+        ray: RayPlace | None = None,
     ) -> None:
         self._desk = desk
         self._head = Head(hosts, proxies)
@@ -107,7 +103,7 @@ class Gateway:
         allowances = Allowances(desk)
         self._admission = Admission(allowances, spool)
         self._active = 0
-        self._starting = Starting(desk)
+        self._starting = Starting(desk, ray)
         self._captures = Captures(desk, self._starting.runner)
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -220,7 +216,7 @@ class Gateway:
                 try:
                     model, beside = await self._starting.start(served)
                 except UnavailableError as error:  # passing: asked again while it is wanted
-                    tries += error.code == "model.start"
+                    tries += error.code in {"model.start", "engine.start"}
                     if served.starting and tries == START_TRIES:  # nobody waits for it yet
                         raise
                     _LOG.warning("not started yet", deployment=served.id, code=error.code)

@@ -2,20 +2,28 @@
 
 import asyncio
 
+from vallum.base import UnavailableError
 from vallum.gateway.beside import Beside
 from vallum.gateway.model import InProcessModel, Model
 from vallum.gateway.pool import Pool
+from vallum.gateway.replicas import Replicas
 from vallum.gateway.scripted import ScriptedModel
 from vallum.sandbox import BubblewrapRunner
+from vallum.schema.release import LOCAL
 from vallum.schema.serving import ModelAsk, ModelBytes, ServedDeployment
 from vallum.workspace.desk import AsyncDesk
+from vallum.workspace.engines.ray_room import RayPlace
+
+HINT = "vallum up --ray-replicas"
 
 
 class Starting:
     """Holds the one sandbox runner of a gateway. For one event loop."""
 
-    def __init__(self, desk: AsyncDesk) -> None:
+    def __init__(self, desk: AsyncDesk, ray: RayPlace | None = None) -> None:
+        """Start models here, and on `ray` if there is one."""
         self._desk = desk
+        self._ray = ray
         self._runner: BubblewrapRunner | None = None
 
     async def runner(self) -> BubblewrapRunner:
@@ -47,9 +55,17 @@ class Starting:
         if served.in_process:
             return await asyncio.to_thread(InProcessModel, got.data, got.sha256)
         runner = await self.runner()
-        made: ScriptedModel | Pool
+        made: ScriptedModel | Pool | Replicas
         if served.code_digest:
             made = await asyncio.to_thread(ScriptedModel, got.code, got.files, got.entry, runner)
+        elif served.scale.engine != LOCAL:
+            if self._ray is None:  # the operator does not let models leave any more
+                raise UnavailableError(
+                    "this server starts no replicas on Ray", code="engine.none", hint=HINT
+                )
+            made = await asyncio.to_thread(
+                Replicas, got.data, got.sha256, runner, served.scale, self._ray, name=served.id
+            )
         else:
             made = await asyncio.to_thread(Pool, got.data, got.sha256, runner, served.scale)
         try:
