@@ -12,12 +12,12 @@ import signal
 from collections import deque
 from collections.abc import Iterator
 from io import BytesIO
-from pathlib import Path
 
 import msgspec
 import polars as pl
 import pytest
 from batch_models import fails_above, linear
+from processes import below
 
 from vallum.base import GateError, InputError, IntegrityError, Secret, UnavailableError
 from vallum.crypto import DataKey, EncryptingWriter, StreamReader
@@ -237,25 +237,6 @@ def test_a_node_that_answers_of_other_rows_is_refused(
 
 
 # -- on Ray itself ------------------------------------------------------------------------------
-
-
-def below(pid: int) -> dict[int, str]:
-    """Return the processes that a process started, and theirs, with their names."""
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                parents.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, left = {}, [pid]
-    while left:
-        for one in parents.get(left.pop(), []):
-            left.append(one)
-            with contextlib.suppress(OSError):
-                found[one] = (
-                    (Path(f"/proc/{one}") / "cmdline").read_bytes().decode(errors="replace")
-                )
-    return found
 
 
 @pytest.mark.slow

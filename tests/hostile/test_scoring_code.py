@@ -13,7 +13,7 @@ import pytest
 from running import WIDTH, Up, request
 
 from vallum.base import GateError, InputError, RefusedError
-from vallum.schema import QueryWatch
+from vallum.schema import QueryWatch, Scale
 
 pytestmark = pytest.mark.slow  # a server, or several, for this file alone
 
@@ -271,6 +271,7 @@ def test_code_is_refused_where_policy_scan_or_company_forbid_it(serving: Up) -> 
         endpoints.add_code("refused", tar, entry="other.py")
     for more in (
         {"watch": QueryWatch(data="members")}, {"in_process": True}, {"decimals": 2},
+        {"scale": Scale(engine="ray")},
     ):  # fmt: skip
         with pytest.raises(InputError, match="scoring code cannot"):
             endpoints.deploy("refused", "small", code=made.id, **more)  # type: ignore[arg-type]

@@ -163,6 +163,9 @@ def up_command(
     batch_engine: Annotated[
         str, typer.Option(help="What scores batches: local or ray; see VALLUM_RAY_ADDRESS.")
     ] = "local",
+    ray_replicas: Annotated[
+        bool, typer.Option(help="Let deployments ask for replicas on Ray; see VALLUM_RAY_ADDRESS.")
+    ] = False,
     otlp: Annotated[
         str, typer.Option(help="Send traces to this OpenTelemetry collector: https://…:4318")
     ] = "",
@@ -203,6 +206,7 @@ def up_command(
             pkcs11_module=pkcs11_module,
             pin_file=pin_file,
             batch_engine=batch_engine,
+            ray_replicas=ray_replicas,
             otlp=otlp,
             otlp_ratio=otlp_ratio,
             otlp_ca=otlp_ca,

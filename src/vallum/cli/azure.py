@@ -16,6 +16,7 @@ from vallum.cli.border import read_file, say
 from vallum.cli.scaling import azure_scale
 from vallum.formats import load_yaml
 from vallum.schema import CapturePolicy, Scale
+from vallum.schema.release import RAY
 
 _PREFIX = "azureml:"
 _PRIVATE = (  # RFC 1918, RFC 4193 and loopback
@@ -128,7 +129,8 @@ def read_deployment(path: Path) -> AzureDeployment:
         InputError: It is no such file, or asks for what is not done here.
     """
     document = _document(path)
-    _check(path, document, _DEPLOYMENT_TAKEN, _DEPLOYMENT_SAME)
+    ours = {"instance_type"} if document.get("instance_type") == RAY else set()
+    _check(path, document, _DEPLOYMENT_TAKEN | ours, _DEPLOYMENT_SAME)
     code, entry = _code(path, document.get("code_configuration"))
     return AzureDeployment(
         _text(path, document, "name"),

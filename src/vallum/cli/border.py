@@ -39,8 +39,8 @@ ENVIRONMENT = {
     "VALLUM_DEBUG": "`1` shows the trace of an internal error",
     "VALLUM_KEY_PASSWORD": "password of the private key of `signature sign`",
     "VALLUM_PURPOSE": "what data is read for, where it asks for one; `--purpose`",
-    "VALLUM_RAY_ADDRESS": "HOST:PORT of the cluster of `up --batch-engine ray`; else each batch"
-    " starts a Ray of its own",
+    "VALLUM_RAY_ADDRESS": "HOST:PORT of the cluster of `up --batch-engine ray` and"
+    " `--ray-replicas`; else each batch and deployment starts a Ray of its own",
     "VALLUM_RAY_TOKEN_FILE": "0600 file with that cluster's token",
     "VALLUM_STATE_DIR": "folder of what clients saw of each log; `off` keeps nothing",
     "VALLUM_TOKEN": "an API key; prefer a file, which other processes cannot read",

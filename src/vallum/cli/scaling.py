@@ -9,6 +9,7 @@ import typer
 
 from vallum.base import InputError
 from vallum.schema import Scale
+from vallum.schema.release import LOCAL, RAY
 
 Instances = Annotated[
     str, typer.Option(help="Processes that answer: N, or MIN:MAX to follow the traffic.")
@@ -19,6 +20,10 @@ TargetUtilization = Annotated[
 Concurrency = Annotated[int, typer.Option(help="Requests that a process may have at once.")]
 CoolDown = Annotated[int, typer.Option(help="Seconds that fewer must do before one ends.")]
 
+Engine = Annotated[
+    str, typer.Option(help="Where they run: local, or ray as replicas of Ray Serve.")
+]
+
 _BOUNDS = re.compile(r"([0-9]{1,4})(?::([0-9]{1,4}))?\Z")
 _SETTINGS = {
     "type", "min_instances", "max_instances", "polling_interval", "target_utilization_percentage",
@@ -27,9 +32,14 @@ _PER_INSTANCE = "max_concurrent_requests_per_instance"
 
 
 def scale_of(
-    instances: str, *, target_utilization: int, concurrency: int, cool_down: int
+    instances: str,
+    *,
+    target_utilization: int,
+    concurrency: int,
+    cool_down: int,
+    engine: str = LOCAL,
 ) -> Scale | None:
-    """Return what options ask for; None where they ask for one process.
+    """Return what options ask for; None where they ask for one process here.
 
     Raises:
         InputError: `instances` is not N or MIN:MAX.
@@ -42,12 +52,15 @@ def scale_of(
     made = Scale(
         min_instances=int(found[1]), max_instances=int(found[2] or found[1]),
         target_percent=target_utilization, concurrency=concurrency, cool_down_s=cool_down,
+        engine=engine,
     )  # fmt: skip
     return None if made == Scale() else made
 
 
 def azure_scale(path: Path, document: Mapping[str, object]) -> Scale | None:
-    """Return what `instance_count`, `scale_settings` and `request_settings` of a file ask for.
+    """Return what a file asks for: how many instances, following what, of which type.
+
+    An `instance_type` of `ray` is ours; those of machines are without effect.
 
     Raises:
         InputError: One is malformed, or asks for what is not done here.
@@ -72,6 +85,7 @@ def azure_scale(path: Path, document: Mapping[str, object]) -> Scale | None:
         max_instances=_number(path, settings, "max_instances", 1) if follows else count,
         target_percent=_number(path, settings, "target_utilization_percentage", 70),
         concurrency=_number(path, requests, _PER_INSTANCE, 1),
+        engine=RAY if document.get("instance_type") == RAY else LOCAL,
     )
     return None if made == Scale() else made
 
@@ -80,10 +94,11 @@ def scale_text(scale: Scale | None) -> str:
     """Return it for people; nothing where one process answers."""
     if scale is None:
         return ""
+    what = "processes" if scale.engine == LOCAL else "replicas on Ray"
     if scale.min_instances == scale.max_instances:
-        return f"  {scale.max_instances} processes"
+        return f"  {scale.max_instances} {what}"
     return (
-        f"  {scale.min_instances} to {scale.max_instances} processes,"
+        f"  {scale.min_instances} to {scale.max_instances} {what},"
         f" {scale.target_percent} % of {scale.concurrency} at once"
     )
 

@@ -29,6 +29,7 @@ from vallum.cli.progress import progress
 from vallum.cli.scaling import (
     Concurrency,
     CoolDown,
+    Engine,
     Instances,
     TargetUtilization,
     scale_of,
@@ -207,6 +208,7 @@ def endpoint_deploy(
     target_utilization: TargetUtilization = 70,
     concurrency: Concurrency = 1,
     cool_down: CoolDown = 60,
+    engine: Engine = "local",
     decimals: Annotated[int | None, typer.Option(help="Round scores.")] = None,
     regression: Annotated[bool, typer.Option(help="The model tells values, not classes.")] = False,
     labels_only: Annotated[bool, typer.Option(help="Tell the likeliest class alone.")] = False,
@@ -249,7 +251,7 @@ def endpoint_deploy(
     sent = None if smoke_request is None else read_file(smoke_request)
     scale = scale_of(
         instances, target_utilization=target_utilization, concurrency=concurrency,
-        cool_down=cool_down,
+        cool_down=cool_down, engine=engine,
     )  # fmt: skip
     if file is not None:
         asked = read_deployment(file)

@@ -13,6 +13,7 @@ from vallum.base.proxies import Proxies
 from vallum.sdk import read_key_file
 
 if TYPE_CHECKING:
+    from vallum.workspace.engines.ray_room import RayPlace
     from vallum.workspace.house import House
     from vallum.workspace.release_keys import TokenChoice
 
@@ -51,6 +52,7 @@ def up(
     pkcs11_module: Path | None = None,
     pin_file: Path | None = None,
     batch_engine: str = "local",
+    ray_replicas: bool = False,
     otlp: str = "",
     otlp_ratio: float = 0.01,
     otlp_ca: Path | None = None,
@@ -84,6 +86,8 @@ def up(
         pin_file: 0600 file with the token's PIN; else the environment's `VALLUM_TOKEN_PIN`.
         batch_engine: What scores batches: `local`, or `ray` on the cluster at `VALLUM_RAY_ADDRESS`,
             without one on a Ray that each batch starts.
+        ray_replicas: Let deployments ask for replicas on the Ray at `VALLUM_RAY_ADDRESS`, without
+            one on a Ray that each deployment starts.
         otlp: OpenTelemetry collector that traces are sent to; empty: nothing is traced.
         otlp_ratio: Share of requests without a `traceparent` that are traced.
         otlp_ca: Certificate authority of the collector.
@@ -96,7 +100,15 @@ def up(
     try:
         from vallum.base.listening import place_of
         from vallum.server.control import Bind, run_control
-        from vallum.workspace.bootstrap import Places, choose_engine, create, exists, open_courier
+        from vallum.workspace.bootstrap import (
+            Places,
+            check_ray,
+            choose_engine,
+            create,
+            exists,
+            open_courier,
+        )
+        from vallum.workspace.engines.ray_room import RayPlace
         from vallum.workspace.release_keys import open_release_key, open_token, remembered_token
     except ImportError as error:
         raise UnavailableError(
@@ -116,6 +128,9 @@ def up(
     gateway_place = place_of(gateway_host) if gateway_host else place
     if grpc_port or grpc_client_certificates:
         _check_grpc(grpc_port, {port, gateway_port}, gateway_socket, gateway_place.device)
+    ray = RayPlace(os.environ.get(RAY_ADDRESS, ""), _ray_token())
+    if ray_replicas:
+        check_ray(ray)
     bind = Bind(
         place=place,
         port=port,
@@ -128,6 +143,7 @@ def up(
         names=names,
         proxies=trusted_proxies,
         telemetry=_telemetry(otlp, otlp_ratio, otlp_ca, otlp_token_file),
+        replicas=_replicas(ray) if ray_replicas else (),
     )
     if not 1.0 <= checkpoint_every_s <= DAY_S:
         raise InputError("checkpoints are sent every 1 to 86400 seconds", code="up.checkpoint")
@@ -167,13 +183,8 @@ def up(
 
     def prepare(house: "House") -> None:
         open_release_key(house, places.keys, token=token, derived=release_key == DERIVED, pin=pin)
-        file = os.environ.get(RAY_TOKEN_FILE, "")
-        choose_engine(
-            house,
-            batch_engine,
-            address=os.environ.get(RAY_ADDRESS, ""),
-            token_file=Path(file) if file else None,
-        )
+        choose_engine(house, batch_engine, ray)
+        house.ray_replicas = ray_replicas
 
     def ready(claimed: bool) -> None:
         url = f"https://{place.address}:{port}"
@@ -257,6 +268,29 @@ def _check_grpc(port: int, taken: set[int], socket: Path | None, device: str) ->
             code="up.extra",
             hint="pip install 'vallum[grpc]'",
         ) from error
+
+
+def _ray_token() -> Path | None:
+    """Return the file with the cluster's token; None where there is none.
+
+    Raises:
+        InputError: Others may read it, or it cannot be read.
+    """
+    file = os.environ.get(RAY_TOKEN_FILE, "")
+    if not file:
+        return None
+    read_key_file(Path(file))  # refuses one that others may read
+    return Path(file).resolve()
+
+
+def _replicas(ray: "RayPlace") -> tuple[str, ...]:
+    """Return the gateway's arguments for replicas: the token's file is one, the token is not."""
+    made = ["--ray-replicas"]
+    if ray.address:
+        made += ["--ray-address", ray.address]
+    if ray.token_file is not None:
+        made += ["--ray-token-file", str(ray.token_file)]
+    return tuple(made)
 
 
 def _telemetry(url: str, ratio: float, ca_file: Path | None, token: Path | None) -> tuple[str, ...]:

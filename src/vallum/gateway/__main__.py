@@ -14,6 +14,7 @@ from vallum.gateway.app import Gateway
 from vallum.gateway.protocol import Connection
 from vallum.gateway.tracing import Tracer
 from vallum.workspace.desk import AsyncDesk, Desk, read_token
+from vallum.workspace.engines.ray_room import RayPlace
 
 
 def main() -> None:
@@ -33,6 +34,9 @@ def main() -> None:
     parser.add_argument("--otlp-ratio", type=float, default=0.0)
     parser.add_argument("--otlp-ca", type=Path)
     parser.add_argument("--otlp-token-file", type=Path)
+    parser.add_argument("--ray-replicas", action="store_true")
+    parser.add_argument("--ray-address", default="", help="host:port")
+    parser.add_argument("--ray-token-file", type=Path)
     arguments = parser.parse_args()
     token = read_token(arguments.token_fd)
     gateway = Gateway(
@@ -42,6 +46,9 @@ def main() -> None:
         spool=arguments.spool,
         tracer=_tracer(arguments),
         proxies=Proxies(arguments.trusted_proxy) if arguments.trusted_proxy else None,
+        ray=RayPlace(arguments.ray_address, arguments.ray_token_file)
+        if arguments.ray_replicas
+        else None,
     )
     sockets = [socket.socket(fileno=one) for one in arguments.listen_fd]
     secured = arguments.cert is not None  # a Unix socket is not

@@ -61,6 +61,7 @@ from vallum.schema.serving import (
     ServedDeployment,
 )
 from vallum.workspace.desk import AsyncDesk, DelayedRefusalError, Desk
+from vallum.workspace.engines.ray_room import RayPlace
 
 if TYPE_CHECKING:
     from vallum.gateway.rpc import RpcDoor  # an extra
@@ -93,6 +94,7 @@ class Gateway:
         spool: Path,
         tracer: Tracer | None = None,
         proxies: Proxies | None = None,
+        ray: RayPlace | None = None,
     ) -> None:
         self._desk = desk
         self._head = Head(hosts, proxies)
@@ -105,7 +107,7 @@ class Gateway:
         self._books = Books(desk, spool=spool, begin=self._begin)
         self._lessee = Lessee(lease_desk, gateway=self._books.gateway, switch=self._switch)
         self._outgoing = Outgoing(desk, begin=self._begin, require=self._lessee.require)
-        self._starting = Starting(desk, self._outgoing)
+        self._starting = Starting(desk, self._outgoing, ray)
         self._captures = Captures(desk, self._starting.runner)
         self._stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -217,7 +219,7 @@ class Gateway:
                 try:
                     model, beside = await self._starting.start(served)
                 except UnavailableError as error:  # passing: asked again while it is wanted
-                    tries += error.code == "model.start"
+                    tries += error.code in {"model.start", "engine.start"}
                     if served.starting and tries == START_TRIES:  # nobody waits for it yet
                         raise
                     _LOG.warning("not started yet", deployment=served.id, code=error.code)

@@ -10,7 +10,7 @@ import numpy as np
 
 from vallum.base import VallumError
 from vallum.gateway.frames import frame, take_frames
-from vallum.gateway.isolated import Said
+from vallum.gateway.isolated import Said, outputs_of
 from vallum.guard.session import Session
 
 _RECV_BYTES = 1024 * 1024
@@ -55,13 +55,7 @@ def _answer(session: Session, body: bytes) -> Said:
     shape, raw = _DECODER.decode(body)
     try:
         x = np.frombuffer(raw, dtype=np.float32).reshape(shape)
-        return Said(
-            outputs=tuple(
-                (name, value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes())
-                for name, value in session.run(x)
-                if value.dtype.kind != "O"
-            )
-        )
+        return outputs_of(session.run(x))
     except VallumError as error:
         return Said(error=error.message)
     except Exception as error:  # noqa: BLE001 - the border of the process: say, do not die

@@ -10,7 +10,6 @@ have no business in each other's answers.
 import asyncio
 import os
 import socket
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -23,10 +22,11 @@ from vallum.gateway.egress import WayOut, spawned
 from vallum.gateway.frames import frame, take_frames
 from vallum.gateway.model import Held
 from vallum.guard.session import Arrays
-from vallum.sandbox import BubblewrapRunner, Limits, Network, Process
+from vallum.sandbox import BubblewrapRunner, Limits, Nest, Network, Process
 
 START_S = 20.0
 ANSWER_S = 30.0
+MAX_AWAY_CHARS = 300
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -37,18 +37,26 @@ class Said(msgspec.Struct, frozen=True):
     outputs: tuple[tuple[str, str, tuple[int, ...], bytes], ...] = ()
     answer: bytes = b""  # of scoring code: JSON
     told: str = ""  # of scoring code that failed: what it said, for our log
+    number: int | None = None  # of the question, from 1, where answers do not come in order
+    away: str = ""  # of replicas elsewhere: why none answers now
+    running: int = 0  # how many there are
 
 
 _DECODER = msgspec.msgpack.Decoder(Said)
 
 
 class Channel(asyncio.Protocol):
-    """Questions to a model process and its answers, in order. For one event loop."""
+    """Questions to a model process and its answers. For one event loop.
+
+    Answers come in the order of the questions, but for those with a number: what it starts with
+    is 0, and both ends count the questions from there.
+    """
 
     def __init__(self, answer_s: float | None = None) -> None:
-        self._answer_s = ANSWER_S if answer_s is None else answer_s
+        self.answer_s = ANSWER_S if answer_s is None else answer_s
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[asyncio.Future[Said]] = deque()
+        self._waiting: dict[int, asyncio.Future[Said]] = {}  # oldest first
+        self._expected = 0
         self._outgoing: list[bytes] = []
         self._incoming = bytearray()
         self._progress_s = 0.0
@@ -65,7 +73,7 @@ class Channel(asyncio.Protocol):
         self._transport = None
         if self._timer is not None:
             self._timer.cancel()
-        for future in self._waiting:
+        for future in self._waiting.values():
             if not future.done():
                 future.set_exception(ConnectionError("the model process is gone"))
         self._waiting.clear()
@@ -77,10 +85,11 @@ class Channel(asyncio.Protocol):
         try:
             for body in take_frames(self._incoming):
                 said = _DECODER.decode(body)
-                future = self._waiting.popleft()
+                number = next(iter(self._waiting)) if said.number is None else said.number
+                future = self._waiting.pop(number)
                 if not future.done():
                     future.set_result(said)
-        except (ConnectionError, msgspec.DecodeError, IndexError):
+        except (ConnectionError, msgspec.DecodeError, StopIteration, KeyError):
             self.close()
 
     def expect(self) -> "asyncio.Future[Said]":
@@ -94,7 +103,8 @@ class Channel(asyncio.Protocol):
         if not self._waiting:
             self._progress_s = self._loop.time()
         future = self._loop.create_future()
-        self._waiting.append(future)
+        self._waiting[self._expected] = future
+        self._expected += 1
         return future
 
     def ask(self, question: object) -> "asyncio.Future[Said]":
@@ -112,7 +122,7 @@ class Channel(asyncio.Protocol):
     async def drained(self, patience_s: float) -> None:
         """Wait until everybody who waits now has an answer, or for so long."""
         if self._waiting:
-            await asyncio.wait(tuple(self._waiting), timeout=patience_s)
+            await asyncio.wait(tuple(self._waiting.values()), timeout=patience_s)
 
     def close(self) -> None:
         """End."""
@@ -127,7 +137,7 @@ class Channel(asyncio.Protocol):
     def _watch(self) -> None:
         """End a process that answers nothing for `answer_s` while somebody waits."""
         self._timer = self._loop.call_later(1.0, self._watch)
-        if self._waiting and self._loop.time() - self._progress_s > self._answer_s:
+        if self._waiting and self._loop.time() - self._progress_s > self.answer_s:
             self.close()
 
 
@@ -147,6 +157,8 @@ class Program:
         log: Where what it prints goes; our own if nothing.
         answer_s: Seconds without any answer, while somebody waits, after which it is ended;
             `ANSWER_S` if nothing.
+        start_s: Seconds it has to stand.
+        nest: That it is a door of ours, which opens sandboxes of its own.
         out: What connects it to where its deployment may, if anything; the number of a descriptor
             for that is added behind the channel's.
     """
@@ -158,6 +170,8 @@ class Program:
     limits: Limits = _PLAIN
     log: int | None = None
     answer_s: float | None = None
+    start_s: float | None = None
+    nest: Nest | None = None
     out: WayOut | None = None
 
 
@@ -250,6 +264,7 @@ class ModelProcess:
                 fds=(*program.fds, *handed),
                 files=program.files,
                 env=program.env,
+                nest=program.nest,
                 network=Network.NONE if program.out is None else Network.OWN,
                 log=program.log,
             )
@@ -262,16 +277,19 @@ class ModelProcess:
             for end in inherited:
                 end.close()
         ours.setblocking(False)  # noqa: FBT003 - socket takes it by position
+        start_s = START_S if program.start_s is None else program.start_s
+        answer_s = ANSWER_S if program.answer_s is None else program.answer_s
         _, channel = await asyncio.get_running_loop().create_connection(
-            lambda: Channel(program.answer_s), sock=ours
+            lambda: Channel(max(start_s, answer_s)), sock=ours
         )
         self._channel = channel
         try:
-            hello = await asyncio.wait_for(channel.expect(), START_S)
+            hello = await asyncio.wait_for(channel.expect(), start_s)
+            channel.answer_s = answer_s
         except (TimeoutError, ConnectionError) as error:
             await self._end()
             why = (
-                f"took longer than {START_S:.0f} s to load or for its init()"
+                f"took longer than {start_s:.0f} s to load or for its init()"
                 if isinstance(error, TimeoutError)
                 else "ended before it stood: its limits, or it ended itself"
             )
@@ -279,6 +297,9 @@ class ModelProcess:
         if hello.error:
             await self._end()
             raise NotLoadedError(hello.error, hello.told)
+        if hello.away:
+            await self._end()
+            raise UnavailableError(hello.away[:MAX_AWAY_CHARS], code="engine.start")
         return channel, hello
 
     async def _end(self) -> None:
@@ -305,6 +326,30 @@ class NotLoadedError(InputError):
         self.told = told
 
 
+def arrays_of(said: Said) -> Arrays:
+    """Return named outputs.
+
+    Raises:
+        TypeError: They are none.
+        ValueError: They are none.
+    """
+    return [
+        (name, np.frombuffer(data, dtype=np.dtype(kind)).reshape(shape))
+        for name, kind, shape, data in said.outputs
+    ]
+
+
+def outputs_of(arrays: Arrays) -> Said:
+    """Return named outputs as they travel; what is no number does not."""
+    return Said(
+        outputs=tuple(
+            (name, value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes())
+            for name, value in arrays
+            if value.dtype.kind != "O"
+        )
+    )
+
+
 class IsolatedModel:
     """An ONNX model in a sandboxed process of its own."""
 
@@ -325,10 +370,7 @@ class IsolatedModel:
         """Return named outputs."""
         channel, said = await self._process.ask((x.shape, x.tobytes()))
         try:
-            outputs: Arrays = [
-                (name, np.frombuffer(data, dtype=np.dtype(kind)).reshape(shape))
-                for name, kind, shape, data in said.outputs
-            ]
+            outputs = arrays_of(said)
         except (TypeError, ValueError) as error:  # it talks nonsense
             raise await self._process.nonsense(channel) from error
         self._process.sound()

@@ -2,22 +2,30 @@
 
 import asyncio
 
+from vallum.base import UnavailableError
 from vallum.gateway.beside import Beside
 from vallum.gateway.egress import Outgoing
 from vallum.gateway.model import InProcessModel, Model
 from vallum.gateway.pool import Pool
+from vallum.gateway.replicas import Replicas
 from vallum.gateway.scripted import ScriptedModel
 from vallum.sandbox import BubblewrapRunner
+from vallum.schema.release import LOCAL
 from vallum.schema.serving import ModelAsk, ModelBytes, ServedDeployment
 from vallum.workspace.desk import AsyncDesk
+from vallum.workspace.engines.ray_room import RayPlace
+
+HINT = "vallum up --ray-replicas"
 
 
 class Starting:
     """Holds the one sandbox runner of a gateway. For one event loop."""
 
-    def __init__(self, desk: AsyncDesk, outgoing: Outgoing) -> None:
+    def __init__(self, desk: AsyncDesk, outgoing: Outgoing, ray: RayPlace | None = None) -> None:
+        """Start models here, and on `ray` if there is one."""
         self._desk = desk
         self._outgoing = outgoing
+        self._ray = ray
         self._runner: BubblewrapRunner | None = None
 
     async def runner(self) -> BubblewrapRunner:
@@ -49,9 +57,17 @@ class Starting:
         if served.in_process:
             return await asyncio.to_thread(InProcessModel, got.data, got.sha256)
         runner = await self.runner()
-        made: ScriptedModel | Pool
+        made: ScriptedModel | Pool | Replicas
         if served.code_digest:
             made = await asyncio.to_thread(ScriptedModel, served, got, runner, self._outgoing)
+        elif served.scale.engine != LOCAL:
+            if self._ray is None:  # the operator does not let models leave any more
+                raise UnavailableError(
+                    "this server starts no replicas on Ray", code="engine.none", hint=HINT
+                )
+            made = await asyncio.to_thread(
+                Replicas, got.data, got.sha256, runner, served.scale, self._ray, name=served.id
+            )
         else:
             made = await asyncio.to_thread(Pool, got.data, got.sha256, runner, served.scale)
         try:

@@ -233,6 +233,11 @@ class OutputPolicy(Record, frozen=True):
     noise: str = "0"
 
 
+LOCAL = "local"
+RAY = "ray"
+ENGINES = (LOCAL, RAY)
+
+
 class Scale(Record, frozen=True):
     """How many processes answer for a deployment, as Azure ML's `scale_settings` say it.
 
@@ -242,6 +247,7 @@ class Scale(Record, frozen=True):
         target_percent: Of `concurrency` that a process shall have on average.
         concurrency: Requests that a process may have at once, waiting ones included.
         cool_down_s: So long fewer must do before one ends.
+        engine: Where they run: `local`, or `ray`, as replicas of a Ray Serve application.
     """
 
     min_instances: int = 1
@@ -249,6 +255,7 @@ class Scale(Record, frozen=True):
     target_percent: int = 70
     concurrency: int = 1
     cool_down_s: int = 60
+    engine: str = LOCAL
 
 
 class QueryWatch(Record, frozen=True):

@@ -306,3 +306,25 @@ class InternalProblem(Record, frozen=True):
     hint: str = ""
     retry_after_s: float | None = None
     delay_s: float = 0.0
+
+
+class ReplicasBegin(Record, frozen=True):
+    """What a door to Ray Serve starts replicas of; it holds no key and no training data.
+
+    Attributes:
+        name: Of the application.
+        data: The model.
+        sha256: Its digest, which every replica compares.
+        address: Of the cluster; empty: a Ray of one's own.
+        answer_s: Seconds for an answer, a second try included.
+    """
+
+    name: str
+    data: bytes
+    sha256: str
+    scale: Scale
+    address: str
+    answer_s: float
+
+    def __repr__(self) -> str:
+        return f"ReplicasBegin(name={self.name!r}, sha256={self.sha256!r}, bytes={len(self.data)})"

@@ -67,6 +67,7 @@ class Bind:
         names: Further names that clients use, for the certificate and the Host list.
         proxies: Whose `X-Forwarded-For` scoring believes; see `Proxies`.
         telemetry: Further arguments of the gateway: where traces go.
+        replicas: The same: on which Ray replicas run.
     """
 
     place: Place
@@ -80,6 +81,7 @@ class Bind:
     names: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
     telemetry: tuple[str, ...] = ()
+    replicas: tuple[str, ...] = ()
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -290,6 +292,7 @@ class Control:
         listening: list[socket.socket] = []
         if module == GATEWAY:
             arguments += ["--spool", str(keys / "run" / "spool"), *self._bind.telemetry]
+            arguments += self._bind.replicas
             if self._bind.gateway_socket is None:  # no TLS where nothing leaves the machine
                 arguments += [
                     "--cert", str(keys / "server.pem"), "--key", str(keys / "server-key.pem"),

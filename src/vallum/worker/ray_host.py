@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 
 from vallum.schema.engines import RayAnswer, RayBegin, RayPart, RayReady
+from vallum.workspace.engines.ray_room import said_by, start_ray
 
-_ATTEMPTS = 3  # a machine under load starts Ray's processes too late for Ray
 _HEAD = 4
 
 
@@ -37,23 +37,7 @@ def _start(begin: RayBegin) -> int:
     """Start Ray or connect to it; return its number of processors."""
     import ray
 
-    quiet: dict[str, Any] = {
-        "log_to_driver": False, "logging_level": "error", "configure_logging": False,
-    }  # fmt: skip
-    if begin.address:
-        ray.init(address=begin.address, **quiet)
-    else:
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                ray.init(
-                    num_cpus=begin.cpus, include_dashboard=False, _node_ip_address="127.0.0.1",
-                    object_store_memory=512 * 1024 * 1024, **quiet,
-                )  # fmt: skip
-                break
-            except Exception:
-                ray.shutdown()
-                if attempt == _ATTEMPTS:
-                    raise
+    start_ray(begin.address, begin.cpus)
     return max(1, min(64, int(ray.cluster_resources().get("CPU", 1))))
 
 
@@ -81,13 +65,8 @@ def _serve(begin: RayBegin, stream: BinaryIO) -> None:
         try:
             answer = RayAnswer(answer=ray.get(reference))
         except Exception as error:  # noqa: BLE001 - of Ray, of many kinds, and those of a task
-            answer = RayAnswer(error=_said(error))
+            answer = RayAnswer(error=said_by(error))
         _write(stream, answer)
-
-
-def _said(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[-1]}"[:200]
 
 
 def main() -> None:
@@ -98,7 +77,7 @@ def main() -> None:
         try:
             slots = _start(begin)
         except Exception as error:  # noqa: BLE001 - of Ray, of many kinds
-            _write(stream, RayReady(error=_said(error)))
+            _write(stream, RayReady(error=said_by(error)))
             return
         _write(stream, RayReady(slots=slots))
         _serve(begin, stream)

@@ -55,6 +55,7 @@ from vallum.schema import (
 from vallum.store import Database, Objects, Records, open_backend
 from vallum.workspace.engines.local import LocalEngine
 from vallum.workspace.engines.ray import RayEngine
+from vallum.workspace.engines.ray_room import HINT, NEEDED, RayPlace
 from vallum.workspace.erasures import Erasures
 from vallum.workspace.house import House
 from vallum.workspace.intent import settle_all
@@ -315,14 +316,31 @@ def open_courier(
     return Courier(sinks, every_s=every_s, monotonic=used.monotonic) if sinks else None
 
 
-def choose_engine(house: House, name: str, *, address: str, token_file: Path | None) -> None:
+def check_ray(place: RayPlace) -> None:
+    """Check that there can be a Ray.
+
+    Raises:
+        InputError: The address is none.
+        UnavailableError: Ray is not installed.
+    """
+    if place.address and not _CLUSTER.fullmatch(place.address):
+        raise InputError("a Ray cluster's address is HOST:PORT", code="up.engine")
+    for name in ("ray", *NEEDED):
+        if find_spec(name) is None:  # imported where there are no keys only
+            raise UnavailableError(
+                f"this installation has no Ray Serve: `{name}` is missing",
+                code="up.extra",
+                hint=HINT,
+            )
+
+
+def choose_engine(house: House, name: str, place: RayPlace) -> None:
     """Choose what scores batches.
 
     Args:
         house: The open workspace.
         name: `local` or `ray`.
-        address: Of a Ray cluster, `HOST:PORT`; empty: one that is started for each batch.
-        token_file: 0600 file with the cluster's token.
+        place: Which Ray; without an address each batch starts one.
 
     Raises:
         InputError: There is no such engine, or the address is none.
@@ -334,13 +352,8 @@ def choose_engine(house: House, name: str, *, address: str, token_file: Path | N
         raise InputError(
             f"`{name[:40]}` scores no batches", code="up.engine", hint="`local` or `ray`"
         )
-    if address and not _CLUSTER.fullmatch(address):
-        raise InputError("a Ray cluster's address is HOST:PORT", code="up.engine")
-    if find_spec("ray") is None:
-        raise UnavailableError(
-            "this installation has no Ray", code="up.extra", hint="pip install 'vallum[ray]'"
-        )
-    house.engine = RayEngine(lambda: house.runner, address=address, token_file=token_file)
+    check_ray(place)
+    house.engine = RayEngine(lambda: house.runner, place=place)
 
 
 def check_owner(house: House) -> None:

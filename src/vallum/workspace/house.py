@@ -32,6 +32,7 @@ class House:
         local: What scores batches on this machine.
         engine: What scores batches, unless they have a key.
         release_token: The release key in a token, open, where the workspace signs with one.
+        ray_replicas: The gateway starts replicas of models on Ray for deployments that ask for it.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class House:
     scoring_base: str = ""
     courier: Courier | None = None
     release_token: Signer | None = None
+    ray_replicas: bool = False
     batch_rates: RateLimiter = field(default_factory=RateLimiter)  # under the log's transaction
     _runner: list[BubblewrapRunner] = field(default_factory=list)
     residents: Residents = field(init=False)

@@ -12,7 +12,11 @@ import typer
 import typer.core
 import typer.main
 
+from vallum.base import InputError
 from vallum.cli.app import app
+from vallum.cli.azure import read_deployment
+from vallum.cli.scaling import scale_text
+from vallum.cli.up import up
 
 
 def vallum(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
@@ -278,3 +282,32 @@ def test_a_secret_that_could_not_be_kept_is_not_made(tmp_path: Path) -> None:
         done = vallum(*options, *command, "-o", str(tmp_path / "no/such/file"))
         assert done.returncode == 2
         assert "cannot be written" in done.stderr
+
+
+def test_a_token_of_a_ray_cluster_that_others_may_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ray.token"
+    file.write_text("0" * 64)
+    file.chmod(0o640)
+    monkeypatch.setenv("VALLUM_RAY_TOKEN_FILE", str(file))
+    for option in ({"ray_replicas": True}, {"batch_engine": "ray"}):
+        with pytest.raises(InputError, match="others may read") as refused:
+            up(data=tmp_path / "data", **option)  # type: ignore[arg-type]
+        assert refused.value.hint == f"chmod 600 {file}"
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "engine"), [("ray", "ray"), ("Standard_DS3_v2", "local"), ("", "local")]
+)
+def test_a_deployment_file_says_by_its_instance_type_that_it_runs_on_ray(
+    tmp_path: Path, kind: str, engine: str
+) -> None:
+    file = tmp_path / "deployment.yml"
+    text = "name: blue\nendpoint_name: e\nmodel: azureml:m:1\ninstance_count: 2\n"
+    file.write_text(text + (f"instance_type: {kind}\n" if kind else ""))
+    asked = read_deployment(file)
+    assert asked.scale is not None
+    assert (asked.scale.engine, asked.scale.max_instances) == (engine, 2)
+    assert ("replicas on Ray" in scale_text(asked.scale)) == (engine == "ray")

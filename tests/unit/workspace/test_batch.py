@@ -18,9 +18,10 @@ from vallum.base import (
 )
 from vallum.guard.batch import Mark
 from vallum.schema import BatchProgress, Caller, InformationBudget, api, release, rules
-from vallum.workspace import scoring
-from vallum.workspace.bootstrap import choose_engine
+from vallum.workspace import bootstrap, scoring
+from vallum.workspace.bootstrap import check_ray, choose_engine
 from vallum.workspace.context import Context
+from vallum.workspace.engines.ray_room import NEEDED, RayPlace
 from vallum.workspace.intent import settle_all
 
 ROWS = 60
@@ -350,7 +351,15 @@ def test_an_engine_is_local_or_ray(ready: Place) -> None:
         ("ray", "head:6379\n", "HOST:PORT"),
     ):
         with pytest.raises(InputError, match=text):
-            choose_engine(house, name, address=address, token_file=None)
+            choose_engine(house, name, RayPlace(address))
     assert house.engine is house.local
-    choose_engine(house, "local", address="", token_file=None)
+    choose_engine(house, "local", RayPlace())
     assert house.engine is house.local
+
+
+@pytest.mark.parametrize("missing", ["ray", *NEEDED])
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    monkeypatch.setattr(bootstrap, "find_spec", lambda name: None if name == missing else object())
+    with pytest.raises(UnavailableError, match=f"`{missing}` is missing") as refused:
+        check_ray(RayPlace())
+    assert refused.value.hint == "pip install 'vallum[ray]'"

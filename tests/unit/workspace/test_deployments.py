@@ -1,12 +1,13 @@
 """The life of a deployment, as gateways tell it: what answers does so until another one runs."""
 
 import io
+import json
 
 import pytest
 from conftest_workspace import Place
 from running import small_model
 
-from vallum.base import ConflictError, InputError, ManualClock, NotFoundError
+from vallum.base import ConflictError, InputError, ManualClock, NotFoundError, UnavailableError
 from vallum.schema import Deployment, Endpoint, api, release, rules
 from vallum.schema.serving import DeploymentFailed, DeploymentRuns, LeaseAsk, ServedDeployment
 from vallum.workspace.serving import Serving
@@ -154,3 +155,23 @@ def test_shares_that_cannot_be_are_refused_at_once(place: Place, serving: Servin
     with pytest.raises(NotFoundError):
         serving.runs(DeploymentRuns("g", blue.id))
     assert place.verify().findings == ()
+
+
+def test_where_a_model_runs_is_allowed_by_the_operator_and_logged(
+    place: Place, serving: Serving
+) -> None:
+    with pytest.raises(InputError, match="`spark` runs no models"):
+        deploy(place, scale=release.Scale(engine="spark"))
+    with pytest.raises(UnavailableError, match="no replicas on Ray") as refused:
+        deploy(place, scale=release.Scale(engine="ray"))
+    assert refused.value.hint == "its operator does: vallum up --ray-replicas"
+    place.kernel.house.ray_replicas = True
+    made = deploy(place, scale=release.Scale(max_instances=2, engine="ray"))
+    assert made.scale is not None
+    assert made.scale.engine == "ray"
+    entries = place.do("audit.list", api.AuditList(step="endpoint.deploy")).value.entries
+    assert [one.entry.error for one in entries][:2] == ["deploy.engine", "deploy.engine"]
+    shown_entry = place.do("audit.show", api.Named(name=entries[-1].entry.id)).value
+    assert json.loads(shown_entry.details)["engine"] == "ray"
+    (served,) = serving.lease(LeaseAsk(gateway="g", have=-1)).endpoints[0].deployments
+    assert served.scale.engine == "ray"

@@ -17,49 +17,35 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Self, TypeVar
 
 import msgspec
 
 from vallum.base import GateError, InputError, UnavailableError
-from vallum.base.bounds import GIB, KIB, MIB
+from vallum.base.bounds import KIB, MIB
 from vallum.crypto import StreamReader
 from vallum.guard.batch import Mark
 from vallum.guard.partitions import Cut, PartScored
 from vallum.sandbox import (
     BubblewrapRunner,
-    Limits,
-    Nest,
     Process,
     Resident,
     decode_answer,
-    memory_file,
     spawn,
 )
 from vallum.schema.engines import RayAnswer, RayBegin, RayPart, RayReady
 from vallum.workspace.engines.port import LIMITS, Batch, Spans, Take
+from vallum.workspace.engines.ray_room import HINT, OWN_RAY, START_S, RayPlace, room
+from vallum.workspace.engines.ray_room import LIMITS as DOOR_LIMITS
 from vallum.workspace.gates.table import ALLOWED, CUT, SCORE_PART
 
 M = TypeVar("M")
 
-START_S: Final = 240.0
 AHEAD: Final = 2  # partitions under way for each processor of the cluster
 CPUS: Final = 2  # of a Ray of our own
 RETRIES: Final = 3  # of a partition whose worker died
 MAX_FRAME_BYTES: Final = LIMITS.output_bytes
 _HEAD: Final = 4
-_HOST_LIMITS: Final = Limits(
-    memory_bytes=32 * GIB,
-    processes=16384,  # Ray's threads, and those of all sandboxes in there
-    open_files=16384,
-    file_bytes=64 * GIB,
-    tmp_bytes=8 * GIB,
-)
-_SHARED_BYTES: Final = 1 * GIB
-_STUB: Final = b"raise ImportError\n"
-"""In the place of a grammar that jsonschema builds for seconds in each of Ray's processes, where
-it is installed, and that Ray does not use."""
 
 
 class RayEngine:
@@ -72,21 +58,18 @@ class RayEngine:
         self,
         runner: Callable[[], BubblewrapRunner],
         *,
-        address: str = "",
-        token_file: Path | None = None,
+        place: RayPlace = OWN_RAY,
         cpus: int = CPUS,
     ) -> None:
         """Prepare; nothing is started before a batch comes.
 
         Args:
             runner: Is asked for a runner then.
-            address: Of the cluster, `HOST:PORT`; empty: a Ray of our own.
-            token_file: Has the cluster's token.
+            place: Which Ray; a Ray of our own if nothing.
             cpus: Of a Ray of our own.
         """
         self._runner = runner
-        self._address = address
-        self._token_file = token_file
+        self._place = place
         self._cpus = cpus
 
     def score(self, batch: Batch, table: StreamReader, mark: Mark | None, take: Take) -> Mark:
@@ -114,7 +97,7 @@ class RayEngine:
 
     @contextlib.contextmanager
     def _host(self, batch: Batch) -> Iterator["_Host"]:
-        with _Host.start(self._runner(), self._begin(batch), self._token_file) as host:
+        with _Host.start(self._runner(), self._begin(batch), self._place) as host:
             yield host
 
     def _begin(self, batch: Batch) -> RayBegin:
@@ -135,7 +118,7 @@ class RayEngine:
         return RayBegin(
             task=task,
             digest=hashlib.sha256(task).hexdigest(),
-            address=self._address,
+            address=self._place.address,
             cpus=self._cpus,
             retries=RETRIES,
         )
@@ -151,9 +134,7 @@ class _Host:
 
     @classmethod
     @contextlib.contextmanager
-    def start(
-        cls, runner: BubblewrapRunner, begin: RayBegin, token_file: Path | None
-    ) -> Iterator[Self]:
+    def start(cls, runner: BubblewrapRunner, begin: RayBegin, place: RayPlace) -> Iterator[Self]:
         """Start it for one batch.
 
         Raises:
@@ -163,31 +144,17 @@ class _Host:
             ours, theirs = socket.socketpair()
             stack.enter_context(ours)
             stack.enter_context(theirs)
-            files = {"/code/rfc3987_syntax.py": memory_file(_STUB)}
-            env = {
-                "PYTHONPATH": "/code",
-                "RAY_USAGE_STATS_ENABLED": "0",
-                "RAY_task_oom_retries": str(RETRIES),
-            }
-            if token_file is not None:
-                try:
-                    files["/code/ray-token"] = memory_file(token_file.read_bytes())
-                except OSError as error:
-                    raise UnavailableError(
-                        f"`{token_file}` cannot be read", code="engine.token"
-                    ) from error
-                env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "/code/ray-token"}
+            seen = room(place, stack)
             quiet = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-            for one in (*files.values(), quiet):
-                stack.callback(os.close, one)
+            stack.callback(os.close, quiet)
             process = spawn(
                 ("python", "-m", "vallum.worker.ray_host", str(theirs.fileno())),
                 sandbox=runner,
-                limits=_HOST_LIMITS,
+                limits=DOOR_LIMITS,
                 fds=(theirs.fileno(),),
-                files=files,
-                env=env,
-                nest=Nest(_SHARED_BYTES, network=bool(begin.address)),
+                files=seen.files,
+                env={**seen.env, "RAY_task_oom_retries": str(RETRIES)},
+                nest=seen.nest,
                 log=quiet,
             )
             stack.callback(process.stop, 0.1)
@@ -199,7 +166,7 @@ class _Host:
                 raise UnavailableError(
                     f"no Ray comes to stand: {ready.error[:200]}",
                     code="engine.start",
-                    hint="pip install 'vallum[ray]'" if "No module" in ready.error else "",
+                    hint=HINT if "No module" in ready.error else "",
                 )
             host.slots = ready.slots
             yield host

@@ -7,6 +7,7 @@ import msgspec
 from vallum.base import (
     ConflictError,
     InputError,
+    UnavailableError,
     check_networks,
     new_id,
     timestamp,
@@ -28,6 +29,7 @@ from vallum.schema import (
     ScoringCode,
     api,
 )
+from vallum.schema.release import ENGINES, LOCAL
 from vallum.workspace.capture_books import all_books
 from vallum.workspace.captures import check_capture
 from vallum.workspace.context import Context, ask
@@ -215,11 +217,12 @@ def _output(args: api.EndpointDeploy) -> OutputPolicy | None:
     return args.output
 
 
-def _scale(args: api.EndpointDeploy) -> Scale | None:
-    """Return how many processes answer; None where it is one.
+def _scale(act: Act, args: api.EndpointDeploy) -> Scale | None:
+    """Return how many processes answer, and where; None where it is one here.
 
     Raises:
-        InputError: The bounds are none.
+        InputError: The bounds are none, or there is no such place.
+        UnavailableError: The operator lets no model go there.
     """
     one = args.scale
     if one is None:
@@ -237,6 +240,17 @@ def _scale(args: api.EndpointDeploy) -> Scale | None:
             f"concurrency is 1 to {MAX_CONCURRENCY}, the cool-down 1 to {MAX_COOL_DOWN_S} s",
             code="deploy.scale",
         )
+    if one.engine not in ENGINES:
+        raise InputError(
+            f"`{one.engine[:40]}` runs no models", code="deploy.engine", hint="`local` or `ray`"
+        )
+    if one.engine != LOCAL:
+        if not act.house.ray_replicas:
+            raise UnavailableError(
+                "this server starts no replicas on Ray", code="deploy.engine",
+                hint="its operator does: vallum up --ray-replicas",
+            )  # fmt: skip
+        act.details["engine"] = one.engine
     return one
 
 
@@ -282,7 +296,7 @@ def _act_deploy(act: Act, args: api.EndpointDeploy) -> api.EndpointShown:
         code_id="" if code is None else code.id,
         code_digest="" if code is None else code.digest,
         code_entry="" if code is None else code.entry,
-        scale=_scale(args),
+        scale=_scale(act, args),
         egress=_egress(act, endpoint, code),
     )
     if args.traffic > 0 and args.deployment in endpoint.mirror:

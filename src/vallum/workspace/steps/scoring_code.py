@@ -35,6 +35,7 @@ from vallum.schema import (
     api,
 )
 from vallum.schema.code import UNFROZEN, CodeAdd, CodeShown
+from vallum.schema.release import LOCAL
 from vallum.workspace.context import Context, ask
 from vallum.workspace.gates.models import Scanned
 from vallum.workspace.gates.table import ALLOWED, ISSUER, SCORING_CODE, About, evidence
@@ -232,6 +233,9 @@ def _check_alone(args: api.EndpointDeploy, endpoint: Endpoint) -> None:
          "have its answers shaped: they are whatever run() returns", "round in run()"),
         (args.scale is not None and args.scale.max_instances > 1,
          "run as several processes", "leave --instances out"),
+        (args.scale is not None and args.scale.engine != LOCAL,
+         "run on Ray: it may do more than answer, and a lost request is asked again there",
+         "leave --engine out"),
         (endpoint.information is not None,
          "be held to a budget of information: nobody knows what its answers tell",
          "serve the model without code, or at an endpoint without a budget"),
