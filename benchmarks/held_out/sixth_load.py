@@ -308,6 +308,6 @@ def load_bytes(path: Path, _: Path) -> object:
     return path.read_bytes()
 
 
-def load_text_free(path: Path, _: Path) -> object:
+def load_archive(path: Path, _: Path) -> object:
     with zipfile.ZipFile(path) as archive:
         return archive.testzip()
