@@ -294,13 +294,6 @@ def polyglots() -> Iterator[Row]:
     call = item(system(), 0) + b"0Vx\n."
     yield c, "pickle_named_tar.tar", tar_name(call), "pickle"
     yield c, "html_zip.html", b"<html><body>model</body></html>\n" + inner[4], "zip"
-    yield (
-        c,
-        "script_zip.pyz",
-        b"#!/usr/bin/env python3\n"
-        + packed({"__main__.py": f"import os\nos.system('{CMD}')\n".encode()}),
-        "construction",
-    )
 
 
 def tar_name(call: bytes) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from held_out.sixth_asm import Loaded
-from held_out.sixth_gguf import f, gguf
+from held_out.sixth_gguf import gguf
 from held_out.sixth_good_files import Row, j
 from held_out.sixth_good_tables import stored
 
@@ -119,9 +119,9 @@ def configs() -> Iterator[Row]:
         yield name, files, "folder"
     yield "sections", {"config.yaml": b"defaults:\n  - _self_\n  - model: small\noptimizer:\n  name: adamw\n  betas: [0.9, 0.999]\n"}, "yaml"  # fmt: skip
     yield "card", {"model_card.json": j(name="Modell", owners=["Team"], limits="keine", metrics=[{"name": "f1", "value": 0.8}])}, "json"  # fmt: skip
-    merged = j(version="1.0", model={"type": "BPE", "vocab": {"os": 0, "system": 1, "eval": 2, "__import__": 3, "subprocess": 4}, "merges": ["o s"]}, added_tokens=[])  # fmt: skip
+    merged = j(version="1.0", model={"type": "BPE", "vocab": {"os": 0, "system": 1, "eval": 2, "__import__": 3, "subprocess": 4, "o": 5, "s": 6}, "merges": ["o s"]}, added_tokens=[])  # fmt: skip
     yield "vocabulary", {"tokenizer.json": merged}, "json"
-    yield "dependencies", {"requirements.txt": b"numpy==2.0.0\nscikit-learn==1.5.0 ; python_version >= '3.10'\n# pinned by hand\ntorch==2.5.1\n"}, "text"  # fmt: skip
+    yield "dependencies", {"requirements.txt": b"numpy==2.0.0\nscikit-learn==1.5.0 ; python_version >= '3.10'\n# pinned by hand\ntorch==2.9.0\n"}, "text"  # fmt: skip
 
 
 def upstream(rng: np.random.Generator) -> Iterator[Row]:
@@ -148,12 +148,6 @@ def upstream(rng: np.random.Generator) -> Iterator[Row]:
         yield f"{name}.j2", {f"{name}.j2": CHATS[name].encode()}, "jinja"
     greeting = b"name: greet\ntemplate: |\n  Hello {{ name }}, you have {{ items | length }} items.\n  {% for i in items %}- {{ i }}\n  {% endfor %}\n"
     yield "prompt.yaml", {"prompt.yaml": greeting}, "yaml"
-    graph = b"".join(
-        f(1, f(1, name) + f(2, op))
-        for name, op in (("x", "Placeholder"), ("c", "Const"), ("y", "MatMul"), ("z", "Softmax"))
-    )
-    model = f(1, 1) + f(2, f(1, f(4, "serve")) + f(2, graph))
-    yield "safe_savedmodel", {"saved_model.pb": model}, "bytes"
 
 
 def samples(rng: np.random.Generator) -> Iterator[Loaded]:

@@ -402,32 +402,6 @@ def others() -> Iterator[Row]:
         },
         "construction",
     )
-    yield (
-        "notebook.ipynb",
-        {
-            "model.ipynb": json.dumps(
-                {
-                    "nbformat": 4,
-                    "nbformat_minor": 5,
-                    "metadata": {},
-                    "cells": [
-                        {
-                            "cell_type": "code",
-                            "id": "a",
-                            "metadata": {},
-                            "execution_count": None,
-                            "outputs": [],
-                            "source": [
-                                f"import os\nos.system('{CMD}')\n",
-                                "exec(__import__('base64').b64decode('cHJpbnQoMSk='))",
-                            ],
-                        }
-                    ],
-                }
-            ).encode()
-        },
-        "construction",
-    )
 
 
 def samples(_: np.random.Generator) -> Iterator[Loaded]:
