@@ -103,12 +103,20 @@ def corrupt() -> Iterator[Row]:
 
 def tarred(files: dict[str, bytes], mode: str = "w") -> bytes:
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=mode) as made:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=out, mode="w") as made:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
             made.addfile(info, io.BytesIO(data))
-    return out.getvalue()
+    data = out.getvalue()
+    match mode:
+        case "w:gz":
+            return gzip.compress(data, mtime=0)
+        case "w:bz2":
+            return bz2.compress(data)
+        case "w:xz":
+            return lzma.compress(data)
+    return data
 
 
 def packed(files: dict[str, bytes], method: int = 8) -> bytes:

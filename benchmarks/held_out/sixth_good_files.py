@@ -120,6 +120,7 @@ def tensors(rng: np.random.Generator) -> Iterator[Row]:
     from safetensors.numpy import save as of_arrays
     from safetensors.torch import save as of_tensors
 
+    torch.manual_seed(6)
     f4 = "float32"
     yield (
         "lora.safetensors",
