@@ -56,7 +56,12 @@ def torches() -> Iterator[Row]:
     )
     for at, (name, net) in enumerate(nets.items()):
         for ending, how in (forms[at % 5], forms[(at + 2) % 5]):
-            yield c, name + ending, {name + ending: saved(net.state_dict(), **how)}, "torchsafe"
+            yield (
+                c,
+                name + ending,
+                {name + ending: saved(net.state_dict(), **how)},
+                "torch" if ".p4" in ending else "torchsafe",
+            )
     net = nets["resblock"]
     for name, dtype in (
         ("bf16", torch.bfloat16),
