@@ -27,8 +27,8 @@ import pandas as pd
 import scipy.interpolate
 import scipy.sparse
 import scipy.spatial
-import sklearn.experimental.enable_halving_search_cv  # noqa: F401 - the import is what it is for
-import sklearn.experimental.enable_iterative_imputer
+import sklearn.experimental.enable_halving_search_cv
+import sklearn.experimental.enable_iterative_imputer  # noqa: F401 - imported for its effect
 from scipy.spatial.transform import Rotation
 from sklearn import (
     calibration,
