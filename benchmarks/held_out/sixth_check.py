@@ -163,7 +163,7 @@ def main() -> None:
         from held_out import sixth_good as source  # type: ignore[no-redef]
     sixth_load.warm()
     bad = good = construction = 0
-    for sample in source.samples(rng):
+    for sample in list(source.samples(rng)):  # all of them before a child can tidy up
         if only and only not in f"{sample.category}: {sample.name}":
             continue
         if sample.how == "construction":
