@@ -233,7 +233,7 @@ def keras() -> Iterator[Row]:
         for net_name, net in nets.items():
             for ending in (
                 (".keras", ".h5", ".weights.h5")
-                if net_name in ("functional", "text", "mixed")
+                if net_name in ("text", "mixed")
                 else (".keras", ".h5" if net_name == "convolved" else ".weights.h5")
             ):
                 path = Path(name) / f"{net_name}{ending}"
