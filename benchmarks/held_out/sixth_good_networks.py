@@ -267,7 +267,7 @@ def built(
         nodes,
         "net",
         [helper.make_tensor_value_info("x", 1, shape)],
-        [helper.make_tensor_value_info("y", 1, None)],
+        [helper.make_tensor_value_info("y", 1, [None] * (2 if len(shape) > 1 else 1))],
         [numpy_helper.from_array(np.asarray(v), k) for k, v in weights.items()],
     )
     made = helper.make_model(
@@ -328,10 +328,10 @@ def onnx_rows(rng: np.random.Generator) -> Iterator[Row]:
         "onnx",
     )
     then = helper.make_graph(
-        [n("Relu", ["x"], ["t"])], "then", [], [helper.make_tensor_value_info("t", 1, None)]
+        [n("Relu", ["x"], ["t"])], "then", [], [helper.make_tensor_value_info("t", 1, [2, 2])]
     )
     other = helper.make_graph(
-        [n("Neg", ["x"], ["e"])], "else", [], [helper.make_tensor_value_info("e", 1, None)]
+        [n("Neg", ["x"], ["e"])], "else", [], [helper.make_tensor_value_info("e", 1, [2, 2])]
     )
     branch = [
         n("ReduceSum", ["x"], ["s"], keepdims=0),
