@@ -109,10 +109,6 @@ def learned() -> Iterator[Row]:
         ),
     )
     yield "torch.pytree.tree_map", r("torch.utils._pytree.tree_map", ev, [EXPR])
-    yield (
-        "torch.multiprocessing.spawn",
-        r("torch.multiprocessing.spawn", ev, (EXPR,), 1, True, False, "fork"),
-    )
     yield "torch.from_file", r("torch.from_file", CANARY, True, 4)
     yield "torch.storage.from_file", r("torch:UntypedStorage.from_file", CANARY, True, 4)
     yield (
