@@ -6,8 +6,9 @@ The samples are in `held_out/`: hostile ones assembled bytewise, harmless ones w
 libraries; round 1 was written before the scanner was measured on it, and the figures of that first
 measurement are in RESULTS.md, whatever was mended since. No sample is loaded by anybody. "Refused"
 is exit 1; "not clean" also counts what passes with a reservation (`data_like`). Categories
-that begin with "borderline" are shown but not counted: formats that carry code by design, or that
-no loader of ours reads. FOLDER holds an environment a peer (docs/adr/0088).
+that begin with "borderline" or "beyond" are shown but not counted: formats that carry code by
+design, that no loader of ours reads, or that the development corpus does not have. FOLDER holds an
+environment a peer (docs/adr/0088).
 """
 
 import os
@@ -39,6 +40,8 @@ def made(seed: int, which: int) -> tuple[list[Sample], list[Sample]]:
         good_tables,
         second_bad,
         second_good,
+        sixth_bad,
+        sixth_good,
         third_bad,
         third_good,
     )
@@ -49,6 +52,7 @@ def made(seed: int, which: int) -> tuple[list[Sample], list[Sample]]:
         3: ((third_bad,), (third_good,)),
         4: ((fourth_bad,), (fourth_good,)),
         5: ((fifth_bad,), (fifth_good,)),
+        6: ((sixth_bad,), (sixth_good,)),
     }
     hostile, harmless = later.get(which, first)
     os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -111,7 +115,7 @@ def main() -> None:
         print(f"| {label} | {category} | {total} | {flagged} | {strict} |")
     print("\n| tool | hostile refused | hostile not clean | harmless refused | broke |")
     print("|---|---|---|---|---|")
-    counted = [not s.category.startswith("borderline") for _, s in samples]
+    counted = [not s.category.startswith(("borderline", "beyond")) for _, s in samples]
     for tool, found in rows.items():
         hostile = [r for (is_bad, _), r in zip(samples, found, strict=True) if is_bad]
         harmless = [
@@ -126,6 +130,14 @@ def main() -> None:
             + (f"; strict {share(alarms[1], len(harmless))}" if tool != "vallum" else "")
             + f" | {broke} |"
         )
+    beyond = [
+        row
+        for (_, sample), row in zip(samples, rows["vallum"], strict=True)
+        if sample.category.startswith("beyond")
+    ]
+    if beyond:
+        refused = share(sum(bool(row["flagged"]) for row in beyond), len(beyond))
+        print(f"\nBeyond the development corpus's classes, harmless: {refused} refused by vallum.")
     print()
     for (hostile, sample), row in zip(samples, rows["vallum"], strict=True):
         where = f"{sample.category}: {sample.name}"
