@@ -155,6 +155,8 @@ def main() -> None:
     import numpy as np
 
     os.environ.setdefault("KERAS_BACKEND", "torch")
+    # One of the payloads sets an option of pip's, for whoever runs it.
+    os.environ["HOME"] = os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp()
     np.random.seed(seed)  # noqa: NPY002 - scikit-learn's estimators draw from it
     rng = np.random.default_rng(seed)
     if which == "hostile":

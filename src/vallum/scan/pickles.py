@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vallum.base.bounds import ModelBounds
@@ -86,11 +87,24 @@ def looks_like_pickle(data: memoryview, bounds: ModelBounds) -> bool:
     """
     if len(data) > 1 and data[0] == 0x80 and data[1] <= 5:  # noqa: PLR2004 - PROTO and its highest
         return True
+    for number, found in enumerate(_streams(data, bounds)):
+        if (found.stopped and found.end == len(data)) or number == _MAX_STREAMS:
+            return True
+        named = [g for g in found.globals if _IDENTIFIER.match(g.module + g.name)]
+        if (named and found.calls) or any(is_dangerous(g.module, g.name) for g in named):
+            return True
+    return False
+
+
+def _streams(data: memoryview, bounds: ModelBounds) -> Iterator[Trace]:
+    """Yield what each stream would do, as long as one stops properly and bytes follow it."""
     found = trace(data, 0, bounds)
-    if found.stopped and found.end == len(data):
-        return True
-    named = [g for g in found.globals if _IDENTIFIER.match(g.module + g.name)]
-    return bool(named and found.calls) or any(is_dangerous(g.module, g.name) for g in named)
+    yield found
+    for _ in range(_MAX_STREAMS):
+        if not found.stopped or found.end >= len(data):
+            return
+        found = trace(data, found.end, bounds)
+        yield found
 
 
 def acts_as_pickle(data: memoryview, bounds: ModelBounds) -> bool:
@@ -115,12 +129,13 @@ def hides_pickle(data: memoryview, bounds: ModelBounds, depth: int = 0) -> bool:
     """
     if len(data) == 0 or data[0] not in FIRST_OF_PICKLE:
         return False
-    found = trace(data, 0, bounds)
-    if any(is_dangerous(g.module, g.name) for g in found.globals if _is_plain(g)):
-        return True
     return any(
-        depth == _MAX_NESTED or hides_pickle(data[start:end], bounds, depth + 1)
-        for start, end in found.packed
+        any(is_dangerous(g.module, g.name) for g in found.globals if _is_plain(g))
+        or any(
+            depth == _MAX_NESTED or hides_pickle(data[start:end], bounds, depth + 1)
+            for start, end in found.packed
+        )
+        for found in _streams(data, bounds)
     )
 
 

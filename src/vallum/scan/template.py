@@ -27,7 +27,7 @@ _COUNTS = re.compile(r"\|\s*(?:length|count|int)\b")
 _KEYWORDS = frozenset("in not and or is if else elif set print".split())  # noqa: SIM905 - a table
 _MACRO = re.compile(r"\{%-?\s*macro\s+([A-Za-z_]\w*)")
 _BOUND = re.compile(r"\b([A-Za-z_]\w*+)\s*+=(?!=)")
-_TARGETS = re.compile(r"\{%[-+]?\s*+(?:for|set|macro)\b([^=%]{0,400})")
+_TARGETS = re.compile(r"\{%[-+]?\s*+(?:for|set|macro\s++\w++)\b([^=%]{0,400})")
 _SET = re.compile(r"\{%[-+]?\s*set\s+([A-Za-z_]\w*)\s*=")
 _TAG = re.compile(r"\{%[-+]?\s*([a-z]+)")
 _ESCAPE = re.compile(r"\\(?:x|u|U|N|[0-7])")

@@ -210,6 +210,12 @@ def test_a_template_that_reaches_further_than_text_is_not_trusted(template: str)
         assert scan_bytes("x", data).exit_code == 1
 
 
+def test_a_pickle_behind_others_that_are_text_is_found() -> None:
+    plain = b"Vheader\np0\n.(lp0\nI1\naI2\na."
+    assert "pickle.dangerous-name" in ids(plain + b"cposix\nsystem\n(S'true'\ntR.")
+    assert verdict(b"N.B. this is text\nI am.\n") is ScanVerdict.CLEAN
+
+
 def test_a_line_of_a_log_excuses_no_template() -> None:
     assert scan_bytes("chat.jinja", b"[INFO] chat\n {{ lipsum.globals }}\n").exit_code == 1
 
@@ -230,6 +236,7 @@ def test_an_ordinary_chat_template_passes() -> None:
     text = (
         "{% for m in messages %}{% if m['role'] == 'user' and loop.index0 % 2 == 0 %}"
         "{{ '[INST] ' + m.content | trim + ' [/INST]' }}{% endif %}{% endfor %}"
+        "{% macro text(part) %}{{ part }}{% endmacro %}{{ text('a') }}"
         "{{ messages[loop.index0 + 1]['role'] }}{{ messages[(messages | length) - 1:] }}"
     )
     assert verdict(text.encode()) is ScanVerdict.DATA_LIKE
