@@ -53,11 +53,15 @@ def audit_list(
 
 
 @audit.command("show")
-def audit_show(entry: Annotated[str, typer.Argument(help="Id of the entry.")]) -> None:
-    """Show an entry with its proof. Example: vallum audit show ent-…."""
+def audit_show(entry: Annotated[str, typer.Argument(help="Index or id of the entry.")]) -> None:
+    """Show an entry with its proof. Example: vallum audit show 12."""
     import msgspec
 
     with SESSION.client() as client:
+        if entry.isascii() and entry.isdecimal():
+            at = int(entry[:18])
+            found = client.audit.list(after=at - 1, limit=1)
+            entry = found[0].entry.id if found and found[0].index == at else entry
         shown = client.audit.show(entry)
     text = msgspec.json.format(msgspec.json.encode(shown.entry)).decode()
     text += f"\nentry {shown.index}, proven by {len(shown.path)} hashes to the checkpoint\n"

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from vallum.base import UnavailableError
+from vallum.base import GateError, UnavailableError, VallumError
 from vallum.gateway.beside import Beside
 from vallum.gateway.egress import Outgoing
 from vallum.gateway.model import InProcessModel, Model
@@ -46,7 +46,13 @@ class Starting:
             VallumError: It cannot be served.
         """
         got = await self._desk.call("/model", ModelAsk(deployment_id=served.id), ModelBytes)
-        model = await self._run(served, got)
+        try:
+            model = await self._run(served, got)
+        except VallumError:
+            raise
+        except Exception as error:  # whatever it is, nobody shall wait for it
+            kind = type(error).__name__
+            raise GateError(f"it fails with {kind}", code="model.start") from error
         try:  # a deployment that should be watched and cannot be is not served
             return model, await Beside.of(served, got, model)
         except BaseException:

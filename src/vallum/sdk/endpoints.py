@@ -142,15 +142,15 @@ class Endpoints(Noun):
                 raise GateError(
                     f"`{deployment}` does not start: {one.reason}",
                     code="deploy.failed",
-                    hint="what answered before still does; the gateway's log tells more:"
-                    " mend it, and deploy again",
+                    hint="what answered before, if anything, still does; the gateway's log tells"
+                    " more: mend it, and deploy again",
                 )
             if time.monotonic() > end_s:
                 raise UnavailableError(
                     f"`{deployment}` has not started after {timeout_s:.0f} s",
                     code="deploy.wait",
-                    hint=f"what answered before still does; vallum endpoint show {name} tells"
-                    " when it runs: it gets its traffic then",
+                    hint="what answered before, if anything, still does;"
+                    f" vallum endpoint show {name} tells when it runs: it gets its traffic then",
                 )
             time.sleep(_LOOK_S)
 

@@ -24,6 +24,8 @@ from vallum.workspace.gates.table import (
 )
 from vallum.workspace.gates.texts import Hit, TextReport, searched
 
+_GRAVITY = ("critical", "high", "medium", "low", "info")
+
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
@@ -48,13 +50,15 @@ class Scanned:
         return self.report.files[0].format if self.report.files else "unknown"
 
     def worst(self) -> str:
-        """Return the first finding as a sentence."""
-        for file in sorted(self.report.files, key=lambda one: one.format == "empty"):
-            for finding in file.findings:
-                where = f" at {finding.offset}" if finding.offset is not None else ""
-                member = f" in `{finding.member}`" if finding.member else ""
-                return f"{finding.message}{member}{where} (`{file.path}`, {finding.id})"
-        return "its format is not known to be safe"
+        """Return the gravest finding as a sentence; the first one of several."""
+        found = [(one, file.path, file.format == "empty")
+                 for file in self.report.files for one in file.findings]  # fmt: skip
+        if not found:
+            return "its format is not known to be safe"
+        finding, path, _ = min(found, key=lambda one: (_GRAVITY.index(one[0].severity), one[2]))
+        where = f" at {finding.offset}" if finding.offset is not None else ""
+        member = f" in `{finding.member}`" if finding.member else ""
+        return f"{finding.message}{member}{where} (`{path}`, {finding.id})"
 
     def evidence(self, *, subject_id: str, subject_digest: str, now: datetime) -> Evidence:
         """Return the verdict as evidence."""

@@ -31,7 +31,8 @@ def posture(act: Act) -> api.Posture:
             )
             continue
         evidence = context.evidence(deployment.model_digest)
-        passed = {one.gate for one in evidence if one.verdict is Verdict.PASS}
+        newest = {one.gate: one.verdict for one in sorted(evidence, key=lambda one: one.made_at)}
+        passed = {gate for gate, verdict in newest.items() if verdict is Verdict.PASS}
         for gate in WANTED:
             if gate not in passed:
                 findings.append(
