@@ -186,11 +186,7 @@ class Captures:
             if self._used_s < self._not_before_s:
                 raise UnavailableError("nothing redacts for now", code="capture.redaction")
             try:
-                runner = await self._runner()
-                self._resident = await asyncio.to_thread(
-                    Resident.open, runner, REDACT, b"",
-                    allowed=ALLOWED, arguments={}, limits=_LIMITS,
-                )  # fmt: skip
+                self._resident = await _open(await self._runner())
             except VallumError:
                 self._not_before_s = self._used_s + AGAIN_S
                 raise
@@ -228,6 +224,21 @@ class Captures:
         if resident is not None:
             with contextlib.suppress(VallumError):
                 await asyncio.to_thread(resident.close)
+
+
+async def _open(runner: BubblewrapRunner) -> Resident:
+    """Return a sandbox that redacts; who is cancelled meanwhile waits for it, and ends it."""
+    opening = asyncio.create_task(
+        asyncio.to_thread(
+            Resident.open, runner, REDACT, b"", allowed=ALLOWED, arguments={}, limits=_LIMITS
+        )
+    )
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        with contextlib.suppress(VallumError):
+            await asyncio.to_thread((await opening).close)
+        raise
 
 
 def count(tally: Tally, outcome: str, records: int) -> None:

@@ -170,7 +170,7 @@ class Endpoints(Noun):
             entry: The file in it that has `init()` and `run(raw_data)`.
             dry_run: Scan it only.
         """
-        content = code if isinstance(code, bytes) else pack(Path(code))
+        content = code if isinstance(code, bytes) else pack(Path(code), code=True)
         arguments = CodeAdd(endpoint=endpoint, entry=entry)
         return self._transport.call(
             "endpoint.add-code", arguments, CodeShown, content=content, dry_run=dry_run

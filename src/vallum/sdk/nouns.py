@@ -290,7 +290,7 @@ class Jobs(Noun):
             limits=JobLimits() if limits is None else limits,
             privacy=privacy,
         )
-        content = code if isinstance(code, bytes) else pack(Path(code))
+        content = code if isinstance(code, bytes) else pack(Path(code), code=True)
         return self._transport.call(
             "job.submit", arguments, api.JobShown, content=content, dry_run=dry_run
         ).job
@@ -329,16 +329,22 @@ def by_name(found: Iterable[N]) -> list[N]:
     return sorted(found, key=lambda one: one.name)
 
 
-def pack(path: Path) -> BinaryIO:
+def pack(path: Path, *, code: bool = False) -> BinaryIO:
     """Return a tar archive of a folder's regular files, or of one file, in a fixed order.
 
     It is made while it is read, so that the memory it takes does not depend on the files.
+
+    Args:
+        path: The folder or file.
+        code: Leave out what Python compiled beside it.
     """
-    return Joined(_packed(path))
+    return Joined(_packed(path, code=code))
 
 
-def _packed(path: Path) -> Iterator[bytes]:
+def _packed(path: Path, *, code: bool) -> Iterator[bytes]:
     files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    if code:
+        files = [one for one in files if "__pycache__" not in one.relative_to(path).parts]
     root = path if path.is_dir() else path.parent
     for file in files:
         with opened(file) as content:
