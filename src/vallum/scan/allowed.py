@@ -163,6 +163,7 @@ numpy: add subtract multiply divide true_divide floor_divide power float_power m
 # Classes that a stream makes without arguments, and gives a state: their constructors compute, call
 # methods of what they get, or read a file.
 _STATED = """
+scipy.spatial.transform._rotation: Rotation
 scipy.interpolate._cubic: Akima1DInterpolator CubicHermiteSpline CubicSpline PchipInterpolator
 scipy.interpolate._ndgriddata: NearestNDInterpolator
 scipy.interpolate._polyint: BarycentricInterpolator KroghInterpolator
