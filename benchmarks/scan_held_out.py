@@ -40,6 +40,8 @@ def made(seed: int, which: int) -> tuple[list[Sample], list[Sample]]:
         good_tables,
         second_bad,
         second_good,
+        seventh_bad,
+        seventh_good,
         sixth_bad,
         sixth_good,
         third_bad,
@@ -53,6 +55,7 @@ def made(seed: int, which: int) -> tuple[list[Sample], list[Sample]]:
         4: ((fourth_bad,), (fourth_good,)),
         5: ((fifth_bad,), (fifth_good,)),
         6: ((sixth_bad,), (sixth_good,)),
+        7: ((seventh_bad,), (seventh_good,)),
     }
     hostile, harmless = later.get(which, first)
     os.environ.setdefault("KERAS_BACKEND", "torch")
