@@ -22,7 +22,7 @@ def kind_of(format_: str, data: bytes) -> str:
         return "skops"
     if format_ in {"json", "ubjson"} and b"learner" in head:
         return "xgboost"
-    if format_ == "zip" and _GRAPH in data[-_TAIL_BYTES:]:
+    if format_ in {"torch-exported", "zip"} and _GRAPH in data[-_TAIL_BYTES:]:
         return "torch"
     return "lightgbm" if format_ == "lightgbm" else ""
 
