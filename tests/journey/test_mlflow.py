@@ -279,6 +279,13 @@ def test_a_program_is_traced_and_its_traces_are_for_who_may_read_them(
     )  # fmt: skip
     assert [one.info.trace_id for one in found] == [identity]
     assert found[0].info.assessments[0].assessment_id == told.assessment_id
+    for asked, length in (
+        ("span.name = 'look up' AND span.content LIKE '%borrow%' AND span.status = 'OK'", 1),
+        ("span.attributes.mlflow.spanInputs LIKE '%borrow%' AND span.type = 'UNKNOWN'", 1),
+        ("span.name = 'look up' AND span.content LIKE '%lend%'", 0),
+    ):
+        found = mlflow.search_traces(locations=[made], filter_string=asked, return_type="list")
+        assert len(found) == length, asked
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", key_of(up, "untraced"))
     assert owner.search_traces(locations=[made]) == []
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", up.token)

@@ -5,13 +5,15 @@ import io
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from conftest_workspace import Place
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vallum.base import InputError, LimitExceededError, NotFoundError, RefusedError
+from vallum.base import ConflictError, InputError, LimitExceededError, NotFoundError, RefusedError
 from vallum.schema import Caller, api, mlflow, mlflow_models, mlflow_traces
+from vallum.workspace.steps import span_search
 from vallum.workspace.tracking import tracing
 
 SCIENTIST = "AzureML Data Scientist"
@@ -188,6 +190,7 @@ def test_assessments_are_read_and_changed_by_who_may_read_the_trace(
         ("metadata.`mlflow.traceInputs` LIKE '%ana%'", [SECOND, FIRST]),
         ("attribute.run_id = 'run-x'", [SECOND, FIRST]),
         ("run_id = 'run-none'", []),
+        ("tags.fruit RLIKE '^p.*r$' AND trace.name RLIKE 'sw'", [SECOND]),
         (f"request_id IN ('{FIRST}')", [FIRST]),
         ("feedback.good = 'true'", [FIRST]),
         ("expectation.answer = '{\"a\": 1}'", [FIRST]),
@@ -215,11 +218,150 @@ def test_searches_ask_for_what_a_trace_tells(
 
 
 def test_what_a_search_cannot_ask_is_told(place: Place, experiment: str) -> None:
-    for text in ("span.name = 'x'", "trace.text LIKE '%x%'", "attributes.password = 'x'"):
-        with pytest.raises(InputError):
+    for text in (
+        "attributes.password = 'x'", "span.parent = 'x'", "span.attributes = 'x'",
+        "span.`attributes.` = 'x'", "span.content = 'x'", "trace.text RLIKE 'x'",
+        "span.name IS NULL", "span.name > 'x'", "span.name = 1", "span.name RLIKE '('",
+        "span.name RLIKE '((a{1000}b){1000}c)'", "tags.fruit RLIKE '(a)\\1'",
+    ):  # fmt: skip
+        with pytest.raises(InputError) as caught:
             search(place, experiment, text)
+        assert caught.value.code == "mlflow.filter"
+    with pytest.raises(InputError, match="cannot be ordered"):
+        search(place, experiment, order_by=("span.name ASC",))
     with pytest.raises(InputError, match="max_results"):
         search(place, experiment, max_results=501)
+
+
+def span(name: str, kind: str, *, code: str = "STATUS_CODE_OK", **attributes: object) -> Any:
+    """Return a span as clients store it: each attribute is JSON within the JSON."""
+    kept = {key: json.dumps(one) for key, one in attributes.items()}
+    return {
+        "name": name,
+        "status": {"code": code, "message": ""},
+        "attributes": {"mlflow.spanType": json.dumps(kind), **kept},
+    }
+
+
+def store(place: Place, experiment: str, identity: str, content: bytes) -> None:
+    path = f"{experiment}/traces/{identity}/artifacts/traces.json"
+    named = mlflow_models.ArtifactNamed(path=path)
+    place.do("artifact.put", named, content=io.BytesIO(content))
+
+
+@pytest.fixture
+def with_spans(place: Place, experiment: str) -> str:
+    """Return an experiment with two traces that have spans."""
+    start(place, info(experiment))
+    start(place, info(experiment, SECOND, request_time="2026-11-21T18:31:01.910Z"))
+    for identity, spans in (
+        (FIRST, [span("answer", "CHAIN"), span("look up", "TOOL", model="gpt-4", k=3, q=QUESTION)]),
+        (SECOND, [span("answer", "LLM", code="STATUS_CODE_ERROR", model="gpt-5", said="\ud800")]),
+    ):
+        store(place, experiment, identity, json.dumps({"spans": [*spans, 1]}).encode())
+    return experiment
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("span.name = 'answer'", [SECOND, FIRST]),
+        ("span.name = 'Answer'", []),
+        ("span.name != 'answer'", [FIRST]),  # one of its spans is another
+        ("span.name IN ('look up', 'x') AND status = 'OK'", [FIRST]),
+        ("span.name NOT IN ('answer')", [FIRST]),
+        ("span.name ILIKE 'LOOK%'", [FIRST]),
+        ("span.name RLIKE '^l..k'", [FIRST]),
+        ("span.type = 'LLM'", [SECOND]),
+        ("span.status = 'ERROR'", [SECOND]),
+        ("span.name = 'answer' AND span.type = 'TOOL'", []),  # of one span, all
+        ("span.name = 'answer' AND span.type = 'CHAIN' AND tags.fruit = 'apple'", [FIRST]),
+        ("span.name = 'answer' AND tags.fruit = 'pear'", []),
+        ("span.attributes.model = 'gpt-5'", [SECOND]),
+        ("span.attributes.model LIKE 'gpt-_' AND span.attributes.k = '3'", [FIRST]),
+        ("span.attributes.missing != 'x'", []),
+        ("span.attributes.`mlflow.spanType` = 'TOOL'", [FIRST]),
+        ("span.attributes.said RLIKE '.'", [SECOND]),
+        ("span.content LIKE '%neighbour ana%'", [FIRST]),
+        ("trace.text ILIKE '%NEIGHBOUR%'", [FIRST]),
+    ],
+)
+def test_searches_ask_for_what_a_span_tells(
+    place: Place, with_spans: str, text: str, found: list[str]
+) -> None:
+    assert search(place, with_spans, text) == found
+
+
+def test_spans_are_searched_for_who_may_read_them_and_that_is_logged(
+    place: Place, with_spans: str
+) -> None:
+    asked = "span.name = 'look up'"
+    newcomer = place.person("newcomer")
+    before = len(place.entries())
+    assert search(place, with_spans, asked, who=newcomer) == []
+    assert search(place, with_spans, f"{asked} AND tags.fruit = 'pear'") == []
+    assert [step for _, step, *_ in place.entries()[before:]] == ["trace.search"] * 2
+    before = len(place.entries())
+    place.do(
+        "role.assign",
+        api.RoleAssign(role=SCIENTIST, principal="newcomer", scope="experiment/asked"),
+    )
+    assert search(place, with_spans, asked, who=newcomer) == [FIRST]
+    told = [step for _, step, *_ in place.entries()[before:]]
+    assert told == ["role.assign", "trace.search-spans", "trace.search"]
+    assert place.verify().findings == ()
+
+
+def test_what_are_no_spans_is_not_found(place: Place, with_spans: str) -> None:
+    for content in (b"{}", b'{"spans": {"name": "answer"}}', b'["answer"]', b"answer"):
+        store(place, with_spans, SECOND, content)
+        assert search(place, with_spans, "span.name = 'answer'") == [FIRST]
+
+
+@pytest.mark.parametrize("bound", ["MAX_LOOKED", "MAX_READ"])
+def test_a_page_looks_into_so_many_spans_and_the_next_goes_on(
+    place: Place, with_spans: str, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(f"vallum.workspace.steps.span_search.{bound}", 1)
+    asked = mlflow_traces.TraceSearch(
+        locations=({"mlflow_experiment": {"experiment_id": with_spans}},),
+        filter="span.name = 'look up'",
+    )
+    first = place.do("trace.search", asked).value
+    assert isinstance(first, mlflow_traces.TracesFound)
+    assert (first.traces, bool(first.next_page_token)) == ((), True)
+    # Clients ask for as many as they still lack.
+    asked = msgspec.structs.replace(asked, page_token=first.next_page_token, max_results=7)
+    second = place.do("trace.search", asked).value
+    assert isinstance(second, mlflow_traces.TracesFound)
+    assert [one["trace_id"] for one in second.traces] == [FIRST]
+    assert second.next_page_token == ""
+
+
+def test_spans_that_take_too_long_end_the_search(
+    place: Place, with_spans: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(span_search, "MAX_ONE_S", -1)
+    with pytest.raises(LimitExceededError) as caught:
+        search(place, with_spans, "span.name = 'look up'")
+    assert caught.value.code == "mlflow.search-time"
+
+
+def test_a_search_for_spans_during_which_rights_move_tells_nothing(
+    place: Place, with_spans: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_file, moved = span_search.read_file, []
+
+    def amid(*given: Any) -> bytes:
+        if not moved:
+            moved.append(place.person("somebody", "Contributor"))
+        return read_file(*given)
+
+    monkeypatch.setattr(span_search, "read_file", amid)
+    with pytest.raises(ConflictError, match="rights moved"):
+        search(place, with_spans, "span.name = 'look up'")
+    assert search(place, with_spans, "span.name = 'look up'") == [FIRST]
+    assert place.verify().findings == ()
 
 
 def test_a_trace_is_assessed_and_who_did_is_the_credential(place: Place, experiment: str) -> None:

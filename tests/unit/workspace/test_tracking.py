@@ -429,6 +429,18 @@ def test_search_filters_orders_and_pages(place: Place) -> None:
         search(place, made, max_results=0)
 
 
+def test_the_next_page_may_be_asked_to_be_smaller(place: Place) -> None:
+    made = {experiment(place, name) for name in ("x", "y", "z")}
+    first = place.do("experiment.search", mlflow.Search(max_results=2)).value
+    assert isinstance(first, mlflow.ExperimentsFound)
+    asked = mlflow.Search(max_results=1, page_token=first.next_page_token)  # as clients do
+    second = place.do("experiment.search", asked).value
+    assert isinstance(second, mlflow.ExperimentsFound)
+    shown = [one.experiment_id for one in (*first.experiments, *second.experiments)]
+    assert len(set(shown)) == 3
+    assert set(shown) <= made | {"0"}
+
+
 def test_a_page_token_is_good_for_its_caller_and_question_only(place: Place) -> None:
     ana = place.person("ana", SCIENTIST)
     made = experiment(place, "x")

@@ -196,7 +196,7 @@ def _act_records(look: Look, args: mlflow_datasets.RecordsOf) -> mlflow_datasets
         look,
         records,
         [one.id for one in records],
-        question=msgspec.structs.replace(args, page_token=""),
+        question=msgspec.structs.replace(args, page_token="", max_results=0),
         limit=limit_of(args.max_results),
         token=args.page_token,
     )
@@ -235,7 +235,7 @@ def _act_search(look: Look, args: mlflow_datasets.SetSearch) -> mlflow_datasets.
         look,
         rows,
         [held.id for held, _ in rows],
-        question=msgspec.structs.replace(args, page_token=""),
+        question=msgspec.structs.replace(args, page_token="", max_results=0),
         limit=limit,
         token=args.page_token,
     )

@@ -85,7 +85,7 @@ def _page(
         look,
         found,
         [identity(one) for one in found],
-        question=msgspec.structs.replace(args, page_token=""),
+        question=msgspec.structs.replace(args, page_token="", max_results=0),
         limit=limit,
         token=args.page_token,
     )

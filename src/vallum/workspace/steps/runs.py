@@ -370,7 +370,7 @@ def _act_search(look: Look, args: mlflow.RunSearch) -> mlflow.RunsFound:
         look,
         rows,
         [one.id for one in rows],
-        question=msgspec.structs.replace(args, page_token=""),
+        question=msgspec.structs.replace(args, page_token="", max_results=0),
         limit=limit,
         token=args.page_token,
     )

@@ -15,6 +15,7 @@ from vallum.workspace.context import Context, ask
 from vallum.workspace.step import Act, Asks, Effect, Look, Step
 from vallum.workspace.steps.artifacts import erase_files
 from vallum.workspace.steps.experiments import experiment_of, limit_of, visible_experiments
+from vallum.workspace.steps.span_search import SpanSearch
 from vallum.workspace.tracking import checks, filters, pages, shown, tracing
 from vallum.workspace.tracking.bundles import milliseconds
 
@@ -306,7 +307,10 @@ def _search_asks(
 
 def _act_search(look: Look, args: mlflow_traces.TraceSearch) -> mlflow_traces.TracesFound:
     limit = limit_of(args.max_results, most=mlflow_traces.MAX_TRACES)
-    passes = filters.matcher(filters.parse_filter(args.filter, tracing.TRACES), tracing.TRACES)
+    asked = filters.parse_filter(args.filter, tracing.TRACES)
+    of_spans = [one for one in asked if one.field.entity == "span"]
+    rest = [one for one in asked if one.field.entity != "span"]
+    passes = filters.matcher(rest, tracing.TRACES)
     orders = filters.parse_orders(args.order_by, tracing.TRACES)
     wanted = {tracing.experiment_told(one) for one in args.locations}
     end = look.house.clock.monotonic() + MAX_SEARCH_S
@@ -327,13 +331,19 @@ def _act_search(look: Look, args: mlflow_traces.TraceSearch) -> mlflow_traces.Tr
                 found.append(one)
     found.sort(key=lambda one: (-one[0].started_ms, one[0].id))
     rows = filters.ordered(found, orders, tracing.TRACES)
+    keep = None
+    if of_spans:
+        reading = SpanSearch(look, of_spans)
+        reading.allow(_READ, list(dict.fromkeys(trace.experiment_id for trace, _ in rows)))
+        keep = reading.keep
     taken, token = pages.page(
         look,
         rows,
         [trace.id for trace, _ in rows],
-        question=msgspec.structs.replace(args, page_token=""),
+        question=msgspec.structs.replace(args, page_token="", max_results=0),
         limit=limit,
         token=args.page_token,
+        keep=keep,
     )
     return mlflow_traces.TracesFound(
         traces=tuple(tracing.trace_shown(*one) for one in taken), next_page_token=token

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NoReturn, TypeVar
 
+import re2
+
 from vallum.base import InputError
 
 T = TypeVar("T")
@@ -28,7 +30,8 @@ Several = Callable[[T, str], Iterable[Value]]
 MAX_FILTER = 8000
 MAX_COMPARISONS = 100
 MAX_LIST = 1000
-MAX_PATTERN = 250  # characters of a LIKE pattern
+MAX_PATTERN = 250  # characters of a LIKE or RLIKE pattern
+MAX_AUTOMATON = 256 * 1024  # bytes that a regular expression may take
 MAX_ORDERS = 20
 
 _TOKEN = re.compile(
@@ -72,6 +75,7 @@ _ENTITIES = {
     "request_metadata": "metadata",
     "feedback": "feedback",
     "expectation": "expectation",
+    "span": "span",
 }
 
 
@@ -86,7 +90,10 @@ class Vocabulary(Generic[T]):
         aliases: Other names of attributes.
         several: Entities of which a row has several values under one key, such as its data sets:
             a comparison holds if it does for one of them.
-        keys: Of entities that do not have just any key: which there are.
+        keys: Of entities that do not have just any key: which there are. One that ends in a dot
+            stands for all that begin so.
+        operators: Of an entity, or of one key of it (`entity.key`): how its texts are compared,
+            where that is not as all are.
     """
 
     entities: Mapping[str, Getter[T]]
@@ -95,6 +102,7 @@ class Vocabulary(Generic[T]):
     aliases: Mapping[str, str]
     several: Mapping[str, Several[T]] = field(default_factory=dict)
     keys: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    operators: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +225,23 @@ def _pattern(pattern: str, *, fold: bool) -> Callable[[str], bool]:
     return matches
 
 
+def regular(pattern: str) -> Callable[[str], bool]:
+    """Return what looks for a regular expression: RE2's, which takes linear time.
+
+    Raises:
+        InputError: It is none, or would take too much memory.
+    """
+    options = re2.Options()
+    options.max_mem = MAX_AUTOMATON
+    options.log_errors = False
+    try:
+        search = re2.compile(pattern, options).search
+    except (re2.error, UnicodeEncodeError):
+        raise _wrong(f"{pattern[:40]!a} is no regular expression, or one too large") from None
+    # Half a surrogate pair, which JSON can tell, is no text that RE2 takes.
+    return lambda text: search(text.encode(errors="replace").decode()) is not None
+
+
 def _part(part: str) -> re.Pattern[str]:
     return re.compile("".join("." if char == "_" else re.escape(char) for char in part), re.DOTALL)
 
@@ -251,6 +276,9 @@ def _predicate(one: Comparison) -> Callable[[Value], bool]:
     if one.op in {"LIKE", "ILIKE"}:
         like_it = _pattern(text, fold=one.op == "ILIKE")
         return lambda value: value is not None and like_it(str(value))
+    if one.op == "RLIKE":
+        found = regular(text)
+        return lambda value: value is not None and found(str(value))
     equal = one.op == "="
     return lambda value: value is not None and (value == text) is equal
 
@@ -292,7 +320,7 @@ class _Reader(Generic[T]):
             return self._checked(field, "NOT IN", self._list())
         if self.word("IN"):
             return self._checked(field, "IN", self._list())
-        for op in ("LIKE", "ILIKE"):
+        for op in ("LIKE", "ILIKE", "RLIKE"):
             if self.word(op):
                 pattern = self._text()
                 if len(pattern) > MAX_PATTERN:
@@ -318,7 +346,11 @@ class _Reader(Generic[T]):
     def _checked(
         self, field: Field, op: str, value: str | float | tuple[str, ...] | None
     ) -> Comparison:
-        allowed = _NUMERIC if field.numeric else _TEXTUAL
+        operators = self._vocabulary.operators
+        textual = operators.get(
+            f"{field.entity}.{field.key}", operators.get(field.entity, _TEXTUAL)
+        )
+        allowed = _NUMERIC if field.numeric else textual
         if op not in allowed:
             kind = "numbers" if field.numeric else "texts"
             raise _wrong(f"`{op}` does not compare {kind}; use {', '.join(allowed)}")
@@ -351,13 +383,17 @@ class _Reader(Generic[T]):
             key += "." + self._name("a key")
         if entity == "attribute":
             return self._attribute(key)
-        if key not in self._vocabulary.keys.get(str(entity), {key}):
-            known = ", ".join(sorted(self._vocabulary.keys[str(entity)]))
-            raise _wrong(f"{entity} {key[:40]!a} is none of {known}")
+        keys = self._vocabulary.keys.get(str(entity), frozenset({key}))
+        families = tuple(one for one in keys if one.endswith("."))
+        if key in families or not (key in keys or key.startswith(families)):
+            raise _wrong(f"{entity} {key[:40]!a} is none of {', '.join(sorted(keys))}")
         return Field(str(entity), key, numeric=entity == "metric")
 
     def _attribute(self, name: str) -> Field:
         key = self._vocabulary.aliases.get(name, name)
+        if name in self._vocabulary.aliases and "." in key:  # of another entity
+            entity, _, key = key.partition(".")
+            return Field(entity, key, numeric=False)
         if key in self._vocabulary.numeric:
             return Field("attribute", key, numeric=True)
         if key in self._vocabulary.textual:

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -23,7 +23,14 @@ class _Place(msgspec.Struct, array_like=True, frozen=True):
 
 
 def page(
-    look: Look, found: Sequence[T], ids: Sequence[str], *, question: Record, limit: int, token: str
+    look: Look,
+    found: Sequence[T],
+    ids: Sequence[str],
+    *,
+    question: Record,
+    limit: int,
+    token: str,
+    keep: Callable[[T], bool | None] | None = None,
 ) -> tuple[Sequence[T], str]:
     """Return one page of what was found, and the token of the next; empty: there is none.
 
@@ -31,9 +38,12 @@ def page(
         look: Whose caller asks.
         found: All that the caller may see, filtered and in order.
         ids: Of each of them.
-        question: What was asked, without page token.
+        question: What was asked, without page token, and without limit: clients lower it by
+            what they got.
         limit: How many at most.
         token: Of the page before; empty: the first page.
+        keep: Tells what costs much to tell, only of what the page comes to: whether one is shown;
+            None: this page has looked enough, the next one goes on with it.
 
     Raises:
         InputError: The token is of another caller or question, or none at all.
@@ -57,9 +67,27 @@ def page(
             start = ids.index(place.last) + 1
         except ValueError:
             start = place.offset
-    taken = found[start : start + limit]
-    following = start + len(taken)
-    if not taken or following >= len(found):
+    if keep is None:
+        taken = found[start : start + limit]
+        following = start + len(taken)
+    else:
+        taken, following = _kept(found, start, limit, keep)
+    if following == start or following >= len(found):
         return taken, ""
     made = msgspec.msgpack.encode(_Place(following, ids[following - 1]))
     return taken, base64.urlsafe_b64encode(seal(key, made, bound)).decode()
+
+
+def _kept(
+    found: Sequence[T], start: int, limit: int, keep: Callable[[T], bool | None]
+) -> tuple[Sequence[T], int]:
+    taken: list[T] = []
+    at = start
+    while at < len(found) and len(taken) < limit:
+        kept = keep(found[at])
+        if kept is None:
+            break
+        if kept:
+            taken.append(found[at])
+        at += 1
+    return taken, at

@@ -259,6 +259,8 @@ def _assessed(one: Opened, kind: str, name: str) -> Iterable[Value]:
             yield value if isinstance(value, str) else json.dumps(value)
 
 
+_COMPARED = ("=", "!=", "IN", "NOT IN", "LIKE", "ILIKE", "RLIKE")
+_KEPT = ("=", "!=", "IN", "NOT IN", "LIKE", "ILIKE", "RLIKE", "IS NULL", "IS NOT NULL")
 _FIELDS = {
     "request_id": "id",
     "timestamp": "started_ms",
@@ -284,10 +286,21 @@ TRACES: Vocabulary[Opened] = Vocabulary(
         "end_time_ms": "end_time",
         "trace_id": "request_id",
         "state": "status",
+        "text": "span.content",
     },
     several={
+        # They are a file of the trace: `spans.py` compares them, where all else holds.
+        "span": lambda one, key: (),  # noqa: ARG005 - see above
         "feedback": lambda one, key: _assessed(one, "feedback", key),
         "expectation": lambda one, key: _assessed(one, "expectation", key),
         "run_id": lambda one, key: runs_of(one),  # noqa: ARG005 - there is one key
+    },
+    keys={"span": frozenset({"name", "type", "status", "content", "attributes."})},
+    operators={
+        "span": _COMPARED,
+        "span.content": ("LIKE", "ILIKE"),
+        **dict.fromkeys(
+            ("tag", "metadata", "attribute", "feedback", "expectation", "run_id"), _KEPT
+        ),
     },
 )
