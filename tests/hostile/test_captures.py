@@ -67,6 +67,7 @@ def test_a_sample_is_kept_redacted_and_is_nowhere_in_the_clear(serving: Up) -> N
 
 
 def test_what_is_too_long_is_dropped_and_counted_and_still_answered(serving: Up) -> None:
+    allow(serving, capture=True)
     key = deploy(serving, "long", capture=KEEP)
     dropped = counted(serving, serving.token, "dropped")
     rows = [[1.0625] * WIDTH] * 9000
@@ -75,6 +76,7 @@ def test_what_is_too_long_is_dropped_and_counted_and_still_answered(serving: Up)
 
 
 def test_capture_ends_with_the_leave_to(serving: Up) -> None:
+    allow(serving, capture=True)
     key = deploy(serving, "ended", capture=KEEP)
     before = len(kept(serving, "ended", 1))
     allow(serving, capture=False)
