@@ -17,7 +17,7 @@ pytest.importorskip("skl2onnx", reason="the demo trains an ONNX model")
 README = Path(__file__).parents[2] / "README.md"
 # What differs from run to run, or from machine to machine: figures, ids, digests, folders.
 VARIABLE = re.compile(
-    r"/\S*?vallum-demo-[^/ ]+|sha256:[0-9a-f]+|\b(?:ws|mver)-\w*|\d+(?:\.\d+)?|…",
+    r"/\S*?vallum-demo-[^/ ]+|\b[0-9a-f]{16}\b|sha256:[0-9a-f]+|\b(?:ws|mver)-\w*|\d+(?:\.\d+)?|…",
 )
 
 
