@@ -193,10 +193,11 @@ def _subscripts(bare: str) -> Iterator[str]:
         at = match.start()
         if match.group() == "[":
             before = bare[max(0, at - _MAX_NAME) : at].rstrip()
-            named = before[-1:] in "])'}" or (
+            far = not before and at > _MAX_NAME  # whoever writes so hides what it is of
+            named = (bool(before) and before[-1] in "])'}") or (
                 (word := _LAST.search(before)) is not None and word.group() not in _KEYWORDS
             )
-            begun.append((at, before[-1:] if named else ""))
+            begun.append((at, "?" if far else before[-1:] if named else ""))
         elif begun:
             start, base = begun.pop()
             if base:

@@ -199,6 +199,7 @@ def test_a_keras_layer_within_a_layer_is_judged(config: dict[str, object], id_: 
         "{{ {'a': {}} ~ lipsum }}",  # nor with a brace that belongs to it
         "{% raw %}{{ ' {% endraw %}{{ lipsum ~ ' }}",
         "{{ x ['a' + 'b'] }}",
+        "{{ x" + " " * 200 + "['a' + 'b'] }}",
         "{{ x['_'[0] + 'class'] }}",
         "{{ x['y']() }}",
         "{% set dict = x['y'] %}{{ dict('id') }}",
