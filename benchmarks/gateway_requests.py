@@ -134,6 +134,8 @@ async def connection(
             times.append(time.perf_counter() - start)
         elif head.startswith(b"HTTP/1.1 503"):  # a lease ran out: the machine was too busy
             unavailable += 1
+            if unavailable == 1:
+                print((head + body).decode(errors="replace"), file=sys.stderr)
             await asyncio.sleep(0.1)
         else:
             raise RuntimeError((head + body).decode(errors="replace"))
@@ -258,7 +260,8 @@ def measure(
             times.sort()
             cpu = (used - idle * wall) / len(times)
             return len(times) / wall, cpu * 1e6, times[int(len(times) * 0.99)] * 1e3
-        print(f"again: {unavailable} requests got no answer, {len(times)} one", file=sys.stderr)
+        print(f"again: {unavailable} requests of {path} at port {port} got no answer, {len(times)}"
+              " one", file=sys.stderr)  # fmt: skip
         time.sleep(2)
     raise SystemExit("the machine is too busy: the gateway's lease runs out")
 

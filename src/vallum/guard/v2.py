@@ -7,8 +7,9 @@ Source: Open Inference Protocol (KServe V2), REST, "Inference Request JSON Objec
 """
 
 import re
-from array import array
+import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -64,7 +65,8 @@ class InferenceResponse(msgspec.Struct, frozen=True):
 
 _ONCE = (b"inputs", b"data", b"shape", b"datatype")
 _MEMBERS = re.compile(rb'"(?:' + b"|".join(_ONCE) + rb')"\s*:')
-_FEW = 512  # values up to which `array` is faster than numpy
+_QUOTED = tuple(b'"%b"' % one for one in _ONCE)
+_FEW = 65_536  # values of which `struct` has less to lay out than numpy has to look through
 _DECODER = msgspec.json.Decoder(InferenceRequest)
 _ENCODER = msgspec.json.Encoder()
 
@@ -92,7 +94,7 @@ def decode_request(body: bytes, spec: Spec) -> tuple[NDArray[np.float32], str]:
         raise InputError("exactly one input is expected", code="score.inputs")
     # msgspec keeps the last of duplicate members; a second reader might keep the first. Without
     # escapes a quoted word before a colon is a member, and nothing else is.
-    if b"\\" in body or len(_MEMBERS.findall(body)) != len(_ONCE):
+    if b"\\" in body or not _once(body):
         raise InputError("a member is repeated or escaped", code="score.duplicate")
     tensor = request.inputs[0]
     if tensor.datatype not in DATATYPES:
@@ -104,7 +106,7 @@ def decode_request(body: bytes, spec: Spec) -> tuple[NDArray[np.float32], str]:
     _check_shape(rows, width, spec)
     try:
         values = _values(tensor.data)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, struct.error) as error:
         raise InputError("the values are ragged", code="score.data") from error
     # Python integers do not overflow: the product is exact whatever the client writes.
     if values.size != rows * width or (values.ndim == MAX_DIMENSIONS and values.shape != shape):
@@ -140,13 +142,26 @@ def check_values(
     return values
 
 
+def _once(body: bytes) -> bool:
+    """Tell whether a decoded request has each of its members once."""
+    # Each was found as a member, so a word that is there once is no more than that.
+    if all(body.count(one) == 1 for one in _QUOTED):
+        return True
+    return len(_MEMBERS.findall(body)) == len(_ONCE)
+
+
 def _values(data: list[float | list[float]]) -> NDArray[np.float32]:
     """Convert; what overflows becomes infinite."""
     if len(data) <= _FEW and isinstance(data[0] if data else None, float):
-        # Half numpy's time for one row; a list among the numbers raises.
-        return np.frombuffer(array("f", data), dtype=np.float32)  # type: ignore[type-var]
+        # A third of numpy's time; a list among the numbers raises.
+        return np.frombuffer(_floats(len(data)).pack(*data), dtype=np.float32)
     with np.errstate(over="ignore"):
         return np.array(data, dtype=np.float32)
+
+
+@lru_cache(maxsize=256)
+def _floats(count: int) -> struct.Struct:
+    return struct.Struct(f"{count}f")  # native: too large a number becomes infinite
 
 
 def _finite(values: NDArray[np.generic]) -> bool:

@@ -116,12 +116,14 @@ _COUNT_BYTES = {"SHORT_BINBYTES": 2, "BINBYTES": 5, "BINBYTES8": 9, "BYTEARRAY8"
 FIRST_OF_PICKLE = frozenset(b"\x80c(]}")  # `PROTO`, or how a pickle without it begins to import
 _NO_TEXTS = frozenset({"_reconstruct", "dtype", "ndarray"})
 _RESIDENT = 16 << 20  # bytes of a mapped file that are read before its pages are let go
-# A mark, numbers, and `APPENDS`: how every writer adds a thousand numbers to a list. Linear in the
-# bytes: each alternative has another first byte, and what was matched is not tried again.
+# Numbers and `APPENDS`, after a mark: how every writer adds a thousand numbers to a list. Linear in
+# the bytes: each alternative has another first byte, and what was matched is not tried again.
 _NUMBERS = re.compile(
-    rb"\((?:G.{8}|K.|M..|J.{4}|[N\x88\x89]|I[0-9-]{1,20}\n|F[0-9.e+-]{1,32}\n){1,65536}+e",
+    rb"(?:G.{8}|K.|M..|J.{4}|[N\x88\x89]|I[0-9-]{1,20}\n|F[0-9.e+-]{1,32}\n){0,65536}+e",
     re.DOTALL,
 )
+_STRIDES = {b"G": 9, b"J": 5, b"M": 3, b"K": 2}  # bytes of a number with its opcode
+_RUN = 1024  # a little more than writers put between a mark and `APPENDS`
 
 Hook = Callable[[Made, memoryview, int], int]
 """Called after `BUILD`: returns the offset where the stream goes on (joblib's inline arrays)."""
@@ -189,10 +191,21 @@ class _Machine:
             return False
         if self._data[self._at] != _OPEN:
             return False
-        found = _NUMBERS.match(self._data, self._at)
+        found = _NUMBERS.match(self._data, self._equal_numbers(self._at + 1))
         if found is not None:
             self._at = found.end()
         return found is not None
+
+    def _equal_numbers(self, at: int) -> int:
+        """Return the offset after numbers of one opcode: their first bytes are looked at alone."""
+        opcode = bytes(self._data[at : at + 1])
+        stride = _STRIDES.get(opcode)
+        if stride is None:
+            return at
+        firsts = self._data[at : at + _RUN * stride : stride].tobytes()
+        equal = len(firsts) - len(firsts.lstrip(opcode))
+        whole = (len(self._data) - at) // stride  # the last one may be cut short
+        return at + min(equal, whole) * stride
 
     def _step(self, op: Opcode) -> None:
         match op.name:

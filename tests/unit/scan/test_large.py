@@ -115,6 +115,17 @@ def test_numbers_in_a_list_are_stepped_over_and_what_follows_them_is_not() -> No
     assert scan_bytes("x", numbers + b"e" + b"cos\nsystem\n.").verdict is ScanVerdict.MALICIOUS
 
 
+@pytest.mark.parametrize("number", [b"GGGGGGGGG", b"JJJJJ", b"MMM", b"KK", b"N"])
+@pytest.mark.parametrize("count", [1, 999, 1024, 1025, 70_000])
+def test_equal_numbers_are_stepped_over_to_their_very_end(number: bytes, count: int) -> None:
+    numbers = b"\x80\x02](" + number * count
+    assert scan_bytes("x", numbers + b"e.").verdict is ScanVerdict.DATA_LIKE
+    for hidden in (b"cos\nsystem\ne.", b"GGGGGGGGGcos\nsystem\ne.", b"ecos\nsystem\n."):
+        assert scan_bytes("x", numbers + hidden).verdict is ScanVerdict.MALICIOUS
+    for cut in (numbers, numbers[:-1], numbers + b"e"):
+        assert scan_bytes("x", cut).verdict is not ScanVerdict.DATA_LIKE
+
+
 def test_a_digest_is_left_out_where_nobody_asks_for_it(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{}")
     assert scan_path(tmp_path / "x.json", digest=False).files[0].sha256 == ""
