@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from vallum.base.bounds import ARCHIVE, ArchiveBounds
 from vallum.base.errors import InputError
-from vallum.formats.checksum import crc32_of
+from vallum.formats.checksum import crc32, crc32_of
 from vallum.formats.member import Member, Names, check_sizes
 from vallum.formats.refusal import refuse, within
 
@@ -98,7 +98,7 @@ class ZipArchive:
             size += len(chunk)
             if size > member.size:
                 refuse("archive.size", f"the member `{member.name[:80]}` is larger than declared")
-            crc = zlib.crc32(chunk, crc)
+            crc = crc32(chunk, crc)
             yield chunk
         if size != member.size:
             refuse("archive.size", f"the member `{member.name[:80]}` is smaller than declared")

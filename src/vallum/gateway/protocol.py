@@ -241,7 +241,10 @@ class Connection(asyncio.Protocol):
         default = self._state.default_headers
         head = _usual_head(tuple(default)) if usual else _head(answer, default, keep_alive)
         # RFC 9110, section 9.3.2: an answer to HEAD has a length and no body.
-        extra = b"".join(b"%b: %b\r\n" % pair for pair in answer.extra) if usual else b""
+        extra = b""
+        if usual:
+            for pair in answer.extra:
+                extra += b"%b: %b\r\n" % pair
         body, length = b"" if bare else answer.body, len(answer.body)
         self._transport.write(b"%b%d\r\n%b\r\n%b" % (head, length, extra, body))
 
