@@ -148,6 +148,8 @@ def peer(folder: Path, name: str, path: Path) -> dict[str, Any] | None:
 
 def verdict_of(code: int, said: str) -> str:
     """Return what a peer concluded; that it did not scan is said, with its own words for why."""
+    if "Traceback (most recent call last)" in said:  # an exception's exit status is 1, too
+        return f"**failed**, exit {code}: " + said.strip().splitlines()[-1][:100].replace("|", "/")
     if unread := next((word for word in UNREAD if word in said), ""):
         return f"**failed**, exit {code}: {unread.strip()}"
     if (verdict := ENDED.get(code)) is not None:

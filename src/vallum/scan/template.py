@@ -39,6 +39,10 @@ _ELEMENT = re.compile(
     r"\|\s*map\s*\(\s*(?:(?P<quote>['\"])(?:trim|string|upper|lower|int|length|tojson)(?P=quote))?\s*\)"
 )
 
+_FORMAT = re.compile(r"\s*\|\s*format\b")
+# As in C, of what is given: no name of an attribute, as `str.format` takes it, and no large width.
+_PRINTED = re.compile(r".(?:[^%]|%%|%[-+ 0]{0,2}\d{0,2}(?:\.\d{1,2})?[sdifgx])*.", re.DOTALL)
+
 _WORK = re.compile(r"\*\*|\d{5,}|'\s*\*|\*\s*'")
 _FILTERS = frozenset(
     """abs bool capitalize count default d escape e first float indent int items join last length
@@ -155,7 +159,7 @@ def _judge(block: str, names: _Names) -> list[tuple[str, str]]:
         if _ESCAPE.search(string):
             found.append(("template.escape", "a text in the template hides characters"))
     # An attribute that is spelled out, and a filter that is known, are what they would be in place.
-    block = _ELEMENT.sub("|first", _SPELLED.sub("", block))
+    block = _printed(_ELEMENT.sub("|first", _SPELLED.sub("", block)))
     bare = _STRING.sub("''", block)
     if _WORK.search(bare):
         found.append(("template.work", "the template repeats work or text without a small bound"))
@@ -184,6 +188,17 @@ def _judge(block: str, names: _Names) -> list[tuple[str, str]]:
     if re.search(r"\bmap\b|\battr\b|\|\s*format\b|attribute\s*=", bare):
         found.append(("template.internals", "the template fetches attributes by name"))
     return found
+
+
+def _printed(block: str) -> str:
+    """Return a block in which a text that is spelled out and formatted is a text made a text."""
+    parts, at = [], 0
+    for string in _STRING.finditer(block):
+        after = _FORMAT.match(block, string.end())
+        if after is not None and _PRINTED.fullmatch(string.group()):
+            parts += [block[at : string.end()], "|string"]
+            at = after.end()
+    return "".join((*parts, block[at:]))
 
 
 def _subscripts(bare: str) -> Iterator[str]:

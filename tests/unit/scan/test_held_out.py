@@ -398,6 +398,16 @@ def test_texts_beside_a_model_take_no_packages_from_elsewhere_and_give_no_secret
         ("{{ messages | map(attribute=name) | list }}", False),
         ("{{ messages | map('attr', 'content') | list }}", False),
         ("{{ messages | map('format') | list }}", False),
+        ("{{ '%s: %5.2f %%' | format(m.role, m.score) }}", True),
+        ('{{ "%d" | format(n) ~ \'%-2s\'|format(m.a) }}', True),
+        ("{{ '%s' | format(cycler) }}", False),
+        ("{{ '%s' | format(m._x) }}", False),
+        ("{{ m.content | format(m.role) }}", False),
+        ("{{ '%999999999d' | format(1) }}", False),
+        ("{{ '%*d' | format(999999999, 1) }}", False),
+        ("{{ '{0.x}'.format(m) }}", False),
+        ("{{ 'a' ~ joiner ~ '|format(' }}", False),
+        ("{{ 'a' ~ \"' | format\" ~ joiner }}", False),
     ],
 )  # fmt: skip
 def test_a_chat_template_may_fetch_attributes_that_it_spells_out(
