@@ -120,7 +120,7 @@ def test_a_changed_byte_of_the_model_is_found_at_the_next_look(
     posture = place.do("workspace.posture", api.Page()).value
     assert isinstance(posture, api.Posture)
     (alert,) = [one for one in posture.findings if one.severity == "critical"]
-    assert (alert.id, "`blue` was stopped" in alert.message) == ("deployment.stopped", True)
+    assert (alert.id, "`blue` does not answer" in alert.message) == ("deployment.stopped", True)
 
 
 def test_a_change_without_a_trace_is_found_within_a_minute(

@@ -24,7 +24,7 @@ def posture(act: Act) -> api.Posture:
                 api.PostureFinding(
                     id="deployment.stopped",
                     severity="critical",
-                    message=f"deployment `{deployment.name}` was stopped: {deployment.reason}",
+                    message=f"deployment `{deployment.name}` does not answer: {deployment.reason}",
                     fix="vallum audit list --kind finding, then deploy what is whole",
                     resource=deployment.id,
                 )
