@@ -194,6 +194,7 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=["noisy", "loris", "soak"])
     parser.add_argument("--requests", type=int, default=200_000)
     parser.add_argument("--soak-s", type=float, default=0.0, help="instead of --requests")
+    parser.add_argument("--pause-s", type=float, default=0.0, help="between a soak's requests")
     parser.add_argument("--quick", action="store_true", help="two short rounds, a short soak")
     given = parser.parse_args()
     rounds = ROUNDS
@@ -261,8 +262,9 @@ def main() -> None:
                 seconds = given.soak_s / 10 or 3600.0
                 most = 10**9 if given.soak_s else given.requests // 10 // NOISY
                 process = start(
-                    caller, port, key, soaking, connections=NOISY, seconds=seconds, most=most
-                )
+                    caller, port, key, soaking, connections=NOISY, seconds=seconds, most=most,
+                    pause_s=given.pause_s,
+                )  # fmt: skip
                 _, statuses = soaking.get(timeout=seconds + 60)
                 process.join()
                 asked += sum(statuses.values())
