@@ -44,8 +44,10 @@ _LINE_STEP = 4096
 _MAX_LINE = 1 << 24
 _KEPT_TEXT = 512  # longer texts name no module; their content does not matter
 _KEPT_LONG = 64
+_WORDS = frozenset({"GLOBAL", "INST", "PERSID", "STRING", "UNICODE"})
 _MAX_DECODED = 8192  # an escaped line above this is no name either
 _MAX_NUMBER = 4_300  # digits that Python reads
+_DIGITS = re.compile(rb"\s*[+-]?[0-9A-Fa-f_xX.+-]*L?")
 _OCTAL = re.compile(rb"\s*([+-]?0[0-7]{1,21})")
 
 
@@ -130,8 +132,9 @@ def _lines(data: memoryview, at: int, name: str, kind: str) -> Opcode:
             case "lines":
                 second, end = _line(data, end, name)
                 return Opcode(at, name, (line.decode("utf-8"), second.decode("utf-8")), end)
-            case "int" | "long" | "index" | "float" if len(line) > _MAX_NUMBER:
-                raise Malformed(f"`{name}` has a number that is too long", at, ours=True)
+            case "int" | "long" | "index" | "float" if len(_of_c(line)) > _MAX_NUMBER:
+                ours = bool(_DIGITS.fullmatch(_of_c(line)))  # else a line of prose
+                raise Malformed(f"`{name}` has a number that is too long", at, ours=ours)
             case "int":
                 return Opcode(at, name, None if line in (b"00", b"01") else _int(line), end)
             case "index":
@@ -171,7 +174,9 @@ def _line(data: memoryview, start: int, name: str) -> tuple[bytes, int]:
         found = bytes(data[step : step + _LINE_STEP]).find(b"\n")
         if found >= 0:
             return bytes(data[start : step + found]), step + found + 1
-    far = len(data) - start > _MAX_LINE
+    far = len(data) - start > _MAX_LINE and (
+        name in _WORDS or bool(_DIGITS.fullmatch(data[start : start + _LINE_STEP]))
+    )
     raise Malformed(f"`{name}` has no line end", start - 1, ours=far)
 
 

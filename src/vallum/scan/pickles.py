@@ -78,12 +78,14 @@ def looks_like_pickle(data: memoryview, bounds: ModelBounds) -> bool:
     """Whether the bytes, of no better known format, would do something as a pickle.
 
     Protocol 0 is text, so the machine itself decides: it stops properly, or it calls, or it
-    imports a dangerous name before it breaks off.
+    imports a dangerous name before it breaks off, or a bound of ours keeps it from telling.
     """
     if len(data) > 1 and data[0] == 0x80 and data[1] <= 5:  # noqa: PLR2004 - PROTO and its highest
         return True
     for number, found in enumerate(_streams(data, bounds)):
         if (found.stopped and found.end == len(data)) or number == _MAX_STREAMS:
+            return True
+        if any(kind == "bound" for _, kind, _ in found.odd):
             return True
         named = [g for g in found.globals if _IDENTIFIER.match(g.module + g.name)]
         if (named and found.calls) or any(is_dangerous(g.module, g.name) for g in named):

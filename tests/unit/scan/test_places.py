@@ -5,9 +5,11 @@ its choice, while a reader that trusts names took them for numbers.
 """
 
 import struct
+from dataclasses import replace
 
 import pytest
 
+from vallum.base.bounds import MODEL
 from vallum.scan import machine, scan_bytes
 
 HEAD = b"\x80\x04"
@@ -124,6 +126,17 @@ def test_no_value_is_at_an_address_of_the_streams_choice(what: str) -> None:
     assert {one.id for one in report.files[0].findings} & {
         "pickle.arguments", "pickle.unusual-state"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [b"Np9999999\n", b"N" * 102])
+def test_a_text_that_our_bounds_keep_us_from_reading_is_no_text(before: bytes) -> None:
+    data = before + b"cos\nsystem\n(Vtrue\ntR."  # a pickle of protocol 0
+    found = scan_bytes("x", data, model=replace(MODEL, max_stack=100)).files[0]
+    assert (found.format, found.findings[0].id) == ("pickle", "pickle.malformed")
+
+
+def test_prose_is_no_number_that_is_too_long() -> None:
+    assert scan_bytes("x", b"From here to there " * 1000).files[0].format == "text"
 
 
 def test_texts_beyond_what_is_kept_may_be_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
