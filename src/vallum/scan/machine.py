@@ -168,7 +168,8 @@ class _Machine:
                 self._note_packed(op)
                 self._push(DATA)
             case "BINPUT" | "LONG_BINPUT" | "PUT":
-                self._memoize(self._index(op), self._top(op))
+                value = self._top(op)
+                self._memoize(self._index(op, ours=True), value)
             case "MEMOIZE":
                 self._memoize(len(self._memo) + len(self._dense), self._top(op))
             case "BINGET" | "LONG_BINGET" | "GET":
@@ -407,12 +408,12 @@ class _Machine:
             raise Malformed(f"`{op.name}` reads the unset memo entry {index}", op.offset)
         return self._again(op, self._memo[index])
 
-    def _index(self, op: Opcode) -> int:
+    def _index(self, op: Opcode, *, ours: bool = False) -> int:
         if not isinstance(op.argument, int) or op.argument < 0:
             raise Malformed(f"`{op.name}` has no index", op.offset)
         if op.argument > len(self._data):  # the loader makes room for every entry below it
             text = f"`{op.name}` has an index beyond the stream's length"
-            raise Malformed(text, op.offset, ours=True)
+            raise Malformed(text, op.offset, ours=ours)  # a loader that writes there goes on
         return op.argument
 
     def _push(self, value: object) -> None:

@@ -30,6 +30,7 @@ _BOUND = re.compile(r"\b([A-Za-z_]\w*+)\s*+=(?!=)")
 _TARGETS = re.compile(r"\{%[-+]?\s*+(?:for|set|macro\s++\w++)\b([^=%]{0,400})")
 _SET = re.compile(r"\{%[-+]?\s*set\s+([A-Za-z_]\w*)\s*=")
 _TAG = re.compile(r"\{%[-+]?\s*([a-z]+)")
+_LINE_END = re.compile(r"\r\n|\r")
 _ESCAPE = re.compile(r"\\(?:x|u|U|N|[0-7])")
 
 _SPELLED = re.compile(
@@ -123,6 +124,7 @@ def _blocks(text: str) -> Iterator[tuple[int, str]]:
 
     block: list[str] = []
     at = 0
+    text = _LINE_END.sub("\n", text)  # as the lexer does: what it yields is found where it stands
     try:
         for _, kind, value in Environment(autoescape=True).lexer.tokeniter(text, None):
             if block or kind in ("block_begin", "variable_begin"):
