@@ -27,7 +27,8 @@ _BYTES = {
 _EXTENDED = frozenset("SUV")
 _WIDE_CHARACTER = 4
 _STATE = (8, 9)  # version, order, base, names, fields, bytes, alignment, flags[, metadata]
-_HAS_OBJECTS, _OBJECT_FLAGS = 0x01, 0x1B  # of what holds any: counted, listed, filled, needs Python
+# Flags of what holds objects: counted, listed, a pointer itself, filled, needs Python.
+_OF_OBJECTS, _POINTER, _OTHERS = 0x03, 0x04, 0x18
 _MAX_DEPTH = 32
 _ARRAY_STATE = 5  # version, shape, type, order, items
 _PLACE = frozenset(
@@ -60,7 +61,13 @@ def type_of(made: object, depth: int = 0) -> tuple[int, bool]:
             size, objects = whole, any(held)
         elif base is not DATA or fields is not DATA:
             raise Malformed("a plain type has parts", at)
-        if objects != bool(flags & _HAS_OBJECTS) or (objects and ~flags & _OBJECT_FLAGS):
+        alone = objects and (kind == "O" or base is not DATA)
+        wanted = _OF_OBJECTS if objects else 0
+        if (
+            flags & _OF_OBJECTS != wanted
+            or (flags & _POINTER and not alone)
+            or (objects and ~flags & _OTHERS)
+        ):
             raise Malformed("a type's flags are not those of what it holds", at)
     return size or 0, objects
 

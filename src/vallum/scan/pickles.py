@@ -42,10 +42,11 @@ _STORAGE_BYTES = {
     "QUInt8Storage": 1, "QInt32Storage": 4, "UntypedStorage": 1,
 }  # fmt: skip
 _STORAGE_FIELDS = (5, 6)  # "storage", class, key, location, elements[, view]
-# Classes whose instances have `items()`, and results with a small first letter that have none.
+# Classes whose instances have `items()` or are pairs, and results with a small first letter that
+# have none.
 _ITEMS = frozenset(
     """OrderedDict Counter Bunch UserDict ChainMap Series DataFrame ModuleDict
-    ParameterDict""".split()  # noqa: SIM905 - a table
+    ParameterDict DefragResult DefragResultBytes NamedAgg""".split()  # noqa: SIM905 - a table
 )
 # Of an array of objects, an item; the state would be that of a type or of another object.
 _RETURNING = frozenset(

@@ -95,6 +95,8 @@ MEMORY = {
     "an array of addresses": name("numpy._core.multiarray", "_reconstruct")
     + name("numpy", "ndarray") + number(0) + b"\x85C\1b\x87R(" + number(1) + number(1) + b"\x85"
     + kind("O8", state()) + b"\x89" + ADDRESS + b"tb.",
+    "bytes behind an address": name("numpy._core.multiarray", "scalar")
+    + kind("S4096", state(4096, 4)) + b"N\x86R.",
     "a field beyond its type": kind("V8")
     + b"(" + number(3) + text("|") + b"N" + text("a") + b"\x85}" + text("a") + kind("f8")
     + number(1 << 30) + b"\x86s" + number(8) + number(1) + number(16) + b"tb.",
@@ -102,6 +104,8 @@ MEMORY = {
     + text("__array_interface__") + b"\x85R" + INTERFACE + b"sb.",
     "a hook in a tuple that a call returns": OBJECT + name("builtins", "tuple") + b"](N}"
     + HOOK + b"se\x85Rb.",
+    "a hook in a pair with names": OBJECT + name("urllib.parse", "DefragResult") + b"N}"
+    + text("append") + b"Ns\x86\x81b.",
     "a hook set through another view": b"}\x94" + name("collections", "ChainMap") + b"h\0\x85R"
     + HOOK + b"s00" + OBJECT + b"h\0b.",
     "a namespace of pairs": name("types", "SimpleNamespace") + b"](" + HOOK + b"\x86e\x85R.",
