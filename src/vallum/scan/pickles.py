@@ -31,7 +31,7 @@ from vallum.scan.values import (
 )
 
 _UNSAFE_ARTIFACT = "AML.T0011.000"  # ATLAS 5.6.1: User Execution: Unsafe AI Artifacts
-_MAX_STREAMS = 64
+_MAX_STREAMS, _MAX_PLAIN = 64, 8  # of the latter each is read to the end of the file
 _MAX_NESTED = 4
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_STREAMS = 5
@@ -186,7 +186,7 @@ class _Judge:
         self._depth = 0
 
     def file(self) -> PickleFile:
-        at = streams = 0
+        at = streams = plain = 0
         legacy = False
         storages: dict[str, int] = {}
         while at < len(self._data):
@@ -205,6 +205,10 @@ class _Judge:
             legacy = legacy or (streams == 0 and found.result == _TORCH_MAGIC)
             self._judge(found, legacy=legacy)
             if self._arrays:
+                plain += 1
+                if plain > _MAX_PLAIN:
+                    self._add("pickle.too-many-streams", "many streams with arrays", at)
+                    break
                 self._judge_plain(at)
             storages.update(self._storages(found))
             streams += 1

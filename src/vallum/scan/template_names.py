@@ -10,8 +10,10 @@ Source: jinja2 3.1, `nodes.py`, `parser.py`.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 from jinja2.ext import Extension
@@ -77,16 +79,22 @@ def names_faults(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _faults(tree: nodes.Template) -> Iterator[tuple[str, str]]:
-    for const in tree.find_all(nodes.Const):
+    found: dict[type[nodes.Node], list[Any]] = defaultdict(list)
+    left: list[nodes.Node] = [tree]
+    while left:
+        node = left.pop()
+        found[type(node)].append(node)
+        left.extend(node.iter_child_nodes())
+    for const in found[nodes.Const]:
         if isinstance(const.value, str) and _INTERNAL.search(const.value):
             yield "template.internals", f"the template names `{const.value[:60]}`"
-    values = _Values(tree)
+    values = _Values(found)
     if not values.settled:
         yield "template.computed", "values are passed on too often to be followed"
-    for item in tree.find_all(nodes.Getitem):
+    for item in found[nodes.Getitem]:
         if not isinstance(item.arg, nodes.Slice) and values.is_built(item.arg):
             yield "template.computed", "the template computes the name of an attribute"
-    for one in tree.find_all(nodes.Filter):
+    for one in found[nodes.Filter]:
         if one.name in _BY_NAME and any(values.is_built(arg) for arg in one.args[:1]):
             yield "template.computed", "the template computes the name of an attribute"
 
@@ -94,10 +102,10 @@ def _faults(tree: nodes.Template) -> Iterator[tuple[str, str]]:
 class _Values:
     """Which variables hold a text that the template built, or a list of such."""
 
-    def __init__(self, tree: nodes.Template) -> None:
+    def __init__(self, found: Mapping[type[nodes.Node], list[Any]]) -> None:
         self._built: set[str] = set()
         self._literal: set[str] = set()
-        given = list(self._given(tree))
+        given = list(self._given(found))
         self._literal = {
             name
             for names, value in given
@@ -114,24 +122,26 @@ class _Values:
                 self.settled = True
                 return
 
-    def _given(self, tree: nodes.Template) -> Iterator[tuple[list[str], nodes.Node | None]]:
+    def _given(
+        self, found: Mapping[type[nodes.Node], list[Any]]
+    ) -> Iterator[tuple[list[str], nodes.Node | None]]:
         """Yield names and a value that they get; None: a built one.
 
         `.x` is an attribute, `m()` what any call of the macro `m` gives it.
         """
-        for assign in tree.find_all(nodes.Assign):
+        for assign in found[nodes.Assign]:
             yield _targets(assign.target), assign.node
-        for block in tree.find_all(nodes.AssignBlock):
+        for block in found[nodes.AssignBlock]:
             yield _targets(block.target), None
-        for loop in tree.find_all(nodes.For):
+        for loop in found[nodes.For]:
             yield _targets(loop.target), loop.iter
-        for with_ in tree.find_all(nodes.With):
+        for with_ in found[nodes.With]:
             for target, value in zip(with_.targets, with_.values, strict=True):
                 yield _targets(target), value
-        for macro in tree.find_all(nodes.Macro):
+        for macro in found[nodes.Macro]:
             yield [one.name for one in macro.args], nodes.Name(f"{macro.name}()", "load")
             yield from (([f"{macro.name}()"], value) for value in macro.defaults)
-        for call in tree.find_all(nodes.Call):
+        for call in found[nodes.Call]:
             values = [*call.args, *(one.value for one in call.kwargs)]
             values += [one for one in (call.dyn_args, call.dyn_kwargs) if one is not None]
             if isinstance(call.node, nodes.Name):

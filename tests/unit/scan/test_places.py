@@ -163,3 +163,10 @@ def test_tensors_that_are_a_pickle_to_c_are_no_tensors_alone() -> None:
 def test_a_key_can_be_hashed_before_long(step: bytes) -> None:
     report = scan_bytes("x", HEAD + b"}N\x85" + step + b"Ns.")
     assert [one.id for one in report.files[0].findings] == ["pickle.malformed"]
+
+
+def test_few_streams_with_arrays_are_read_as_the_plain_loader_does() -> None:
+    stream = HEAD + place(1, kind("u1")) + b"\0."
+    assert not scan_bytes("x", stream * 8).files[0].findings
+    found = {one.id for one in scan_bytes("x", stream * 9).files[0].findings}
+    assert found == {"pickle.too-many-streams"}
