@@ -5,7 +5,7 @@ known. What it cannot know is a finding, never a guess.
 """
 
 import re
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, field
 
 from vallum.base.bounds import ModelBounds
@@ -189,7 +189,7 @@ class _Machine:
             case "EMPTY_SET":
                 self._push(SET)
             case "FROZENSET":
-                self._items(op)
+                self._check_keys(op, self._items(op))
                 self._push(SET)
             case "EMPTY_DICT" | "DICT":
                 items = self._items(op) if op.name == "DICT" else []
@@ -208,7 +208,7 @@ class _Machine:
                 self._items(op)
                 self._require(op, LIST)
             case "ADDITEMS":
-                self._items(op)
+                self._check_keys(op, self._items(op))
                 self._require(op, SET)
             case "SETITEM":
                 self._set(op, list(self._take(op, 2)))
@@ -303,7 +303,10 @@ class _Machine:
                 return
             self._trace.attributes = False
         made = Made(callee, known, op.offset)
-        made.weight, made.depth = weigh(known)
+        named = keywords.entries.values() if isinstance(keywords, Mapping) else ()
+        given = self._held(op, (arguments, *named)) if named else arguments
+        made.weight, made.depth = weigh(given)
+        self._check_keys(op, (given,))  # such as a set's
         self._trace.calls.append(made)
         self._keep(op, self._trace.calls, _MAX_CALLS, "calls")
         self._push(made)
@@ -331,6 +334,7 @@ class _Machine:
     def _set(self, op: Opcode, items: list[object]) -> None:
         if len(items) % 2:
             raise Malformed("a key has no value", op.offset)
+        self._check_keys(op, items[::2])
         target = self._top(op)
         if isinstance(target, Mapping):
             for key, value in zip(items[::2], items[1::2], strict=True):
@@ -380,10 +384,15 @@ class _Machine:
 
     def _held(self, op: Opcode, items: tuple[object, ...]) -> tuple[object, ...]:
         """Return a tuple that can be hashed before long."""
-        held, weight, depth = weighed(items)
-        if depth > _MAX_DEPTH or weight > max(_MAX_WEIGHT, _LOAD * self._trace.opcodes):
+        held, weight, _ = weighed(items)
+        if weight > max(_MAX_WEIGHT, _LOAD * self._trace.opcodes):
             raise Malformed("tuples hold each other so that to hash one ends never", op.offset)
         return held
+
+    def _check_keys(self, op: Opcode, keys: Iterable[object]) -> None:
+        """Refuse what is so deep that to hash it overflows the stack of the loader's process."""
+        if any(weigh(one)[1] > _MAX_DEPTH for one in keys):
+            raise Malformed("tuples hold each other too deeply to be hashed", op.offset)
 
     def _again(self, op: Opcode, value: object) -> object:
         """Return what is on the stack once more."""

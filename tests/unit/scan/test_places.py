@@ -159,10 +159,19 @@ def test_tensors_that_are_a_pickle_to_c_are_no_tensors_alone() -> None:
     assert (found.format, [one.id for one in found.findings]) == ("safetensors", ["file.polyglot"])
 
 
+PAIR = text("urllib.parse") + text("DefragResult") + b"\x93\x94"
+NAMED_PAIR = b"\x94h\0h\1\x85}" + text("fragment") + b"h\1s\x92q\1"
+
+
 @pytest.mark.parametrize("step", [b"2\x86" * 60, b"\x85" * 20_000])
 def test_a_key_can_be_hashed_before_long(step: bytes) -> None:
     report = scan_bytes("x", HEAD + b"}N\x85" + step + b"Ns.")
     assert [one.id for one in report.files[0].findings] == ["pickle.malformed"]
+
+
+def test_pairs_with_names_hold_each_other_no_longer() -> None:
+    data = HEAD + PAIR + b"0N\x85\x94" + b"}h\1" + NAMED_PAIR.removeprefix(b"\x94") * 60 + b"Ns."
+    assert "pickle.malformed" in {one.id for one in scan_bytes("x", data).files[0].findings}
 
 
 def test_few_streams_with_arrays_are_read_as_the_plain_loader_does() -> None:
