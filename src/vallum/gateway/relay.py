@@ -95,6 +95,7 @@ class Relay:
         self._asked: dict[int, asyncio.Future[Way | None]] = {}
         self._open: set[_Open] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ways: tuple[Way, ...] | None = None  # the only ones, once the gateway has said so
         self._control: asyncio.StreamWriter | None = None
 
     async def serve(self, control: socket.socket, listener: socket.socket) -> None:
@@ -109,12 +110,15 @@ class Relay:
         await asyncio.gather(*works, *self._tasks, return_exceptions=True)
         with contextlib.suppress(ConnectionError):
             await self._control.drain()
+            self._control.close()
+            await self._control.wait_closed()
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         while True:
             length = int.from_bytes(await reader.readexactly(_HEAD), "little")
             said = _DECODER.decode(await reader.readexactly(min(length, MAX_MESSAGE_BYTES)))
             if isinstance(said, Kept):
+                self._ways = said.ways
                 for one in self._open:
                     if one.way not in said.ways:
                         one.end("egress.withdrawn")
@@ -218,6 +222,8 @@ class Relay:
             self._asked.pop(number, None)
         if way is None:
             raise _Stopped(403, "egress.refused", "no rule of the policy file", counted=True)
+        if self._ways is not None and way not in self._ways:  # it went before this was our turn
+            raise _Stopped(403, "egress.withdrawn", "there is no rule for it any more")
         return way
 
 

@@ -7,7 +7,7 @@ any reachable callable run.
 """
 
 from vallum.scan.allowed_sklearn import SKLEARN
-from vallum.scan.machine import Global
+from vallum.scan.values import Global
 
 _PYTHON = """
 builtins: bool bytearray bytes complex dict float frozenset int list object range set slice str
@@ -50,8 +50,6 @@ zoneinfo: ZoneInfo ZoneInfo._unpickle
 uuid: UUID SafeUUID
 pathlib: Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath
 array: array _array_reconstructor
-argparse: Namespace
-types: SimpleNamespace
 """
 
 _NUMPY = """
@@ -163,6 +161,8 @@ numpy: add subtract multiply divide true_divide floor_divide power float_power m
 # Classes that a stream makes without arguments, and gives a state: their constructors compute, call
 # methods of what they get, or read a file.
 _STATED = """
+argparse: Namespace
+types: SimpleNamespace
 scipy.spatial.transform._rotation: Rotation
 scipy.interpolate._cubic: Akima1DInterpolator CubicHermiteSpline CubicSpline PchipInterpolator
 scipy.interpolate._ndgriddata: NearestNDInterpolator

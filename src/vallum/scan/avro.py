@@ -13,7 +13,7 @@ from typing import Any
 from vallum.base.bounds import ARCHIVE, MIB, MODEL, JsonBounds
 from vallum.base.errors import VallumError
 from vallum.formats import load_json
-from vallum.scan.packed import expand
+from vallum.scan.packed import expand, inflate
 from vallum.scan.pickles import hides_pickle
 
 MAGIC = b"Obj\x01"
@@ -27,6 +27,7 @@ _KEYS = frozenset(
 _PACKED = {"bzip2": "bz2", "xz": "xz", "zstandard": "zstd"}
 _MAX_DEPTH, _MAX_VALUES = 64, 20_000_000
 _MAX_EXPANDED = 256 * MIB
+_LEAST, _DENSE = 100_000, 64  # values of a block and of each byte of it: some take no byte
 _JSON = JsonBounds(max_bytes=MIB, max_depth=_MAX_DEPTH)
 
 
@@ -97,10 +98,11 @@ class _File:
             block = self._expand(read.take(size), codec)
             if bytes(read.take(_SYNC)) != sync:
                 return "a block does not end where it says"
-            inner = _Reader(block, read.left)
+            inner = _Reader(block, min(read.left, _LEAST + _DENSE * len(block)))
+            given = inner.left
             for _ in range(rows):
                 self._value(inner, schema, "", 0)
-            read.left = inner.left
+            read.left -= given - inner.left
             if inner.at != len(block) or rows < 0:
                 return "a block does not end with its records"
         return ""
@@ -109,12 +111,10 @@ class _File:
         if codec == "null":
             return packed
         if codec == "deflate":
-            unpack = zlib.decompressobj(-15)
-            out = memoryview(unpack.decompress(packed, _MAX_EXPANDED - self._expanded + 1))
+            out, after = inflate(packed, _MAX_EXPANDED - self._expanded, raw=True)
             # A writer that cuts a checksum off may leave its beginning.
-            rest = zlib.adler32(out).to_bytes(4, "big")[: len(unpack.unused_data)]
-            if not unpack.eof or unpack.unused_data != rest:
-                raise ValueError("a block is too large, cut short, or followed by bytes")
+            if after != zlib.adler32(out).to_bytes(4, "big")[: len(after)]:
+                raise ValueError("a block is followed by bytes")
         else:
             out = expand(packed, _PACKED[codec], ARCHIVE)
         self._expanded += len(out)

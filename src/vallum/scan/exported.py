@@ -31,7 +31,7 @@ _TARGET = re.compile(
 )
 # As printed and as written in full; a power could take all time and memory.
 _EXPRESSION = re.compile(
-    r"(?:[su]\d{1,9}(?!\d)|(?<!\d)\d{1,19}(?!\d)|[-+/(), <>=]|\*(?!\*)|"
+    r"(?:[su]\d{1,9}(?!\d)|(?<!\d)\d{1,19}(?!\d)|[-+/(), =]|<(?!<)|>(?!>)|\*(?!\*)|"
     r"Symbol\('[su]\d{1,9}'(?:, (?:positive|nonnegative|integer|real)=True)*\)|"
     r"Add|Mul|Integer|Max|Min|Mod|FloorDiv|CeilDiv|PythonMod|True|False)*",
     re.ASCII,

@@ -90,6 +90,7 @@ class Flat:
     parts: set[tuple[int, int]] = field(default_factory=set)
     seen: set[tuple[int, str]] = field(default_factory=set)
     followed: set[tuple[int, object]] = field(default_factory=set)  # texts and vectors: once each
+    claimed: int = 0  # bytes of all parts, which cannot be more than there are
 
     def number(self, at: int, width: int, *, signed: bool = False) -> int:
         """Return a whole number."""
@@ -104,7 +105,11 @@ class Flat:
     def claim(self, start: int, end: int) -> None:
         """Note that the bytes belong to an object."""
         self.slice(start, end - start)
-        self.parts.add((start, end))
+        if (start, end) not in self.parts:
+            self.parts.add((start, end))
+            self.claimed += end - start
+            if self.claimed > len(self.data):
+                raise ValueError("two parts overlap")
         if len(self.parts) > _MAX_OBJECTS:
             raise ValueError("more objects than are read")
 
@@ -117,8 +122,9 @@ class Flat:
         self.seen.add((at, name))
         vtable = at - self.number(at, 4, signed=True)
         length, size = self.number(vtable, 2), self.number(vtable + 2, 2)
-        if length % 2 or length < 4 or size < 4:  # noqa: PLR2004 - two sizes, one offset
-            raise ValueError("a table of an impossible size")
+        slots = len(self.schema[name]) if name else _MAX_SCALARS
+        if length % 2 or length < 4 or size < 4 or length > 4 + 2 * slots:  # noqa: PLR2004 - two sizes, one offset
+            raise ValueError("a table of an impossible size, or of fields that are not known")
         self.claim(vtable, vtable + length)
         self.claim(at, at + size)
         places = [self.number(vtable + 4 + 2 * k, 2) for k in range((length - 4) // 2)]

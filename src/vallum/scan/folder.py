@@ -14,7 +14,7 @@ from vallum.scan.files import ScanRules
 from vallum.scan.inspector import is_torch_root
 from vallum.scan.outside import Outside
 from vallum.scan.report import FileReport, ScanReport
-from vallum.scan.workers import Batch, Scanned, Task, join, scan_at_once, scan_beside, size_of
+from vallum.scan.workers import Batch, Scanned, Task, join, scan_at_once, scan_here, size_of
 
 # Half a second of processor goes into the start of one process; it must be worth it.
 _PAYS_AFTER_S, _PAYS_FOR_S = 1.0, 4.0
@@ -126,7 +126,7 @@ def _in_order(
             if much or shares > 1 or (passed > _PAYS_AFTER_S and rest > _PAYS_FOR_S):
                 yield from _at_once(paths[at:], sizes[at:], limits, count, done)
                 return
-        scanned = scan_beside(path, limits)
+        scanned = scan_here(path, limits)
         if done is not None:
             done(1)
         yield scanned

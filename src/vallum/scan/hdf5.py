@@ -19,7 +19,7 @@ _HARMLESS = frozenset({0x00, 0x01, 0x03, 0x04, 0x05, 0x0A, 0x0D, 0x0E, 0x12, 0x1
 _EXTERNAL, _FILTERS, _ATTRIBUTE, _SYMBOLS = 0x07, 0x0B, 0x0C, 0x11
 # deflate, shuffle, fletcher32, n-bit, scale: of the library itself; LZF is of h5py.
 _KNOWN_FILTERS, _LAST_OF_LIBRARY = frozenset({1, 2, 3, 5, 6, 32000}), 255
-_MAX_DEPTH, _MAX_TEXT = 64, 1 << 24
+_MAX_DEPTH, _MAX_TEXT, _MAX_READ = 64, 1 << 24, 1 << 26
 _STRING, _OPAQUE, _VARIABLE = 3, 5, 9
 _LAYOUT, _COMPACT, _CONTIGUOUS, _VIRTUAL = 0x08, 0, 1, 3
 _OLD_LAYOUTS, _PLAIN_LAYOUT, _NEW_LAYOUTS = (1, 2), 3, (4, 5)
@@ -106,8 +106,15 @@ def _dense(file: Hdf5File, kind: int, at: int, depth: int) -> None:
     if heap == NOWHERE:
         return
     # Whoever reads may go by name or by the order of creation; both indexes are followed.
+    known: set[tuple[int, int]] = set()
     for tree in (index, file.number(place + 16, 8) if flags & 2 else NOWHERE):
         for start, length in in_heap(file, heap, tree) if tree != NOWHERE else ():
+            if (start, length) in known:
+                continue
+            known.add((start, length))
+            file.held += length
+            if file.held > len(file.data):
+                raise ValueError("objects of a heap overlap")
             if kind == _LINK_INFO:
                 _link(file, start, length, depth)
             else:
@@ -216,20 +223,34 @@ def _heap_text(file: Hdf5File, place: int) -> bytes | None:
     heap, wanted = file.number(place + 4, 8), file.number(place + 12, 4)
     if heap == 0:
         return None
+    if heap not in file.texts:
+        file.texts[heap] = _texts(file, heap)
+    start, size = file.texts[heap].get(wanted, (0, 0))
+    if start == 0:
+        raise ValueError("a text that is nowhere")
+    if size > _MAX_TEXT:
+        raise ValueError("a text is too large")
+    file.read += size
+    if file.read > _MAX_READ:
+        raise ValueError("texts that are read again and again")
+    return file.slice(start, size)
+
+
+def _texts(file: Hdf5File, heap: int) -> dict[int, tuple[int, int]]:
+    """Return where each text of a heap begins, and its length; the first of a number counts."""
     if file.slice(heap, 4) != b"GCOL":
         raise ValueError("a text that is nowhere")
     end = heap + file.number(heap + 8, 8)
+    file.header(end - heap)
     at = heap + 16
+    found: dict[int, tuple[int, int]] = {}
     while at + 16 <= end:
         index, size = file.number(at, 2), file.number(at + 8, 8)
-        if index == wanted:
-            if size > _MAX_TEXT:
-                raise ValueError("a text is too large")
-            return file.slice(at + 16, size)
         if index == 0:
             break
+        found.setdefault(index, (at + 16, size))
         at += 16 + -(-size // 8) * 8
-    raise ValueError("a text that is nowhere")
+    return found
 
 
 def _text(file: Hdf5File, name: str, raw: bytes, at: int) -> None:

@@ -5,6 +5,7 @@ Nothing here judges: it says where messages, links and attributes lie, or raises
 Source: HDF5 File Format Specification 3.0, sections II.B, III.A.2, III.G, IV.A.1.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -31,6 +32,10 @@ class Hdf5File:
     member: str
     seen: set[int] = field(default_factory=set)
     claimed: int = 0  # bytes of datasets, which cannot be more than the file has
+    headers: int = 0  # the same of objects' headers
+    held: int = 0  # and of what heaps hold
+    read: int = 0  # bytes of texts, again where another attribute has the same
+    texts: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)  # of each heap
 
     def number(self, at: int, width: int) -> int:
         """Return a whole number."""
@@ -51,6 +56,12 @@ class Hdf5File:
             raise ValueError(f"more than {_MAX_OBJECTS} objects")
         return True
 
+    def header(self, length: int) -> None:
+        """Account for a part of an object's header."""
+        self.headers += length
+        if self.headers > len(self.data):
+            raise ValueError("headers of objects overlap")
+
     def add(self, id_: str, message: str, offset: int, severity: str = "high") -> None:
         """Report a finding."""
         self.findings.add(
@@ -68,6 +79,7 @@ def messages(file: Hdf5File, at: int) -> Iterator[tuple[int, int, int]]:
     left = file.number(at + 2, 2)
     blocks = [(at + 16, file.number(at + 8, 4))]
     for start, length in blocks:
+        file.header(length)
         place, end = start, start + length
         while left and place + 8 <= end:
             kind, size = file.number(place, 2), file.number(place + 2, 2)
@@ -91,6 +103,7 @@ def _newer(file: Hdf5File, at: int) -> Iterator[tuple[int, int, int]]:
     head = 6 if flags & _ORDERED else 4
     blocks = [(start + width, file.number(start, width))]
     for first, length in blocks:
+        file.header(length)
         place, end = first, first + length
         while place + head <= end:
             kind, size = file.number(place, 1), file.number(place + 1, 2)
@@ -173,9 +186,10 @@ def _finder(file: Hdf5File, heap: int, length: int) -> Callable[[int], tuple[int
         raise ValueError("a heap of impossible sizes")
     place = (bits + 7) // 8
     size = min((largest.bit_length() - 1) // 8 + 1, (most.bit_length() - 1) // 8 + 1)
-    blocks: list[tuple[int, int, int]] = []  # begin and end in the heap, place in the file
+    begins: list[int] = []  # in the heap, of each block
+    blocks: list[tuple[int, int]] = []  # its end in the heap, its place in the file
     if rows == 0:
-        blocks.append((0, first, root))
+        begins, blocks = [0], [(first, root)]
     else:
         if file.slice(root, 5) != b"FHIB\0":
             raise ValueError("a block of a heap that is nowhere")
@@ -185,19 +199,20 @@ def _finder(file: Hdf5File, heap: int, length: int) -> Callable[[int], tuple[int
             if each > largest:
                 raise ValueError("a heap that is too large")
             for _ in range(wide):
-                blocks.append((begun, begun + each, file.number(at, 8)))
+                begins.append(begun)
+                blocks.append((begun + each, file.number(at, 8)))
                 begun, at = begun + each, at + 8
 
     def find(id_: int) -> tuple[int, int]:
         if file.number(id_, 1) or 1 + place + size > length:
             raise ValueError("an object that is not in its heap")
         offset, long = file.number(id_ + 1, place), file.number(id_ + 1 + place, size)
-        for begin, end, block in blocks:
-            if begin <= offset and offset + long <= end and block != NOWHERE:
-                if file.slice(block, 5) != b"FHDB\0":
-                    break
-                file.slice(block + offset - begin, long)
-                return block + offset - begin, long
+        index = bisect_right(begins, offset) - 1
+        end, block = blocks[index]
+        start = block + offset - begins[index]
+        if offset + long <= end and block != NOWHERE and file.slice(block, 5) == b"FHDB\0":
+            file.slice(start, long)
+            return start, long
         raise ValueError("an object that is not in its heap")
 
     return find

@@ -5,63 +5,32 @@ known. What it cannot know is a finding, never a guess.
 """
 
 import re
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, field
 
 from vallum.base.bounds import ModelBounds
 from vallum.formats import release
 from vallum.scan.opcodes import Malformed, Opcode, decode
-
-
-@dataclass(frozen=True, slots=True)
-class Global:
-    """An imported name."""
-
-    module: str
-    name: str
-    offset: int
-
-
-@dataclass(slots=True)
-class Made:
-    """What a call returned: the callable, its arguments and the states given by `BUILD`."""
-
-    callee: object
-    arguments: tuple[object, ...] | None
-    offset: int
-    states: tuple[object, ...] = ()
-
-
-@dataclass(slots=True)
-class Mapping:
-    """A dict.
-
-    Attributes:
-        entries: Those with text keys.
-        partial: Whether there were more than are kept; the keys of `HOOKS` always are.
-    """
-
-    entries: dict[str, object] = field(default_factory=dict)
-    partial: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Persistent:
-    """An object that the loader fetches by a persistent id."""
-
-    id: object
-    offset: int
-
-
-def kept_class(id_: object) -> Global | None:
-    """Return the class that torch's old format keeps with its source, which is only compared.
-
-    Source: torch/serialization.py, `_legacy_load`, persistent ids of kind `module`.
-    """
-    if not isinstance(id_, tuple) or len(id_) != 4 or id_[0] != "module":  # noqa: PLR2004 - and two texts
-        return None
-    texts = all(one is None or one is DATA or isinstance(one, str) for one in id_[2:])
-    return id_[1] if texts and isinstance(id_[1], Global) else None
+from vallum.scan.values import (
+    DATA,
+    HOOKS,
+    LIST,
+    PLAIN_KEEPERS,
+    SET,
+    SPECIAL_HOOKS,
+    UNREAD,
+    Global,
+    Made,
+    Mapping,
+    Persistent,
+    is_no_text,
+    is_wrapper,
+    kept_by,
+    kept_class,
+    may_be_text,
+    weigh,
+    weighed,
+)
 
 
 @dataclass(slots=True)
@@ -92,18 +61,9 @@ class Trace:
     attributes: bool | None = None
 
 
-DATA = object()  # a number, bytes, a text, a list or a set of which nothing needs to be known
-_LIST = object()
-_SET = object()
 _MARK = object()
+_MAX_WEIGHT, _LOAD, _MAX_DEPTH = 1_000_000, 64, 5_000
 _MAX_PROTOCOL = 5
-# Keys of a state that replace a method or a class.
-HOOKS = frozenset(
-    ("__setstate__", "__class__", "append", "extend", "add", "__reduce__", "__reduce_ex__",
-     "__array__", "__array_interface__", "__array_struct__")
-)  # fmt: skip
-# Those of them that no dictionary of words has, and that a class may look up among its items.
-SPECIAL_HOOKS = frozenset(one for one in HOOKS if one.startswith("__"))
 GETATTR = (("builtins", "getattr"), ("__builtin__", "getattr"))
 # What may be kept of one stream, so that no stream needs more than 100 MiB.
 _MAX_KEPT_ENTRIES = 4096  # of one dict
@@ -114,7 +74,6 @@ _TEXT_BUDGET, _TEXT_COST = 48 << 20, 64  # beyond it a text is data, and names n
 _OPEN = ord("(")
 _COUNT_BYTES = {"SHORT_BINBYTES": 2, "BINBYTES": 5, "BINBYTES8": 9, "BYTEARRAY8": 9}  # and opcode
 FIRST_OF_PICKLE = frozenset(b"\x80c(]}")  # `PROTO`, or how a pickle without it begins to import
-_NO_TEXTS = frozenset({"_reconstruct", "dtype", "ndarray"})
 _RESIDENT = 16 << 20  # bytes of a mapped file that are read before its pages are let go
 # Numbers and `APPENDS`, after a mark: how every writer adds a thousand numbers to a list. Linear in
 # the bytes: each alternative has another first byte, and what was matched is not tried again.
@@ -136,14 +95,6 @@ def trace(
     return _Machine(data, start, bounds, after_build).run()
 
 
-def _is_no_text(value: object) -> bool:
-    """Whether the value is surely no text, so that a loader raises where it needs one."""
-    if isinstance(value, Made):  # a class, by its name, none of which on the allow-list is a text
-        name = value.callee.name if isinstance(value.callee, Global) else ""
-        return name in _NO_TEXTS or name[:1].isupper()
-    return value is _LIST or value is _SET or isinstance(value, int | tuple | Mapping | Global)
-
-
 class _Machine:
     def __init__(
         self, data: memoryview, start: int, bounds: ModelBounds, after_build: Hook | None
@@ -160,9 +111,11 @@ class _Machine:
         self._texts = _TEXT_BUDGET
         self._trace = Trace(end=start)
         self._resident = start + _RESIDENT
+        self._frame = 0  # where the last one ends: what is read beside opcodes lies behind it
+        self._wrappers = 0  # times that joblib's class is on the stack, less those that are read
 
     def run(self) -> Trace:
-        trace_ = self._trace
+        trace_, start = self._trace, self._at
         try:
             while not trace_.stopped:
                 if self._at > self._resident:
@@ -173,21 +126,28 @@ class _Machine:
                 op = decode(self._data, self._at)
                 self._at = op.end
                 trace_.opcodes += 1
-                if trace_.opcodes > self._bounds.max_opcodes:
-                    raise Malformed(f"more than {self._bounds.max_opcodes} opcodes", op.offset)
                 self._step(op)
-                if len(self._stack) > self._bounds.max_stack:
-                    raise Malformed(f"more than {self._bounds.max_stack} values", op.offset)
-                if len(self._memo) + len(self._dense) > self._bounds.max_stack:
-                    raise Malformed(f"more than {self._bounds.max_stack} memo entries", op.offset)
+                self._check_bounds(op)
+            if self._after_build is not None and self._wrappers:
+                trace_.odd.append((start, "state", "an array's place is used for something else"))
         except Malformed as fault:
-            trace_.odd.append((fault.offset, "fault", str(fault)))
+            kind = "bound" if fault.ours else "fault"
+            trace_.odd.append((fault.offset, kind, str(fault)))
         trace_.end = self._at
         return trace_
 
+    def _check_bounds(self, op: Opcode) -> None:
+        bounds = self._bounds
+        if self._trace.opcodes > bounds.max_opcodes:
+            raise Malformed(f"more than {bounds.max_opcodes} opcodes", op.offset, ours=True)
+        if len(self._stack) > bounds.max_stack:
+            raise Malformed(f"more than {bounds.max_stack} values", op.offset, ours=True)
+        if len(self._memo) + len(self._dense) > bounds.max_stack:
+            raise Malformed(f"more than {bounds.max_stack} memo entries", op.offset, ours=True)
+
     def _numbers(self) -> bool:
         """Step over numbers that are added to a list: they change nothing that is known of it."""
-        if not self._stack or self._stack[-1] is not _LIST or self._at >= len(self._data):
+        if not self._stack or self._stack[-1] is not LIST or self._at >= len(self._data):
             return False
         if self._data[self._at] != _OPEN:
             return False
@@ -221,7 +181,8 @@ class _Machine:
                 self._note_packed(op)
                 self._push(DATA)
             case "BINPUT" | "LONG_BINPUT" | "PUT":
-                self._memoize(self._index(op), self._top(op))
+                value = self._top(op)
+                self._memoize(self._index(op, ours=True), value)
             case "MEMOIZE":
                 self._memoize(len(self._memo) + len(self._dense), self._top(op))
             case "BINGET" | "LONG_BINGET" | "GET":
@@ -233,16 +194,16 @@ class _Machine:
             case "POP_MARK":
                 self._items(op)
             case "DUP":
-                self._push(self._top(op))
+                self._push(self._again(op, self._top(op)))
             case "EMPTY_LIST" | "LIST":
                 if op.name == "LIST":
                     self._items(op)
-                self._push(_LIST)
+                self._push(LIST)
             case "EMPTY_SET":
-                self._push(_SET)
+                self._push(SET)
             case "FROZENSET":
-                self._items(op)
-                self._push(_SET)
+                self._check_keys(op, self._items(op))
+                self._push(SET)
             case "EMPTY_DICT" | "DICT":
                 items = self._items(op) if op.name == "DICT" else []
                 self._push(Mapping())
@@ -250,18 +211,18 @@ class _Machine:
             case "EMPTY_TUPLE":
                 self._push(())
             case "TUPLE":
-                self._push(tuple(self._items(op)))
+                self._push(self._held(op, tuple(self._items(op))))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                self._push(self._take(op, int(op.name[-1])))
+                self._push(self._held(op, self._take(op, int(op.name[-1]))))
             case "APPEND":
                 self._take(op, 1)
-                self._require(op, _LIST)
+                self._require(op, LIST)
             case "APPENDS":
                 self._items(op)
-                self._require(op, _LIST)
+                self._require(op, LIST)
             case "ADDITEMS":
-                self._items(op)
-                self._require(op, _SET)
+                self._check_keys(op, self._items(op))
+                self._require(op, SET)
             case "SETITEM":
                 self._set(op, list(self._take(op, 2)))
             case "SETITEMS":
@@ -270,8 +231,10 @@ class _Machine:
                 if not isinstance(op.argument, int) or op.argument > _MAX_PROTOCOL:
                     raise Malformed(f"protocol {op.argument} is unknown", op.offset)
             case "FRAME":
-                if isinstance(op.argument, int) and op.argument > len(self._data) - op.end:
-                    raise Malformed("a frame is longer than the stream", op.offset)
+                size = op.argument if isinstance(op.argument, int) else 0
+                if size > len(self._data) - op.end:
+                    raise Malformed("a frame is longer than the stream", op.offset, ours=True)
+                self._frame = max(self._frame, op.end + size)
             case "STOP":
                 self._stop(op)
             case _:
@@ -322,7 +285,7 @@ class _Machine:
     def _import(self, op: Opcode, names: object) -> None:
         module, name = names if isinstance(names, tuple) else (None, None)
         if not isinstance(module, str) or not isinstance(name, str):
-            sure = _is_no_text(module) or _is_no_text(name)
+            sure = is_no_text(module) or is_no_text(name)
             self._odd(
                 op, "impossible" if sure else "computed", "imports a name that is no literal text"
             )
@@ -335,7 +298,7 @@ class _Machine:
             self._named.add((module, name))
             self._trace.globals.append(found)
             self._keep(op, self._trace.globals, _MAX_NOTED, "imports")
-        self._push(found)
+        self._push(self._again(op, found))
 
     def _call(self, op: Opcode, callee: object, arguments: object, keywords: object = None) -> None:
         if not isinstance(callee, Global):
@@ -343,7 +306,7 @@ class _Machine:
         if not isinstance(arguments, tuple):
             self._odd(op, "computed", "calls with arguments that are no literal tuple")
         known = arguments if isinstance(arguments, tuple) else None
-        if isinstance(keywords, Mapping) and keywords.entries:
+        if keywords is not None and keywords != Mapping():
             known = None
         if isinstance(callee, Global) and (callee.module, callee.name) in GETATTR:
             owner, name = known if known is not None and len(known) == 2 else (None, None)  # noqa: PLR2004 - object, name
@@ -353,6 +316,10 @@ class _Machine:
                 return
             self._trace.attributes = False
         made = Made(callee, known, op.offset)
+        named = keywords.entries.values() if isinstance(keywords, Mapping) else ()
+        given = self._held(op, (arguments, *named)) if named else arguments
+        made.weight, made.depth = weigh(given)
+        self._check_keys(op, (given,))  # such as a set's
         self._trace.calls.append(made)
         self._keep(op, self._trace.calls, _MAX_CALLS, "calls")
         self._push(made)
@@ -365,6 +332,10 @@ class _Machine:
             return
         made.states = (*made.states, state)
         if self._after_build is not None:
+            if is_wrapper(made.callee):
+                self._wrappers -= 1
+                if self._at < self._frame:
+                    raise Malformed("an array lies in the middle of a frame", op.offset)
             self._at = self._after_build(made, self._data, self._at)
 
     def _fetch(self, op: Opcode, id_: object) -> None:
@@ -376,17 +347,21 @@ class _Machine:
     def _set(self, op: Opcode, items: list[object]) -> None:
         if len(items) % 2:
             raise Malformed("a key has no value", op.offset)
+        self._check_keys(op, items[::2])
         target = self._top(op)
         if isinstance(target, Mapping):
             for key, value in zip(items[::2], items[1::2], strict=True):
                 self._enter(target, key, value)
-        elif not isinstance(target, Made):
+        elif not isinstance(target, Made) or (items and not kept_by(target)):
             self._odd(op, "state", "sets items of what is no dict")
         elif any(isinstance(key, str) and key in SPECIAL_HOOKS for key in items[::2]):
             self._odd(op, "state", "sets an item that stands for a method")
+        elif kept_by(target) not in PLAIN_KEEPERS and any(map(may_be_text, items[::2])):
+            self._odd(op, "state", "sets an item whose name is not known")
 
     def _enter(self, target: Mapping, key: object, value: object) -> None:
         if not isinstance(key, str):
+            target.unknown = target.unknown or may_be_text(key)
             return
         full = len(target.entries) >= _MAX_KEPT_ENTRIES or self._entries >= _MAX_ENTRIES
         if full and key not in HOOKS and key not in target.entries:
@@ -412,13 +387,33 @@ class _Machine:
 
     def _keep(self, op: Opcode, kept: Sized, limit: int, what: str) -> None:
         if len(kept) > limit:
-            raise Malformed(f"more than {limit} {what}", op.offset)
+            raise Malformed(f"more than {limit} {what}", op.offset, ours=True)
 
     def _text(self, text: object) -> object:
         if not isinstance(text, str):
             return DATA
         self._texts -= len(text) + _TEXT_COST
-        return text if self._texts > 0 else DATA
+        return text if self._texts > 0 else UNREAD
+
+    def _held(self, op: Opcode, items: tuple[object, ...]) -> tuple[object, ...]:
+        """Return a tuple that can be hashed before long."""
+        held, weight, _ = weighed(items)
+        if weight > max(_MAX_WEIGHT, _LOAD * self._trace.opcodes):
+            raise Malformed("tuples hold each other so that to hash one ends never", op.offset)
+        return held
+
+    def _check_keys(self, op: Opcode, keys: Iterable[object]) -> None:
+        """Refuse what is so deep that to hash it overflows the stack of the loader's process."""
+        if any(weigh(one)[1] > _MAX_DEPTH for one in keys):
+            raise Malformed("tuples hold each other too deeply to be hashed", op.offset)
+
+    def _again(self, op: Opcode, value: object) -> object:
+        """Return what is on the stack once more."""
+        if is_wrapper(value):
+            self._wrappers += 1
+        elif isinstance(value, Made) and is_wrapper(value.callee):
+            self._odd(op, "state", "takes an array's place once more")
+        return value
 
     def _memoize(self, index: int, value: object) -> None:
         if index < len(self._dense):
@@ -430,16 +425,17 @@ class _Machine:
 
     def _recall(self, op: Opcode, index: int) -> object:
         if index < len(self._dense):
-            return self._dense[index]
+            return self._again(op, self._dense[index])
         if index not in self._memo:
             raise Malformed(f"`{op.name}` reads the unset memo entry {index}", op.offset)
-        return self._memo[index]
+        return self._again(op, self._memo[index])
 
-    def _index(self, op: Opcode) -> int:
+    def _index(self, op: Opcode, *, ours: bool = False) -> int:
         if not isinstance(op.argument, int) or op.argument < 0:
             raise Malformed(f"`{op.name}` has no index", op.offset)
         if op.argument > len(self._data):  # the loader makes room for every entry below it
-            raise Malformed(f"`{op.name}` has an index beyond the stream's length", op.offset)
+            text = f"`{op.name}` has an index beyond the stream's length"
+            raise Malformed(text, op.offset, ours=ours)  # a loader that writes there goes on
         return op.argument
 
     def _push(self, value: object) -> None:

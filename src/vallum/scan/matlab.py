@@ -11,6 +11,7 @@ import struct
 import zlib
 
 from vallum.base.bounds import MIB
+from vallum.scan.packed import inflate
 
 MAX_EXPANDED = 256 * MIB
 _HEADER = 128
@@ -100,13 +101,11 @@ class _Walk:
         return ""
 
     def _expand(self, packed: memoryview) -> memoryview:
-        unpack = zlib.decompressobj()
-        left = MAX_EXPANDED - self._expanded
-        out = unpack.decompress(packed, left + 1)
+        out, after = inflate(packed, MAX_EXPANDED - self._expanded)
         self._expanded += len(out)
-        if len(out) > left or not unpack.eof or unpack.unused_data:
-            raise ValueError("a packed variable is too large, cut short, or followed by bytes")
-        return memoryview(out)
+        if after:
+            raise ValueError("a packed variable is followed by bytes")
+        return out
 
     def _only(self, data: memoryview, kind: int) -> memoryview:
         found, body, _ = self._element(data, 0)

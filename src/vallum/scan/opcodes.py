@@ -6,6 +6,7 @@ Source: CPython Lib/pickletools.py (protocols 0 to 5).
 """
 
 import codecs
+import re
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -43,15 +44,23 @@ _LINE_STEP = 4096
 _MAX_LINE = 1 << 24
 _KEPT_TEXT = 512  # longer texts name no module; their content does not matter
 _KEPT_LONG = 64
+_WORDS = frozenset({"GLOBAL", "INST", "PERSID", "STRING", "UNICODE"})
 _MAX_DECODED = 8192  # an escaped line above this is no name either
+_MAX_NUMBER = 4_300  # digits that Python reads
+_DIGITS = re.compile(rb"\s*[+-]?[0-9A-Fa-f_xX.+-]*L?")
+_OCTAL = re.compile(rb"\s*([+-]?0[0-7]{1,21})")
 
 
 class Malformed(Exception):  # noqa: N818 - caught within the room; it ends one stream
-    """The bytes do not decode as a pickle at `offset`."""
+    """The bytes do not decode as a pickle at `offset`.
 
-    def __init__(self, message: str, offset: int) -> None:
+    `ours` tells that a bound of ours was met: a loader might go on.
+    """
+
+    def __init__(self, message: str, offset: int, *, ours: bool = False) -> None:
         super().__init__(message)
         self.offset = offset
+        self.ours = ours
 
 
 class Opcode(NamedTuple):
@@ -123,14 +132,17 @@ def _lines(data: memoryview, at: int, name: str, kind: str) -> Opcode:
             case "lines":
                 second, end = _line(data, end, name)
                 return Opcode(at, name, (line.decode("utf-8"), second.decode("utf-8")), end)
+            case "int" | "long" | "index" | "float" if len(_of_c(line)) > _MAX_NUMBER:
+                ours = bool(_DIGITS.fullmatch(_of_c(line)))  # else a line of prose
+                raise Malformed(f"`{name}` has a number that is too long", at, ours=ours)
             case "int":
-                return Opcode(at, name, None if line in (b"00", b"01") else int(line, 0), end)
+                return Opcode(at, name, None if line in (b"00", b"01") else _int(line), end)
             case "index":
-                return Opcode(at, name, int(line), end)
+                return Opcode(at, name, int(_of_c(line)), end)
             case "long":
-                return Opcode(at, name, int(line.removesuffix(b"L")[:4000], 0), end)
+                return Opcode(at, name, int(_of_c(line.removesuffix(b"L")), 0), end)
             case "float":
-                float(line)
+                float(_of_c(line))
                 return Opcode(at, name, None, end)
             case "unicode" | "string" if len(line) > _MAX_DECODED:
                 return Opcode(at, name, None, end)
@@ -143,12 +155,29 @@ def _lines(data: memoryview, at: int, name: str, kind: str) -> Opcode:
     return Opcode(at, name, line.decode("utf-8", "replace"), end)
 
 
+def _of_c(line: bytes) -> bytes:
+    """Return what C reads of a number: for it a text ends with the first zero byte."""
+    return line.partition(b"\0")[0]
+
+
+def _int(line: bytes) -> int:
+    """Return the number of `INT` as `strtol` reads it, else as Python does."""
+    text = _of_c(line)
+    if not text and line:
+        return 0
+    octal = _OCTAL.fullmatch(text)
+    return int(octal.group(1), 8) if octal else int(text, 0)
+
+
 def _line(data: memoryview, start: int, name: str) -> tuple[bytes, int]:
     for step in _steps(start, min(len(data), start + _MAX_LINE)):
         found = bytes(data[step : step + _LINE_STEP]).find(b"\n")
         if found >= 0:
             return bytes(data[start : step + found]), step + found + 1
-    raise Malformed(f"`{name}` has no line end", start - 1)
+    far = len(data) - start > _MAX_LINE and (
+        name in _WORDS or bool(_DIGITS.fullmatch(data[start : start + _LINE_STEP]))
+    )
+    raise Malformed(f"`{name}` has no line end", start - 1, ours=far)
 
 
 def _steps(start: int, end: int) -> Iterator[int]:

@@ -73,10 +73,14 @@ def gather(chunks: Iterator[bytes], packed: int, bounds: ArchiveBounds) -> memor
     Raises:
         LimitExceededError: Code `archive.bomb` or `archive.member-too-large`.
     """
+    return _gathered(_bounded_chunks(chunks, packed, bounds))
+
+
+def _gathered(chunks: Iterator[bytes]) -> memoryview:
     size = 0
     held: list[bytes] = []
     with tempfile.TemporaryFile() as spool:
-        for chunk in _bounded_chunks(chunks, packed, bounds):
+        for chunk in chunks:
             size += len(chunk)
             if size <= _IN_MEMORY:
                 held.append(chunk)
@@ -89,6 +93,28 @@ def gather(chunks: Iterator[bytes], packed: int, bounds: ArchiveBounds) -> memor
             return memoryview(b"".join(held))
         spool.flush()
         return memoryview(mmap.mmap(spool.fileno(), size, access=mmap.ACCESS_READ))
+
+
+def inflate(packed: memoryview, most: int, *, raw: bool = False) -> tuple[memoryview, bytes]:
+    """Expand a deflate stream of numbers, whatever its ratio; return it and the bytes behind it.
+
+    Raises:
+        ValueError: It is cut short, malformed, or larger than `most`.
+    """
+    opener = zlib.decompressobj(-15 if raw else 15)
+
+    def chunks() -> Iterator[bytes]:
+        size = 0
+        rest: bytes | memoryview = packed
+        while not opener.eof:
+            chunk = opener.decompress(rest, _CHUNK)
+            rest, size = opener.unconsumed_tail, size + len(chunk)
+            if size > most or not (chunk or rest or opener.eof):
+                raise ValueError("a packed part is too large, or cut short")
+            yield chunk
+
+    out = _gathered(chunks())
+    return out, opener.unused_data
 
 
 def _bounded_chunks(chunks: Iterator[bytes], packed: int, bounds: ArchiveBounds) -> Iterator[bytes]:

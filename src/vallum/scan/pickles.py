@@ -1,6 +1,5 @@
 """Pickle streams: plain, several in a row, joblib's with inline arrays, torch's legacy file."""
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,27 +14,25 @@ from vallum.scan.allowed import (
     is_dangerous,
     is_plain_partial,
 )
-from vallum.scan.machine import (
-    DATA,
-    FIRST_OF_PICKLE,
-    GETATTR,
+from vallum.scan.arrays import WRAPPER, array_after, is_doubtful
+from vallum.scan.machine import FIRST_OF_PICKLE, GETATTR, Trace, trace
+from vallum.scan.opcodes import Malformed
+from vallum.scan.report import Findings
+from vallum.scan.values import (
     HOOKS,
+    PLAIN_KEEPERS,
     SPECIAL_HOOKS,
     Global,
     Made,
     Mapping,
     Persistent,
-    Trace,
+    kept_by,
     kept_class,
-    trace,
 )
-from vallum.scan.opcodes import Malformed
-from vallum.scan.report import Findings
 
 _UNSAFE_ARTIFACT = "AML.T0011.000"  # ATLAS 5.6.1: User Execution: Unsafe AI Artifacts
-_MAX_STREAMS = 64
+_MAX_STREAMS, _MAX_PLAIN = 64, 8  # of the latter each is read to the end of the file
 _MAX_NESTED = 4
-_MAX_TYPE_DEPTH = 32
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_STREAMS = 5
 _STORAGE_BYTES = {
@@ -44,24 +41,23 @@ _STORAGE_BYTES = {
     "BoolStorage": 1, "ComplexFloatStorage": 8, "ComplexDoubleStorage": 16, "QInt8Storage": 1,
     "QUInt8Storage": 1, "QInt32Storage": 4, "UntypedStorage": 1,
 }  # fmt: skip
-_ARRAY_STATE = 5  # version, shape, type, order, items
 _STORAGE_FIELDS = (5, 6)  # "storage", class, key, location, elements[, view]
-_DICTS = frozenset(
-    {
-        ("builtins", "dict"), ("collections", "OrderedDict"), ("collections", "defaultdict"),
-        ("collections", "Counter"), ("sklearn.utils", "Bunch"), ("sklearn.utils._bunch", "Bunch"),
-    }
-)  # fmt: skip
-_WRAPPER = ("joblib.numpy_pickle", "NumpyArrayWrapper")
-_DTYPE = re.compile(r"^[<>=|]?([?bBhHiIlLqQufdgcFDGOSUVMm])(\d{0,9})(\[\w+\])?$")
-_CHAR_BYTES = {
-    "?": 1, "b": 1, "B": 1, "h": 2, "H": 2, "i": 4, "I": 4, "l": 8, "L": 8, "q": 8, "Q": 8,
-    "f": 4, "d": 8, "g": 16, "F": 8, "D": 16, "G": 32, "M": 8, "m": 8,
-}  # fmt: skip
-_WIDE_CHARACTER = 4
+# Classes whose instances have `items()` or are pairs, and results with a small first letter that
+# have none.
+_ITEMS = frozenset(
+    """OrderedDict Counter Bunch UserDict ChainMap Series DataFrame ModuleDict
+    ParameterDict DefragResult DefragResultBytes NamedAgg""".split()  # noqa: SIM905 - a table
+)
+# Of an array of objects, an item; the state would be that of a type or of another object.
+_RETURNING = frozenset(
+    [("numpy._core.multiarray", "scalar")]
+    + [("numpy", one) for one in "max min sum amax amin mean median abs absolute".split()]  # noqa: SIM905
+)
+_NO_ITEMS = frozenset("_reconstruct _frombuffer dtype ndarray encode bytearray array".split())  # noqa: SIM905
 _IDENTIFIER = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*$")
 _ID_BY_KIND = {
     "fault": ("pickle.malformed", "high"),
+    "bound": ("pickle.malformed", "high"),
     "impossible": ("pickle.computed-name", "high"),
     "computed": ("pickle.computed-name", "high"),
     "ext": ("pickle.extension-registry", "high"),
@@ -83,12 +79,14 @@ def looks_like_pickle(data: memoryview, bounds: ModelBounds) -> bool:
     """Whether the bytes, of no better known format, would do something as a pickle.
 
     Protocol 0 is text, so the machine itself decides: it stops properly, or it calls, or it
-    imports a dangerous name before it breaks off.
+    imports a dangerous name before it breaks off, or a bound of ours keeps it from telling.
     """
     if len(data) > 1 and data[0] == 0x80 and data[1] <= 5:  # noqa: PLR2004 - PROTO and its highest
         return True
     for number, found in enumerate(_streams(data, bounds)):
         if (found.stopped and found.end == len(data)) or number == _MAX_STREAMS:
+            return True
+        if any(kind == "bound" for _, kind, _ in found.odd):
             return True
         named = [g for g in found.globals if _IDENTIFIER.match(g.module + g.name)]
         if (named and found.calls) or any(is_dangerous(g.module, g.name) for g in named):
@@ -188,7 +186,7 @@ class _Judge:
         self._depth = 0
 
     def file(self) -> PickleFile:
-        at = streams = 0
+        at = streams = plain = 0
         legacy = False
         storages: dict[str, int] = {}
         while at < len(self._data):
@@ -207,6 +205,10 @@ class _Judge:
             legacy = legacy or (streams == 0 and found.result == _TORCH_MAGIC)
             self._judge(found, legacy=legacy)
             if self._arrays:
+                plain += 1
+                if plain > _MAX_PLAIN:
+                    self._add("pickle.too-many-streams", "many streams with arrays", at)
+                    break
                 self._judge_plain(at)
             storages.update(self._storages(found))
             streams += 1
@@ -240,12 +242,12 @@ class _Judge:
                 shown = f"{callee.module}.{callee.name}"[:160]
                 self._add("pickle.arguments", f"`{shown}` gets unusual arguments", call.offset)
             for state in (*call.states, *_given_state(call)):
-                if _replaces_hook(state):
+                if _replaces_hook(state) or _returns_items(call):
                     self._add("pickle.unusual-state", "a state replaces a hook", call.offset)
-            if any(_has_special(one) for one in call.arguments or ()):
+            if any(_has_special(call, one) for one in call.arguments or ()):
                 self._add("pickle.arguments", "an argument replaces a hook", call.offset)
-            if _is_array_of_no_list(call):
-                message = "an array of objects that no list holds"
+            if is_doubtful(call):
+                message = "a type that is not what its state says, or an array of addresses"
                 self._add("pickle.arguments", message, call.offset)
         self._judge_packed(found)
         for offset, kind, message in found.odd:
@@ -313,33 +315,17 @@ class _Judge:
     def _after_build(self, made: Made, data: memoryview, at: int) -> int:
         """Step over the array that joblib writes after a wrapper's state."""
         callee = made.callee
-        if not isinstance(callee, Global) or current_name(callee.module, callee.name) != _WRAPPER:
+        if not isinstance(callee, Global) or current_name(callee.module, callee.name) != WRAPPER:
             return at
-        state = made.states[-1]
-        if not isinstance(state, Mapping):
-            raise Malformed("an array wrapper has no literal state", at)
         self._arrays += 1
-        size = _item_bytes(state.entries.get("dtype"))
-        shape = state.entries.get("shape")
-        if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
-            raise Malformed("an array wrapper has no literal shape", at)
-        if size is None:
-            return self._object_array(at)
-        end = at
-        if isinstance(state.entries.get("numpy_array_alignment_bytes"), int):
-            if at >= len(data):
-                raise Malformed("an array is cut short", at)
-            end = at + 1 + data[at]
-        end += size * math.prod(int(str(n)) for n in shape)
-        if end > len(data):
-            raise Malformed("an array is cut short", at)
-        return end
+        end = array_after(made, data, at)
+        return self._object_array(at) if end is None else end
 
     def _object_array(self, at: int) -> int:
         self._depth += 1
         if self._depth > _MAX_NESTED:
             raise Malformed("pickles within pickles are nested too deeply", at)
-        found = trace(self._data, at, self._bounds, self._after_build)
+        found = trace(self._data, at, self._bounds)  # joblib reads these as any pickle
         self._judge(found)
         self._depth -= 1
         if not found.stopped:
@@ -357,18 +343,6 @@ class _Judge:
         )
 
 
-def _is_array_of_no_list(call: Made) -> bool:
-    """Whether an array of objects gets its items as bytes: they would be addresses."""
-    name = call.callee
-    if not isinstance(name, Global) or name.name != "_reconstruct":
-        return False
-    return any(
-        isinstance(state, tuple) and len(state) == _ARRAY_STATE
-        and _holds_objects((state[2],)) and state[4] is DATA
-        for state in call.states
-    )  # fmt: skip
-
-
 def _given_state(call: Made) -> tuple[object, ...]:
     """Return the state that torch sets on a tensor of a class of its own."""
     name = call.callee
@@ -384,18 +358,32 @@ def _replaces_hook(state: object) -> bool:
     """
     parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)  # noqa: PLR2004 - dict, slots
     return any(
-        (isinstance(part, Mapping) and not HOOKS.isdisjoint(part.entries))
-        or (isinstance(part, Made) and _makes_dict(part.callee))
+        (isinstance(part, Mapping) and (part.unknown or not HOOKS.isdisjoint(part.entries)))
+        or (isinstance(part, Made) and _may_be_items(part))
         for part in parts
     )
 
 
-def _has_special(argument: object) -> bool:
-    return isinstance(argument, Mapping) and not SPECIAL_HOOKS.isdisjoint(argument.entries)
+def _returns_items(call: Made) -> bool:
+    """Whether a call may return what it was given: a state is then one of something else."""
+    name = call.callee
+    return isinstance(name, Global) and current_name(name.module, name.name) in _RETURNING
 
 
-def _makes_dict(callee: object) -> bool:
-    return isinstance(callee, Global) and current_name(callee.module, callee.name) in _DICTS
+def _has_special(call: Made, argument: object) -> bool:
+    if not isinstance(argument, Mapping):
+        return False
+    unknown = argument.unknown and kept_by(call) not in PLAIN_KEEPERS
+    return unknown or not SPECIAL_HOOKS.isdisjoint(argument.entries)
+
+
+def _may_be_items(made: Made) -> bool:
+    """Whether a call's result may be a dict, or a tuple of two: loaders take its items.
+
+    Python's own loader takes whatever has `items()`.
+    """
+    name = made.callee.name if isinstance(made.callee, Global) else ""
+    return name in _ITEMS or not (name[:1].isupper() or name in _NO_ITEMS or name[:2] == "__")
 
 
 def _storage(fetched: Persistent) -> tuple[str, int] | None:
@@ -410,44 +398,3 @@ def _storage(fetched: Persistent) -> tuple[str, int] | None:
     if width is None or not isinstance(key, str) or type(count) is not int or count < 0:
         return None
     return key, width * count
-
-
-def _item_bytes(dtype: object) -> int | None:
-    """Return the bytes of one item; None when items are objects.
-
-    Raises:
-        Malformed: Where the type is not literal.
-    """
-    if not isinstance(dtype, Made) or not dtype.arguments:
-        raise Malformed("an array wrapper has no literal type", 0)
-    if isinstance(dtype.callee, Global) and current_name(
-        dtype.callee.module, dtype.callee.name
-    ) != ("numpy", "dtype"):
-        raise Malformed("an array wrapper has no literal type", dtype.offset)
-    text = dtype.arguments[0]
-    match = _DTYPE.match(text) if isinstance(text, str) else None
-    if match is None:
-        raise Malformed("an array has an unknown type", dtype.offset)
-    kind, digits = match.group(1), match.group(2)
-    if kind == "O" or any(_holds_objects(state) for state in dtype.states):
-        return None
-    if kind == "U":
-        return _WIDE_CHARACTER * int(digits or 0)
-    return int(digits) if digits else _CHAR_BYTES.get(kind, 0)
-
-
-def _holds_objects(state: object, depth: int = 0) -> bool:
-    """Whether a dtype's state (version, order, subtype, names, fields, …) holds object fields."""
-    if depth > _MAX_TYPE_DEPTH:
-        return True
-    if isinstance(state, Mapping):
-        return state.partial or any(
-            _holds_objects(value, depth + 1) for value in state.entries.values()
-        )
-    if isinstance(state, tuple):
-        return any(_holds_objects(value, depth + 1) for value in state)
-    if isinstance(state, Made):
-        return (bool(state.arguments) and str(state.arguments[0]).lstrip("<>=|")[:1] == "O") or any(  # type: ignore[index]
-            _holds_objects(inner, depth + 1) for inner in state.states
-        )
-    return False

@@ -50,6 +50,7 @@ class _Tiff:
     big: bool
     parts: list[tuple[int, int]] = field(default_factory=list)
     read: int = 0  # of the values in tables
+    claimed: int = 0  # bytes of all parts, which cannot be more than there are
 
     def number(self, at: int, width: int) -> int:
         if at < 0 or at + width > len(self.data):
@@ -59,8 +60,11 @@ class _Tiff:
     def claim(self, start: int, length: int) -> None:
         if length:
             self.parts.append((start, start + length))
+            self.claimed += length
         if len(self.parts) > _MAX_PARTS or start + length > len(self.data):
             raise ValueError("a part lies beyond the file")
+        if self.claimed > len(self.data):
+            raise ValueError("two parts overlap")
 
     def table(self, at: int) -> tuple[int, list[int]]:
         """Read a table; return where the next one is, and those below it."""

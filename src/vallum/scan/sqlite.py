@@ -19,7 +19,10 @@ _MAX_DEPTH, _MAX_CELLS = 32, 5_000_000
 _WIDTHS = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)  # bytes of a value by its serial type
 _FIRST_OF_BYTES = 12
 _QUOTED = re.compile(
-    r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/", re.DOTALL
+    # What is not closed goes to the end: tried again from each beginning it would take all time.
+    r"'(?:[^']|'')*+'?+|\"(?:[^\"]|\"\")*+\"?+|`[^`]*+`?+|\[[^\]]*+\]?+|--[^\n]*+|"
+    r"/\*.*?(?:\*/|\Z)",
+    re.DOTALL,
 )
 _BEGINS = re.compile(r"\s*CREATE\s+(?:TABLE|INDEX|UNIQUE\s+INDEX)\s", re.IGNORECASE)
 # A name before a bracket, unless it is a table's, and the word before it.
@@ -100,17 +103,23 @@ class _Database:
         self._cells += count
         if self._cells > _MAX_CELLS:
             raise ValueError("more records than are read")
+        left = self._size
         for index in range(count):
             cell = page + self._number(at + (12 if above else 8) + 2 * index, 2)
             if above:
                 yield from self._tree(self._number(cell, 4), depth + 1)
                 cell += 4
             if kind != _ABOVE_TABLE:
-                yield _values(self._payload(cell, page, table=kind == _LEAF_TABLE))
+                payload, taken = self._payload(cell, page, table=kind == _LEAF_TABLE)
+                left -= taken
+                if left < 0:
+                    raise ValueError("two records in one place")
+                yield _values(payload)
         if above:
             yield from self._tree(self._number(at + 8, 4), depth + 1)
 
-    def _payload(self, cell: int, page: int, *, table: bool) -> bytes:
+    def _payload(self, cell: int, page: int, *, table: bool) -> tuple[bytes, int]:
+        """Return a record, and how many bytes of it lie on its page."""
         size, at = self._varint(cell)
         if table:
             _, at = self._varint(at)
@@ -132,7 +141,7 @@ class _Database:
             following = self._number(place, 4)
             parts.append(bytes(self._data[place + 4 : place + 4 + min(left, usable - 4)]))
             left -= min(left, usable - 4)
-        return b"".join(parts)
+        return b"".join(parts), local
 
     def _varint(self, at: int) -> tuple[int, int]:
         return _varint(bytes(self._data[at : at + 9]), 0, at)

@@ -30,6 +30,8 @@ _BOUND = re.compile(r"\b([A-Za-z_]\w*+)\s*+=(?!=)")
 _TARGETS = re.compile(r"\{%[-+]?\s*+(?:for|set|macro\s++\w++)\b([^=%]{0,400})")
 _SET = re.compile(r"\{%[-+]?\s*set\s+([A-Za-z_]\w*)\s*=")
 _TAG = re.compile(r"\{%[-+]?\s*([a-z]+)")
+_REACHES = re.compile(r"\[|attr\b|\bmap\b")
+_LINE_END = re.compile(r"\r\n|\r")
 _ESCAPE = re.compile(r"\\(?:x|u|U|N|[0-7])")
 
 _SPELLED = re.compile(
@@ -87,16 +89,23 @@ def scan_template(text: str, findings: Findings, member: str = "") -> None:
     if len(text) > MAX_TEMPLATE:
         findings.add("template.too-large", "the template is above 1 MiB", member=member)
         return
+    malformed = False
     try:
         blocks = list(_blocks(text))
     except ValueError as error:
         findings.add("template.malformed", str(error), member=member, atlas=_ATLAS)
         blocks = [(0, text[:_MAX_DOUBTED])]  # it is refused; this is for the reasons
+        malformed = True
     names = _Names(
         macros=frozenset(_MACRO.findall(text)),
         given=_PLAIN.intersection(_SET.findall(text)),  # variables of the template's own
         bound=frozenset(_bound(block for _, block in blocks)),
     )
+    if not malformed and any(_REACHES.search(block) for _, block in blocks):
+        from vallum.scan.template_names import names_faults
+
+        for id_, message in names_faults(text):
+            findings.add(id_, message, member=member, atlas=_ATLAS)
     for offset, block in blocks:
         if len(block) > _MAX_BLOCK:
             findings.add("template.too-large", "a block is above 64 KiB", member=member)
@@ -123,12 +132,15 @@ def _blocks(text: str) -> Iterator[tuple[int, str]]:
     Raises:
         ValueError: Jinja would not read it.
     """
-    from jinja2 import Environment, TemplateSyntaxError
+    from jinja2 import TemplateSyntaxError
+
+    from vallum.scan.template_names import environment
 
     block: list[str] = []
     at = 0
+    text = _LINE_END.sub("\n", text)  # as the lexer does: what it yields is found where it stands
     try:
-        for _, kind, value in Environment(autoescape=True).lexer.tokeniter(text, None):
+        for _, kind, value in environment().lexer.tokeniter(text, None):
             if block or kind in ("block_begin", "variable_begin"):
                 block.append(value)
             if kind in ("block_end", "variable_end"):

@@ -138,7 +138,8 @@ _GUARDS = ("weights_only", "safe_mode")
 _CODE_KEY = "`code` names code to import"
 _WINDOW = 4 * MIB
 _MAX_BUILT = 2 * MIB  # of JSON that is built as a whole: a hundred times that in memory at worst
-_MAX_YAML = 1 * MIB  # PyYAML needs a kilobyte a node
+_MAX_YAML = 1 * MIB
+_YAML = JsonBounds(max_nodes=100_000)  # PyYAML needs a kilobyte a node, and a second for 14,000
 # A log may have colours; what else a terminal would do for a text is control.
 _TEXT_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]|\x1b(?!\[[0-9;]{0,20}[mK])")
 _FIRST = re.compile(rb"\s*+")
@@ -147,6 +148,7 @@ _WORDS = re.compile(r"^[\w.+\-/ ]{0,200}$")
 _YAML_KEYS = re.compile(
     rb"[\"']?\b(%b)\b[\"']?\s*:" % "|".join((*_TARGETS, *_TARGETS_ALSO, *_TRUST)).encode()
 )
+_ESCAPED_KEY = re.compile(rb'"[^"\n]{0,200}\\[xuU][^"\n]{0,200}"\s*:')
 _ANCHOR, _ALIAS = re.compile(rb"&\w[^\n]*+\n"), re.compile(rb"[\[:,-] *+\*\w")
 _GRAPH = re.compile(rb"^[ \t]*(node|node_def|meta_graphs)[ \t]*:?[ \t]*[{<]", re.MULTILINE)
 _PMML = re.compile(rb"^\s*(<\?xml[^>]{0,200}\?>\s*)?<PMML[\s>]")
@@ -351,7 +353,7 @@ def _scan_yaml(data: memoryview, findings: Findings, member: str) -> str:
     if b":" not in content:
         return "text"
     try:
-        value = load_yaml(content, plain_tags=True, aliases=True)
+        value = load_yaml(content, _YAML, plain_tags=True, aliases=True)
     except VallumError as error:
         if error.code in ("format.yaml.tag", "format.yaml.alias"):
             findings.add(error.code, error.message, member=member, atlas=_ATLAS)
@@ -359,7 +361,7 @@ def _scan_yaml(data: memoryview, findings: Findings, member: str) -> str:
         much = isinstance(error, LimitExceededError)
         anchor = _ANCHOR.search(content)
         aliased = anchor is not None and _ALIAS.search(content, anchor.end())
-        if much and (_YAML_KEYS.search(content) or aliased):
+        if much and (_YAML_KEYS.search(content) or _ESCAPED_KEY.search(content) or aliased):
             text = "a text that is too large when it is parsed, and names code or has aliases"
             _add(findings, "config.too-large", text, member)
         return "text"

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ from vallum.scan.outside import Span, claim
 from vallum.scan.report import FileReport, Findings, ScanVerdict
 
 _MAX_MEMORY = 2 * GIB  # of its own, mapped files apart; a scan keeps to a tenth of it
-_MAX_CPU_S = 300  # for a file, and a second more for each of its `_STEP` bytes
+_MAX_CPU_S = 300.0  # for a file, and a second more for each of its `_STEP` bytes
 _STEP = 4 * MIB
 _GONE = (EOFError, OSError)
 
@@ -79,6 +80,38 @@ def scan_beside(path: Path, limits: ScanRules, number: int = 0, of: int = 1) -> 
     except Exception as error:  # noqa: BLE001 - any bytes give a report
         return _unscanned(path, f"the scanner broke on it ({type(error).__name__})")
     return Scanned(report, tuple(spans), share.expanded - share.others)
+
+
+class _Late(BaseException):
+    """Raised by a signal; no parser takes it for a fault of the bytes."""
+
+
+def scan_here(path: Path, limits: ScanRules) -> Scanned:
+    """Scan a file in this process, with as much time of the processor as one beside it has.
+
+    Signals reach the main thread alone: in another one, who called bounds it.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGPROF) is not signal.SIG_DFL:
+        return scan_beside(path, limits)
+
+    def late(*_: object) -> None:
+        raise _Late
+
+    signal.signal(signal.SIGPROF, late)
+    # Again each second: what is raised while an object is cleared away is lost.
+    signal.setitimer(signal.ITIMER_PROF, _seconds(path), 1.0)
+    try:
+        return scan_beside(path, limits)
+    except _Late:
+        return _unscanned(path, f"it took more than {_seconds(path)} s of the processor")
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+
+
+def _seconds(path: Path) -> float:
+    return _MAX_CPU_S + size_of(path) // _STEP
 
 
 def join(parts: Sequence[Scanned], limits: ScanRules) -> Scanned:
@@ -195,8 +228,8 @@ def _serve(connection: Connection, limits: ScanRules) -> None:
                 number, of, name = task.split(b"/", 2)
                 path = Path(os.fsdecode(name))
                 used = resource.getrusage(resource.RUSAGE_SELF)
-                seconds = _MAX_CPU_S + size_of(path) // _STEP
-                _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + seconds)
+                spent = int(used.ru_utime + used.ru_stime)
+                _limit(resource.RLIMIT_CPU, spent + int(_seconds(path)))
                 done.append(scan_beside(path, limits, int(number), int(of)))
             connection.send_bytes(_pack(done))
 

@@ -1,14 +1,20 @@
 """What code may ask its relay for."""
 
+import asyncio
 import contextlib
+import socket
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vallum.base import InputError
 from vallum.base.egress import check_host
-from vallum.gateway.relaying import Wanted, read_head
+from vallum.gateway.frames import frame
+from vallum.gateway.relay import Relay
+from vallum.gateway.relaying import Kept, Ruling, Wanted, read_head
+from vallum.schema.serving import Way
 
 END = b"\r\n\r\n"
 CLOSE = b"Connection: close\r\n"
@@ -85,3 +91,27 @@ def test_whatever_is_let_through_names_one_host(head: bytes) -> None:
         assert 1 <= wanted.port <= 65535
         assert wanted.head.count(END) <= 1
         assert b"\nProxy-" not in wanted.head.title()
+
+
+def test_a_rule_that_goes_right_behind_its_ruling_lets_nothing_out() -> None:
+    asyncio.run(_withdrawn())
+
+
+async def _withdrawn() -> None:
+    ours, theirs = socket.socketpair()
+    way = Way("127.0.0.1", 9, ("127.0.0.1/32",))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        relay = asyncio.create_task(Relay().serve(theirs, listener))
+        reader, writer = await asyncio.open_connection(sock=ours)
+        answers, asks = await asyncio.open_connection(*listener.getsockname())
+        asks.write(b"CONNECT 127.0.0.1:9 HTTP/1.1\r\n\r\n")
+        length = int.from_bytes(await reader.readexactly(4), "little")
+        asked = msgspec.msgpack.decode(await reader.readexactly(length))
+        writer.write(frame(Ruling(asked["id"], way)) + frame(Kept(())))  # in one piece
+        told = await asyncio.wait_for(answers.read(), 10)
+        assert told.startswith(b"HTTP/1.1 403")
+        assert b"egress.withdrawn" in told
+        for one in (asks, writer):
+            one.close()
+            await one.wait_closed()
+        await asyncio.wait_for(relay, 10)

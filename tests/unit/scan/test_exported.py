@@ -68,6 +68,7 @@ CHANGES = [
     node(target="torch.ops.aten.from_file.default"), node(name=f"x: {EVIL}"),
     node(inputs=[{"name": "x", "arg": {"as_expr": {"expr_str": EVIL}}, "kind": 1}]),
     node(inputs=[{"name": "x", "arg": {"as_expr": {"expr_str": "9**9**9**9"}}, "kind": 1}]),
+    node(inputs=[{"name": "x", "arg": {"as_expr": {"expr_str": "1<<9999999999"}}, "kind": 1}]),
     node(inputs=[{"name": "x", "arg": {"as_operator": "torch.os.system"}, "kind": 1}]),
     module(module_call_graph=[{"signature": {"in_spec": tree("evil.Module")}}]),
     module(module_call_graph=[{"signature": {"in_spec": tree("collections.defaultdict")}}]),

@@ -6,6 +6,7 @@ import lzma
 import os
 import struct
 import tarfile
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -224,6 +225,12 @@ def test_a_line_of_a_log_excuses_no_template() -> None:
 def test_a_template_is_judged_in_time_that_grows_with_its_length() -> None:
     for text in ("{{" * 30_000, "{{ '" + "\\'" * 30_000, "{{ " + "[" * 60_000 + " }}"):
         assert ids(text.encode()) == ["template.malformed"]
+
+
+def test_a_template_of_another_systems_lines_is_cut_before_long() -> None:
+    begun = time.process_time()
+    assert scan_bytes("x", b"{{a\r\nb}}" * 30_000).files[0].format == "jinja"
+    assert time.process_time() - begun < 5  # each block was looked for to the end
 
 
 def test_a_table_that_names_a_type_of_pickles_is_a_finding() -> None:

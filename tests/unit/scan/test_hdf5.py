@@ -1,6 +1,8 @@
 """HDF5 of every layout that h5py writes: links, heaps of many links, filters, superblocks."""
 
 import io
+import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vallum.base.bounds import MODEL
 from vallum.scan import ScanVerdict, scan_bytes
+from vallum.scan.hdf5 import _heap_text
+from vallum.scan.hdf5_parts import Hdf5File
+from vallum.scan.report import Findings
 
 EVIL = b"cos\nsystem\n(S'true'\ntR."
 CODE = '{"class_name": "Lambda", "config": {"function": "x"}}'
@@ -113,3 +119,15 @@ def test_changed_bytes_never_break_the_scan(at: int, by: int) -> None:
     changed[at] ^= by
     scan_bytes("x", bytes(changed))
     assert scan_bytes("x", LATEST[: max(at, 8)]).exit_code == 1
+
+
+def test_a_heap_of_texts_is_read_once() -> None:
+    texts = b"".join(struct.pack("<HHIQ", at, 0, 0, 0) for at in range(1, 60_000))
+    heap = b"GCOL\1\0\0\0" + struct.pack("<Q", 16 + len(texts)) + texts
+    last = struct.pack("<IQI", 0, 8, 59_999)
+    data = bytes(8) + heap + last
+    file = Hdf5File(memoryview(data), Findings(), MODEL, "")
+    begun = time.process_time()
+    for _ in range(4000):
+        assert _heap_text(file, len(data) - 16) == b""
+    assert time.process_time() - begun < 2  # it was minutes

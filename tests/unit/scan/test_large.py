@@ -4,6 +4,7 @@ import json
 import mmap
 import os
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vallum.formats.checksum import crc32_of
-from vallum.scan import ScanVerdict, scan_bytes, scan_path
+from vallum.scan import ScanVerdict, scan_bytes, scan_path, texts
 from vallum.scan import large_json as module
 from vallum.scan.large_json import walk_json
 
@@ -105,6 +106,15 @@ def test_a_large_yaml_cannot_hide_a_key_that_names_code() -> None:
     data = b"# " + b"x" * (2 << 20) + b"\n_target_: os.system\n"
     found = scan_bytes("config.yaml", data).files[0]
     assert "config.too-large" in [finding.id for finding in found.findings]
+
+
+@pytest.mark.parametrize("key", [b"_target_", b'"\\x5ftarget_"'])
+def test_yaml_of_many_nodes_is_not_built_and_hides_no_key(
+    key: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts, "_YAML", replace(texts._YAML, max_nodes=1000))  # it was a million
+    found = scan_bytes("x", key + b": os.system\na: [" + b"1," * 1100 + b"1]\n").files[0]
+    assert [finding.id for finding in found.findings] == ["config.too-large"]
 
 
 def test_numbers_in_a_list_are_stepped_over_and_what_follows_them_is_not() -> None:

@@ -1,6 +1,7 @@
 """MATLAB files: arrays to the last byte; what MATLAB would run code for is refused."""
 
 import io
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,15 @@ def test_objects_and_functions_are_refused(kind: int) -> None:
 def test_a_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vallum.scan.matlab.MAX_EXPANDED", 1000)
     assert "too large" in matlab_fault(memoryview(saved(packed=True, a=np.zeros(1000))))
+
+
+def test_what_a_small_file_expands_to_is_not_held() -> None:
+    data = memoryview(saved(packed=True, a=np.zeros(8_000_000)))
+    tracemalloc.start()
+    assert matlab_fault(data) == ""
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 24 << 20  # of 64 MB
 
 
 @given(st.integers(128, len(PLAIN) - 1), st.integers(0, 255))

@@ -5,6 +5,7 @@ import json
 import sqlite3
 import struct
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -180,3 +181,32 @@ def test_the_name_of_a_first_member_is_no_import() -> None:
             info.size = len(text)
             made.addfile(info, io.BytesIO(text))
     assert verdict(held.getvalue()) is ScanVerdict.CLEAN, why(held.getvalue())
+
+
+def test_values_that_take_no_byte_are_not_read_for_ever() -> None:
+    rows = b"\xfe\xff\xff\x11"  # 19 million
+    text = b'\x16avro.schema\x0c"null"'
+    assert "more values" in why(
+        b"Obj\x01\x02" + text + b"\0" + b"s" * 16 + rows + b"\0" + b"s" * 16
+    )
+
+
+@pytest.mark.parametrize("mark", ["[", "/*"])
+def test_a_statement_is_judged_in_time_that_grows_with_its_length(mark: str) -> None:
+    with sqlite3.connect(":memory:") as made:
+        made.execute("create table t (a)")
+        made.execute("pragma writable_schema = 1")
+        made.execute("update sqlite_master set sql = ?", (f"create table t (a){mark * 150_000}",))
+        made.commit()
+        data = made.serialize()
+    begun = time.process_time()
+    scan_bytes("x", data, digest=False)
+    assert time.process_time() - begun < 5  # it was minutes
+
+
+def test_records_of_a_page_lie_in_places_of_their_own() -> None:
+    page = 4096
+    data = bytearray(database(TABLE, "insert into t values (1, zeroblob(3000))"))
+    data[page + 3 : page + 5] = b"\0\2"
+    data[page + 10 : page + 12] = data[page + 8 : page + 10]
+    assert "two records in one place" in why(bytes(data))

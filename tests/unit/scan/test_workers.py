@@ -135,3 +135,13 @@ def test_an_interrupt_ends_a_scan_and_its_processes(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)
         process.stdout.read()  # ends when the last process of the group is gone
         assert process.wait(20) != 0
+
+
+def test_a_file_scanned_in_this_process_ends_when_its_time_is_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_MAX_CPU_S", 0.05)
+    (tmp_path / "x").write_bytes(b"N0" * 2_000_000)
+    (file,) = scan_path(tmp_path / "x").files
+    assert [one.id for one in file.findings] == ["file.unscanned"]
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from vallum.base import ConflictError, InputError, LimitExceededError, NotFoundError, RefusedError
 from vallum.schema import Caller, api, mlflow, mlflow_models, mlflow_traces
 from vallum.workspace.steps import span_search
-from vallum.workspace.tracking import tracing
+from vallum.workspace.tracking import filters, tracing
+from vallum.workspace.tracking.spans import one_meets
 
 SCIENTIST = "AzureML Data Scientist"
 FIRST, SECOND = "tr-" + "0" * 32, "tr-" + "1" * 32
@@ -345,6 +346,14 @@ def test_spans_that_take_too_long_end_the_search(
     with pytest.raises(LimitExceededError) as caught:
         search(place, with_spans, "span.name = 'look up'")
     assert caught.value.code == "mlflow.search-time"
+
+
+def test_the_time_of_one_span_is_looked_at_before_each_comparison() -> None:
+    text = "span.name = 'b' AND span.content LIKE '%b%' AND span.content LIKE '%c%'"
+    looked: list[None] = []
+    asked = filters.parse_filter(text, tracing.TRACES)
+    meets = one_meets(asked, lambda: looked.append(None))
+    assert (meets({"name": "b", "more": "c"}), len(looked)) == (True, 3)
 
 
 def test_a_search_for_spans_during_which_rights_move_tells_nothing(

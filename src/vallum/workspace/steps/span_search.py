@@ -27,9 +27,10 @@ class SpanSearch:
 
     def __init__(self, look: Look, comparisons: Sequence[filters.Comparison]) -> None:
         self._look = look
-        self._meets = spans.one_meets(comparisons)
+        self._meets = spans.one_meets(comparisons, self._check_time)
         self._clock = look.house.clock.monotonic
         self._end = self._clock() + ENOUGH_S
+        self._one_end = 0.0
         self._looked = self._read = 0
         self._work: Work | None = None
         self._allowed: frozenset[str] = frozenset()
@@ -79,17 +80,16 @@ class SpanSearch:
         ):
             return None
         self._looked += 1
-        end = self._clock() + MAX_ONE_S
-        for span in spans.spans_of(self._file(self._work, trace.id)):
-            if self._clock() > end:
-                raise LimitExceededError(
-                    f"the spans of one trace took more than {MAX_ONE_S:.0f} s",
-                    code="mlflow.search-time",
-                    hint="name fewer experiments, or a simpler filter",
-                )
-            if self._meets(span):
-                return True
-        return False
+        self._one_end = self._clock() + MAX_ONE_S
+        return any(map(self._meets, spans.spans_of(self._file(self._work, trace.id))))
+
+    def _check_time(self) -> None:
+        if self._clock() > self._one_end:
+            raise LimitExceededError(
+                f"the spans of one trace took more than {MAX_ONE_S:.0f} s",
+                code="mlflow.search-time",
+                hint="name fewer experiments, or a simpler filter",
+            )
 
     def _file(self, work: Work, trace_id: str) -> bytes:
         """Return the file of spans; empty: none, or one that is in quarantine."""

@@ -32,9 +32,30 @@ def spans_of(data: bytes) -> Sequence[Span]:
     return [one for one in spans if isinstance(one, dict)] if isinstance(spans, list) else ()
 
 
-def one_meets(comparisons: Sequence[Comparison]) -> Callable[[Span], bool]:
-    """Return what tells whether a span meets all comparisons."""
-    return matcher(comparisons, _SPANS)
+def one_meets(
+    comparisons: Sequence[Comparison], before_each: Callable[[], None]
+) -> Callable[[Span], bool]:
+    """Return what tells whether a span meets all comparisons.
+
+    Args:
+        comparisons: As `parse_filter` returns them.
+        before_each: Called before each of them: one span may be large, and they may be many.
+    """
+    written: tuple[Span | None, str] = (None, "")
+
+    def value(span: Span, key: str) -> Value:
+        nonlocal written
+        before_each()
+        if key != "content":
+            return _value(span, key)
+        if written[0] is not span:
+            written = span, json.dumps(span, ensure_ascii=False)[:MAX_CONTENT]
+        return written[1]
+
+    spans: Vocabulary[Span] = Vocabulary(
+        entities={"span": value}, numeric=frozenset(), textual=frozenset(), aliases={}
+    )
+    return matcher(comparisons, spans)
 
 
 def _value(span: Span, key: str) -> Value:
@@ -44,8 +65,6 @@ def _value(span: Span, key: str) -> Value:
         told = span.get("status")
         code = told.get("code") if isinstance(told, dict) else None
         return code.removeprefix(_STATUS) if isinstance(code, str) else None
-    if key == "content":
-        return json.dumps(span, ensure_ascii=False)[:MAX_CONTENT]
     return _attribute(span, _TYPE if key == "type" else key.removeprefix(_ATTRIBUTES))
 
 
@@ -66,8 +85,3 @@ def _text(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return None if value is None else value[:MAX_TAG]
     return json.dumps(value, ensure_ascii=False)[:MAX_TAG]
-
-
-_SPANS: Vocabulary[Span] = Vocabulary(
-    entities={"span": _value}, numeric=frozenset(), textual=frozenset(), aliases={}
-)

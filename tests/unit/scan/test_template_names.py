@@ -1,0 +1,55 @@
+"""Names that a template builds: in place, in a variable, a loop, a macro."""
+
+import pytest
+
+from vallum.scan import scan_bytes
+
+BUILT = [
+    """{{ messages["_" "_class_" "_"] }}""",
+    """{% set k = "_" ~ "_class_" ~ "_" %}{{ messages[k] }}""",
+    """{% set k %}_{{ "_class_" }}_{% endset %}{{ messages[k] }}""",
+    """{% for k in ["_" ~ "_class_" ~ "_"] %}{{ messages[k] }}{% endfor %}""",
+    """{% set k = ["_", "_class_", "_"]|join %}{{ messages[k] }}""",
+    """{% set k = "xxclassxx".replace("x", "_") %}{{ messages[k] }}""",
+    """{% set k = tool.name|replace("x", "_") %}{{ messages[k] }}""",
+    """{% set u = "_" %}{% set k = tool.name.replace("x", u) %}{{ messages[k] }}""",
+    """{% set ns = namespace(k="_") %}{% set ns.k = ns.k ~ "x" %}{{ messages[ns.k] }}""",
+    """{% set ns = namespace(k="_" ~ "x") %}{{ messages[ns.k] }}""",
+    """{% set k = "%sclass%s" % ("_" "_", "_" "_") %}{{ messages[k] }}""",
+    """{% set u = "_" * 2 %}{{ messages[u] }}""",
+    """{% set a = "ssalc" %}{% set k = a[::-1] %}{{ messages[k] }}""",
+    """{% set a = "x_environment" %}{{ messages[a[1:]] }}""",
+    """{% macro m() %}_{{ "class_" }}_{% endmacro %}{% set k = m() %}{{ messages[k] }}""",
+    """{% macro m(k) %}{{ messages[k] }}{% endmacro %}{{ m("_" ~ "_class_" ~ "_") }}""",
+    """{% set l = [] %}{% do l.append("_" ~ "x") %}{{ messages[l[0]] }}""",
+    """{% with k = "_" ~ "x" %}{{ messages[k] }}{% endwith %}""",
+    """{% set a = "_" ~ "x" %}{% set b = a if a else 1 %}{{ messages[b|first] }}""",
+    """{% set k = "_" ~ "x" %}{{ messages|selectattr(k)|first }}""",
+    """{{ (messages|select)["gi_" "frame"] }}""",
+    """{% macro m() %}{% endmacro %}{{ m["_environment"] }}""",
+]
+GIVEN = [
+    """{% for k in tool.keys() | reject("in", ["a"]) %}{{ tool[k] }}{% endfor %}""",
+    """{% for k, v in tool|dictsort %}{{ tool[k] }}{% endfor %}""",
+    """{% set i = messages|length - 1 %}{{ messages[i].content ~ messages[i - 1] }}""",
+    """{% set ns = namespace(i=0, text="") %}{% for m in messages %}{% set ns.i = ns.i + 1 %}
+    {% set ns.text = ns.text ~ m.content %}{{ messages[ns.i] }}{% endfor %}""",
+    """{% set keys = ["a"] + ["b"] %}{% for k in keys %}{{ tool[k] }}{% endfor %}""",
+    """{% set rest = messages[1:] %}{% for m in rest %}{{ names[m.role] }}{{ m["role"] }}
+    {% endfor %}{% generation %}{{ rest[-1]["content"] | trim }}{% endgeneration %}""",
+    """{% for part in ref[2:].split("/") %}{% set k = part|replace("~1", "/") %}{{ tool[k] }}
+    {% endfor %}""",
+    """{% macro show(x, k) %}{{ x[k] }}{% endmacro %}{{ show(tool, "name") }}""",
+    """{% set role = "user" if messages[0]["role"] == "user" else "system" %}{{ names[role] }}""",
+]
+
+
+@pytest.mark.parametrize("text", BUILT)
+def test_a_name_that_is_built_is_a_finding(text: str) -> None:
+    found = {one.id for one in scan_bytes("x", text.encode()).files[0].findings}
+    assert found & {"template.computed", "template.internals"}
+
+
+@pytest.mark.parametrize("text", GIVEN)
+def test_names_that_are_given_pass(text: str) -> None:
+    assert not scan_bytes("x", text.encode()).files[0].findings
