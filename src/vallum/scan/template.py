@@ -207,7 +207,8 @@ def _printed(block: str) -> str:
     parts, at = [], 0
     for string in _STRING.finditer(block):
         after = _FORMAT.match(block, string.end())
-        if after is not None and _PRINTED.fullmatch(string.group()):
+        beside = block[at : string.start()].rstrip()[-1:] in ("'", '"')  # both are one text
+        if after is not None and not beside and _PRINTED.fullmatch(string.group()):
             parts += [block[at : string.end()], "|string"]
             at = after.end()
     return "".join((*parts, block[at:]))

@@ -405,6 +405,7 @@ def test_texts_beside_a_model_take_no_packages_from_elsewhere_and_give_no_secret
         ("{{ m.content | format(m.role) }}", False),
         ("{{ '%999999999d' | format(1) }}", False),
         ("{{ '%*d' | format(999999999, 1) }}", False),
+        ("{{ '%99999999' 'd' | format(1) }}", False),
         ("{{ '{0.x}'.format(m) }}", False),
         ("{{ 'a' ~ joiner ~ '|format(' }}", False),
         ("{{ 'a' ~ \"' | format\" ~ joiner }}", False),
