@@ -20,7 +20,8 @@ from typing import Protocol
 import torch
 
 _ROWS_BYTES = 4 * 2**20
-_PIECE = 2**21  # bytes
+_PIECE = 2**20  # bytes in single precision, in which they are measured
+_WORD = 4
 _FLOAT = torch.float32
 _CONVOLVED = 1024
 """Units of rounding of a sum over positions, which is made in blocks, and of its factors."""
@@ -61,7 +62,7 @@ class Kept:
         """
         rows = len(a)
         if a.device.type == "cpu":
-            rows = max(1, _PIECE // (parameter.numel() * a.element_size()))
+            rows = max(1, _PIECE // (parameter.numel() * _WORD))
             rows *= torch.get_num_threads()
         pieces, norms = [], []
         for left, right in zip(g.transpose(1, 2).split(rows), a.split(rows), strict=True):
@@ -88,7 +89,7 @@ class Kept:
         wide = torch.promote_types(first.dtype, _FLOAT)
         pieces, weights = self._pieces, weights.to(wide)[None]
         if first.dtype != wide:
-            rows = max(1, _ROWS_BYTES // (4 * first.shape[1]))
+            rows = max(1, _ROWS_BYTES // (_WORD * first.shape[1]))
             pieces = [part for one in pieces for part in one.split(rows)]
         if len(pieces) == 1:
             return (weights @ pieces[0].to(wide)).view(self.parameter.shape)

@@ -184,7 +184,7 @@ class _Linear(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             ledger.matrix(module.weight, a, g)
         if ctx.needs_input_grad[2]:
-            ledger.keep("bias", module.bias, _wide_sum(g, 1))
+            ledger.keep("bias", module.bias, g.sum(1))
         return inner, None, None, None, None
 
 
@@ -220,7 +220,7 @@ class _Conv(torch.autograd.Function):
             found = _of_each(x, g, kernel, ctx.shape)
             ledger.kernel(module.weight, x.detach(), g, found, _convolver(kernel.shape, ctx.shape))
         if ctx.needs_input_grad[2]:
-            ledger.keep("bias", module.bias, _wide_sum(g.flatten(2), 2))
+            ledger.keep("bias", module.bias, g.flatten(2).sum(2))
         return inner, None, None, None, None, None
 
 
