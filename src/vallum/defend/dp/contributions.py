@@ -20,6 +20,8 @@ from typing import Protocol
 import torch
 
 _ROWS_BYTES = 4 * 2**20
+_PIECE = 2**20  # bytes in single precision, in which they are measured
+_WORD = 4
 _FLOAT = torch.float32
 _CONVOLVED = 1024
 """Units of rounding of a sum over positions, which is made in blocks, and of its factors."""
@@ -46,33 +48,62 @@ class Contribution(Protocol):
 class Kept:
     """Each sample's gradient, (n, ...), in the precision that it was computed in."""
 
-    def __init__(self, parameter: torch.Tensor, gradient: torch.Tensor) -> None:
+    def __init__(self, parameter: torch.Tensor, *pieces: torch.Tensor) -> None:
         self.parameter = parameter
-        self._gradient = gradient.reshape(len(gradient), -1)
+        self._pieces = [one.reshape(len(one), -1) for one in pieces]
+        self._norms: torch.Tensor | None = None
+
+    @classmethod
+    def product(cls, parameter: torch.Tensor, a: torch.Tensor, g: torch.Tensor) -> "Kept":
+        """Return the gradients g^T a of inputs (n, t, d) and output gradients (n, t, p).
+
+        On a processor they come in pieces: small enough that its cache has them when they are
+        measured, and that they fit where the backward pass gave memory back.
+        """
+        rows = len(a)
+        if a.device.type == "cpu":
+            rows = max(1, _PIECE // (parameter.numel() * _WORD))
+            rows *= torch.get_num_threads()
+        pieces, norms = [], []
+        for left, right in zip(g.transpose(1, 2).split(rows), a.split(rows), strict=True):
+            pieces.append(torch.bmm(left, right))
+            norms.append(_norms(pieces[-1]))
+        made = cls(parameter, *pieces)
+        made._norms = torch.cat(norms)
+        return made
 
     def add(self, gradient: torch.Tensor) -> None:
         """Add what another use of the same layer contributes."""
-        self._gradient = self._gradient + gradient.reshape(len(gradient), -1)
+        self._pieces = [torch.cat(self._pieces) + gradient.reshape(len(gradient), -1)]
+        self._norms = None
 
     def norms(self) -> torch.Tensor:
         """Return norms (n,)."""
-        wide = torch.promote_types(self._gradient.dtype, _FLOAT)
-        return torch.linalg.vector_norm(self._gradient, dim=1, dtype=wide).to(_FLOAT)
+        if self._norms is None:
+            self._norms = torch.cat([_norms(one) for one in self._pieces])
+        return self._norms
 
     def weighted(self, weights: torch.Tensor) -> torch.Tensor:
         """Return the weighted sum; a few rows at a time where they must be widened first."""
-        gradient = self._gradient
-        if gradient.dtype in {torch.float32, torch.float64}:
-            return (weights.to(gradient.dtype) @ gradient).view(self.parameter.shape)
-        rows = max(1, _ROWS_BYTES // (4 * gradient.shape[1]))
-        total = torch.zeros(gradient.shape[1], dtype=_FLOAT, device=gradient.device)
-        for first in range(0, len(gradient), rows):
-            total += weights[first : first + rows] @ gradient[first : first + rows].to(_FLOAT)
+        first = self._pieces[0]
+        wide = torch.promote_types(first.dtype, _FLOAT)
+        pieces, weights = self._pieces, weights.to(wide)[None]
+        if first.dtype != wide:
+            rows = max(1, _ROWS_BYTES // (_WORD * first.shape[1]))
+            pieces = [part for one in pieces for part in one.split(rows)]
+        if len(pieces) == 1:
+            return (weights @ pieces[0].to(wide)).view(self.parameter.shape)
+        total = torch.zeros((1, first.shape[1]), dtype=wide, device=first.device)
+        for one, of in zip(pieces, weights.split([len(one) for one in pieces], 1), strict=True):
+            total.addmm_(of, one.to(wide))
         return total.view(self.parameter.shape)
 
     def drop(self, rows: torch.Tensor) -> None:
         """Make the samples' gradients zero."""
-        self._gradient = self._gradient.masked_fill(rows[:, None], 0)
+        of_each = rows.split([len(one) for one in self._pieces])
+        self._pieces = [
+            one.masked_fill(of[:, None], 0) for one, of in zip(self._pieces, of_each, strict=True)
+        ]
 
 
 class Pairs:
@@ -102,8 +133,11 @@ class Pairs:
         """Return the weighted sum."""
         a, g = self._wide()
         scale = weights.to(g.dtype)[:, None, None]
-        a, g = (a * scale, g) if a.shape[2] < g.shape[2] else (a, g * scale)
-        found: torch.Tensor = g.flatten(0, 1).t() @ a.flatten(0, 1)
+        # Scale the narrower, and have it on the left: both are less work.
+        if a.shape[2] < g.shape[2]:
+            found = ((a * scale).flatten(0, 1).t() @ g.flatten(0, 1)).t()
+        else:
+            found = (g * scale).flatten(0, 1).t() @ a.flatten(0, 1)
         return found.view(self.parameter.shape)
 
     def drop(self, rows: torch.Tensor) -> None:
@@ -132,11 +166,11 @@ class Measured:
     ) -> None:
         self.parameter = parameter
         self._a, self._g, self._convolve = a, g, convolve
-        found = Kept(parameter, gradient).norms()
+        found = _norms(gradient)
         # Each place of the input meets each place of the kernel at most once.
         meetings = math.prod(parameter.shape[2:]) ** 0.5
         unit = max(torch.finfo(gradient.dtype).eps, torch.finfo(_FLOAT).eps) / 2
-        spread = Kept(parameter, a).norms() * Kept(parameter, g).norms() * meetings
+        spread = _norms(a) * _norms(g) * meetings
         exact = torch.finfo(_FLOAT).eps / 2 * _CONVOLVED * spread
         # A gradient of low precision was rounded once, number by number.
         self._norms = found * (1 + unit) + exact
@@ -204,6 +238,15 @@ def raised(inner: torch.Tensor, terms: int) -> torch.Tensor:
     hidden = (terms + 64) * unit * spread
     squares = inner.sum(dim=(1, 2)).clamp(min=0)
     return (squares + hidden * spread).sqrt().add(hidden).to(_FLOAT)
+
+
+def _norms(gradient: torch.Tensor) -> torch.Tensor:
+    """Return the norm of each of (n, ...), as it lies there."""
+    rows = gradient.flatten(1)
+    if rows.dtype == _FLOAT:
+        return torch.linalg.vector_norm(rows, dim=1)
+    wide = torch.promote_types(rows.dtype, _FLOAT)
+    return torch.linalg.vector_norm(rows, dim=1, dtype=wide).to(_FLOAT)
 
 
 def _lengths(rows: torch.Tensor) -> torch.Tensor:

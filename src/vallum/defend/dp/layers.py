@@ -18,21 +18,47 @@ from torch.nn import functional
 from vallum.base import InputError
 from vallum.defend.dp.contributions import Contribution, Kept, Looked, Measured, Pairs
 
-KEEP = 1.55
-"""A sample's gradient is kept if it is at most so many times as large as what it is made from.
+KEEP = 1.35
+"""What is kept of all matrices is at most so many times as large as what it is made from.
 
-Larger is somewhat faster on an idle processor, and takes more memory than training without privacy.
-It holds for single precision; of narrower numbers twice as many are kept.
+Larger is faster, and takes more memory than training without privacy. It holds for single
+precision; of narrower numbers twice as many are kept.
 """
+_LAYER = 1.5
+"""One layer may take so many times more: where larger, inner products cost less."""
 _MATRIX = 2
+_WIDE = (torch.float32, torch.float64)
 _WORD = 4  # bytes of single precision, in which sums are made of what is not kept
+
+
+class Room:
+    """What the gradients kept in one pass may take beyond what they are made from."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the last pass."""
+        self._made_from = self._taken = 0
+
+    def expect(self, count: int) -> None:
+        """Say that a matrix's gradient will be made from `count` numbers."""
+        self._made_from += count * _WORD
+
+    def take(self, count: int) -> bool:
+        """Take so many bytes, which may be negative, if as many are left."""
+        enough = self._taken + count <= (KEEP - 1) * self._made_from
+        if enough:
+            self._taken += count
+        return enough
 
 
 class Ledger:
     """What one backward pass left of one layer; open only while a step is taken."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, room: Room) -> None:
         self.name = name
+        self.room = room
         self.samples: int | None = None
         self.uses = 0
         self.contributions: dict[str, Contribution] = {}
@@ -80,14 +106,16 @@ class Ledger:
     def matrix(self, parameter: torch.Tensor, a: torch.Tensor, g: torch.Tensor) -> None:
         """Record inputs (n, t, d) and output gradients (n, t, p) of a matrix."""
         held = self.contributions.get("weight")
+        made_from = a[0].numel() + g[0].numel()
+        most = _LAYER * KEEP * made_from * _WORD / a.element_size()
         if isinstance(held, Pairs):
             held.add(a, g)
-            return
-        positions = a.shape[1]
-        made_from = positions * (a.shape[2] + g.shape[2])
-        room = KEEP * made_from * _WORD / a.element_size()
-        if held is not None or (positions > 1 and parameter.numel() <= room):
+        elif held is not None:
             self.keep("weight", parameter, torch.bmm(g.transpose(1, 2), a))
+        elif a.shape[1] > 1 and parameter.numel() <= most and self.room.take(
+            len(a) * (parameter.numel() - made_from) * a.element_size()
+        ):  # fmt: skip
+            self.contributions["weight"] = Kept.product(parameter, a, g)
         else:
             self.contributions["weight"] = Pairs(parameter, a, g)
 
@@ -109,7 +137,7 @@ class Ledger:
     ) -> None:
         """Record each sample's gradient of a convolution, or only its norm if it is large."""
         made_from = a[0].numel() + g[0].numel()
-        if self.uses > 1 or parameter.numel() <= KEEP * made_from:
+        if self.uses > 1 or parameter.numel() <= _LAYER * KEEP * made_from:
             self.keep("weight", parameter, gradient)
         else:
             self.contributions["weight"] = Measured(parameter, gradient, a, g, convolve)
@@ -134,7 +162,11 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, x: Any, weight: Any, bias: Any, ledger: Ledger, module: Any) -> Any:
         x, matrix, offset = _cast(x, weight, bias)
         with torch.autocast(x.device.type, enabled=False):
-            out = functional.linear(x, matrix, offset)
+            if offset is None or x.device.type != "cpu" or x.dtype not in _WIDE:
+                out = functional.linear(x, matrix, offset)
+            else:  # torch writes the offset first, and reads it again
+                out = functional.linear(x, matrix).add_(offset)
+        ledger.room.expect(x.numel() + out.numel())
         ctx.save_for_backward(x, matrix)
         ctx.ledger, ctx.module = ledger, module
         return out
@@ -152,7 +184,7 @@ class _Linear(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             ledger.matrix(module.weight, a, g)
         if ctx.needs_input_grad[2]:
-            ledger.keep("bias", module.bias, _wide_sum(g, 1))
+            ledger.keep("bias", module.bias, g.sum(1))
         return inner, None, None, None, None
 
 
@@ -188,7 +220,7 @@ class _Conv(torch.autograd.Function):
             found = _of_each(x, g, kernel, ctx.shape)
             ledger.kernel(module.weight, x.detach(), g, found, _convolver(kernel.shape, ctx.shape))
         if ctx.needs_input_grad[2]:
-            ledger.keep("bias", module.bias, _wide_sum(g.flatten(2), 2))
+            ledger.keep("bias", module.bias, g.flatten(2).sum(2))
         return inner, None, None, None, None, None
 
 

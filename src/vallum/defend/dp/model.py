@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from vallum.base import InputError
 from vallum.defend.dp import layers
-from vallum.defend.dp.layers import Ledger
+from vallum.defend.dp.layers import Ledger, Room
 from vallum.defend.dp.modules import Attention, Offset
 from vallum.defend.dp.problems import GROUPS, MIXES, Problem, refuse
 
@@ -85,8 +85,8 @@ def check_trainable(model: nn.Module) -> None:
     refuse(found)
 
 
-def attach(model: nn.Module) -> list[Ledger]:
-    """Have every trained layer keep a ledger; `detach` undoes it."""
+def attach(model: nn.Module, room: Room) -> list[Ledger]:
+    """Have every trained layer keep a ledger, in `room`; `detach` undoes it."""
     ledgers = []
     for name, module in _owners(model):
         if "forward" in vars(module):
@@ -94,7 +94,7 @@ def attach(model: nn.Module) -> list[Ledger]:
                 f"`{name}` is already changed by somebody else", code="defend.dp.attached",
                 hint="detach the earlier private trainer first",
             )  # fmt: skip
-        ledger = Ledger(name)
+        ledger = Ledger(name, room)
         forward = _forward_of(module)
         assert forward is not None  # noqa: S101 - `check_trainable` was asked first
         module.forward = types.MethodType(_chosen(forward, ledger), module)

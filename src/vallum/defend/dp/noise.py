@@ -20,14 +20,15 @@ from vallum.defend.dp.gaussian import GRID_BITS
 
 _SCALE = 2.0**-63
 _WORD = 8
-_BLOCK = 2**15  # that many stay in the processor's cache
+BLOCK = 2**15
+"""That many numbers stay in the processor's cache."""
 
 
 def normal(count: int) -> torch.Tensor:
     """Return `count` standard normal numbers, float64, on the CPU."""
     out = torch.empty(count, dtype=torch.float64)
-    for first in range(0, count, _BLOCK):
-        part = out[first : first + _BLOCK]
+    for first in range(0, count, BLOCK):
+        part = out[first : first + BLOCK]
         half = (len(part) + 1) // 2
         words = torch.frombuffer(random_bytes(2 * half * _WORD), dtype=torch.int64)
         # 63 bits each: a radius from (0, 1], an angle from [0, 2 pi).
@@ -47,5 +48,5 @@ def add_noise(total: torch.Tensor, deviation: float) -> torch.Tensor:
         deviation: Standard deviation of the noise, > 0.
     """
     grid = 2.0 ** (math.floor(math.log2(deviation)) - GRID_BITS)
-    noise = normal(total.numel()).mul_(deviation).view(total.shape)
-    return total.add_(noise.to(total.device)).mul_(1 / grid).round_().mul_(grid)
+    noise = normal(total.numel()).view(total.shape).to(total.device)
+    return total.add_(noise, alpha=deviation).mul_(1 / grid).round_().mul_(grid)

@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from vallum.base import ConflictError, InputError
+from vallum.defend.dp import memory
 from vallum.defend.dp import model as models
 from vallum.defend.dp.contributions import Contribution
-from vallum.defend.dp.noise import add_noise
+from vallum.defend.dp.layers import Room
+from vallum.defend.dp.noise import BLOCK, add_noise
 from vallum.defend.dp.problems import Problem
 from vallum.defend.dp.sampling import poisson_sample
 from vallum.defend.dp.spend import SLACK, Spend
@@ -51,7 +53,9 @@ class Trainer:
         self._sums: list[torch.Tensor] | None = None
         self._awaited = False
         self._steps = 0
-        self._ledgers = models.attach(model)
+        self._room = Room()
+        self._ledgers = models.attach(model, self._room)
+        memory.keep_freed()
 
     @property
     def steps_left(self) -> int:
@@ -101,11 +105,10 @@ class Trainer:
                 hint="for batch in trainer.batches(): trainer.step(losses)",
             )  # fmt: skip
         total = self.clipped(losses)
-        if self._sums is None:
-            self._sums = [one.to(torch.float64) for one in total]
-        else:
-            for held, one in zip(self._sums, total, strict=True):
-                held.add_(one)
+        if self._sums is not None:
+            held = zip(self._sums, total, strict=True)
+            total = [one.to(torch.float64).add_(more) for one, more in held]
+        self._sums = total
         self._awaited = False
 
     def clipped(self, losses: torch.Tensor) -> list[torch.Tensor]:
@@ -130,6 +133,7 @@ class Trainer:
             for ledger in self._ledgers:
                 ledger.samples = None
             parts = [one for ledger in self._ledgers for one in ledger.take()]
+            self._room.begin()
         self._refuse_gradients()
         with torch.no_grad():
             return self._weighted(parts)
@@ -137,6 +141,7 @@ class Trainer:
     def release(self) -> nn.Module:
         """Return the model as it was handed over, trained; nothing of this trainer stays in it."""
         models.detach(self.model)
+        memory.give_back()
         return self.model
 
     def _refuse_gradients(self) -> None:
@@ -150,7 +155,8 @@ class Trainer:
                     hint="call the layer, in training mode; do not read its weight in `forward`",
                 )
 
-    def _weighted(self, parts: Sequence[Contribution]) -> list[torch.Tensor]:
+    def _weighted(self, parts: list[Contribution]) -> list[torch.Tensor]:
+        """Return what the contributions sum up to, clipped; `parts` is empty then."""
         if not parts:
             return [torch.zeros_like(one) for one in self._parameters]
         norms = torch.stack([one.norms() for one in parts])
@@ -164,7 +170,10 @@ class Trainer:
         bound = self.spend.max_grad_norm * (1 - SLACK)
         weights = (bound / length.clamp(min=1e-300)).clamp(max=1.0).to(torch.float32)
         # Tied parameters are refused: each has one part, or none where its layer was not called.
-        found = {id(part.parameter): part.weighted(weights) for part in parts}
+        found = {}
+        while parts:  # each is let go at once
+            part = parts.pop()
+            found[id(part.parameter)] = part.weighted(weights)
         return [
             found[id(one)] if id(one) in found else torch.zeros_like(one)
             for one in self._parameters
@@ -174,15 +183,28 @@ class Trainer:
         """Add noise to the sum of the logical batch, and step."""
         sums = self._sums
         if sums is None:
-            sums = [torch.zeros_like(one, dtype=torch.float64) for one in self._parameters]
+            sums = [torch.zeros_like(one) for one in self._parameters]
         self._sums = None
-        deviation = self.spend.noise_multiplier * self.spend.max_grad_norm
-        for parameter, total in zip(self._parameters, sums, strict=True):
-            noisy = add_noise(total, deviation)
-            parameter.grad = noisy.div_(self._expected).to(parameter.dtype)
+        alike: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+        for at, one in enumerate(self._parameters):
+            alike.setdefault((one.device, one.dtype), []).append(at)
+        for places in alike.values():
+            chosen = [self._parameters[at] for at in places]
+            flat = self._released(torch.cat([sums[at].flatten() for at in places]), chosen[0].dtype)
+            for one, piece in zip(chosen, flat.split([one.numel() for one in chosen]), strict=True):
+                one.grad = piece.view_as(one)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._steps += 1
+
+    def _released(self, total: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Return a sum (count,) with noise, over the expected batch, in the precision `dtype`."""
+        deviation = self.spend.noise_multiplier * self.spend.max_grad_norm
+        out = total if total.dtype == dtype else torch.empty_like(total, dtype=dtype)
+        for kept, part in zip(out.split(BLOCK), total.split(BLOCK), strict=True):
+            # In double precision, a block at a time: all of it would be more memory than the sum.
+            kept.copy_(add_noise(part.to(torch.float64), deviation).mul_(1 / self._expected))
+        return out
 
 
 def check_apart(model: nn.Module, rows: Rows, records: int) -> None:

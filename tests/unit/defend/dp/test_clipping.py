@@ -1,6 +1,6 @@
 """Each sample's share is what a pass over it alone gives, and never longer than is accounted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,13 +15,22 @@ torch = pytest.importorskip("torch", reason="the extra `dptrain` is not installe
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from vallum.defend.dp import layers  # noqa: E402
+from vallum.defend.dp import contributions, layers  # noqa: E402
+from vallum.defend.dp.contributions import Pairs  # noqa: E402
 from vallum.defend.dp.modules import Attention, Offset  # noqa: E402
 from vallum.defend.dp.spend import SLACK  # noqa: E402
 from vallum.defend.dp.trainer import Trainer, rows_of  # noqa: E402
 
 torch.set_num_threads(1)
 N = 7
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_pieces() -> Iterator[None]:
+    """What is kept of these small layers is in several pieces too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contributions, "_PIECE", 200)
+        yield
 
 
 class Twice(nn.Module):  # type: ignore[misc]
@@ -88,9 +97,11 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
 }  # fmt: skip
 
 
-def prepared(model: nn.Module, x: Any, y: Any, *, bound: float = 0.5) -> Trainer:
+def prepared(
+    model: nn.Module, x: Any, y: Any, *, bound: float = 0.5, rate: float = 0.5, noise: float = 1.0
+) -> Trainer:
     spend = Spend(
-        epsilon=1.0, delta=1e-3, accountant="none", noise_multiplier=1.0, sampling_rate=0.5,
+        epsilon=1.0, delta=1e-3, accountant="none", noise_multiplier=noise, sampling_rate=rate,
         steps=3, max_grad_norm=bound, records=len(x),
     )  # fmt: skip
     rows, _ = rows_of((x, y), torch.device("cpu"))
@@ -182,6 +193,40 @@ def test_no_sample_moves_the_sum_by_more_than_is_accounted(
             assert length_of(total(torch.tensor([left]))) <= bound
     finally:
         layers.KEEP = before
+
+
+def test_what_is_kept_stays_within_its_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three equal layers the room is for one: the others are in ghost form, the sum is right."""
+    torch.manual_seed(0)
+    parts = [part for _ in range(3) for part in (nn.Linear(12, 12), nn.Tanh())]
+    model, x, y = flat(*parts, width=48), torch.randn(N, 4, 12), torch.arange(N) % 3
+    expected = one_by_one(model, x, y, 0.5)
+    monkeypatch.setattr(layers, "KEEP", 1.2)
+    trainer = prepared(model, x, y)
+    forms: list[type] = []
+    weighted = trainer._weighted
+    trainer._weighted = lambda parts: (forms.extend(map(type, parts)), weighted(parts))[1]  # type: ignore[method-assign]
+    for _ in range(2):
+        forms.clear()
+        found = trainer.clipped(functional.cross_entropy(model(x), y, reduction="none"))
+        assert forms.count(Pairs) == 3  # two, and that of rows
+        for left, right in zip(found, expected, strict=True):
+            torch.testing.assert_close(left, right, rtol=5e-3, atol=1e-3 * length_of(expected))
+
+
+def test_a_step_moves_by_the_clipped_sum_over_the_expected_batch() -> None:
+    """Two physical batches make one step of every parameter, of each precision."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3).double())
+    model[1].register_forward_hook(lambda _, __, out: out.double())
+    x, y = torch.randn(N, 5), torch.arange(N) % 3
+    expected = one_by_one(model, x, y, 0.5)
+    before = [one.detach().clone() for one in model.parameters()]
+    trainer = prepared(model, x, y, rate=1.0, noise=1e-9)
+    for a, b in trainer.batches(steps=1):
+        trainer.step(functional.cross_entropy(model(a), b, reduction="none"))
+    for old, new, total in zip(before, model.parameters(), expected, strict=True):
+        torch.testing.assert_close(old - 0.1 * total / N, new.detach())
 
 
 @pytest.mark.parametrize("keep", [0.0, 1e9])
