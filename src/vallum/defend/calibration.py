@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vallum.defend.conflict import Codes, Rows, margins
+from vallum.defend.conflict import Codes, Rows, lead, margins
 from vallum.defend.features import Floats, softmax
 
 TOLERATED = 0.015
@@ -21,6 +21,7 @@ EVIDENCE = 2.5
 _SLOPES = np.geomspace(0.1, 100.0, 31)
 _ALIKE = 1.0
 _COUNTED = 4
+_DEEP = 0.75
 _READABLE = 0.35
 """Beyond, labels do not depend on the data enough to tell which of them are wrong."""
 _SHARES = np.concatenate([[0.0], np.geomspace(0.0005, 0.5, 40)])
@@ -142,18 +143,16 @@ def _parted(conflict: Floats) -> float:
 def _deep(scores: Floats, y: Codes) -> float:
     """Return the log-evidence that rows in conflict are drawn from the classes they belong to.
 
-    Rows whose label was changed lie among those of their class as these do, half of them deeper
-    than most. Where classes overlap, rows in conflict are those at the other's border.
+    Rows whose label was changed lie among those of their class as these do, three quarters of them
+    deeper than a quarter of it. Where classes overlap, rows in conflict are at the other's border.
     """
-    ordered = np.partition(scores, -2, axis=1)
-    lead = ordered[:, -1] - ordered[:, -2]
-    best = scores.argmax(axis=1)
+    leads, best = lead(scores), scores.argmax(axis=1)
     usual = np.full(scores.shape[1], np.inf)
     for one in np.unique(best):
-        agreed = lead[(best == one) & (y == one)]
-        usual[one] = np.median(agreed) if len(agreed) else np.inf
-    share = float(np.mean((best != y) & (lead >= usual[best])))
-    tolerated = 0.5 * TOLERATED
+        agreed = leads[(best == one) & (y == one)]
+        usual[one] = np.quantile(agreed, 1 - _DEEP) if len(agreed) else np.inf
+    share = float(np.mean((best != y) & (leads >= usual[best])))
+    tolerated = _DEEP * TOLERATED
     return len(y) * divergence(share, tolerated) if share > tolerated else 0.0
 
 

@@ -105,10 +105,10 @@ def beyond_doubt(scores: Floats, y: Codes, source: int, target: int) -> Rows:
     """
     best = scores.argmax(axis=1)
     agreed: Rows = margins(scores, y) <= 0
-    lead = scores[:, target] - scores[:, source]
+    over = scores[:, target] - scores[:, source]
     given = (y == target) & agreed
     if given.any():
-        agreed &= (y != target) | (lead >= np.median(lead[given]))
+        agreed &= (y != target) | (over >= np.median(over[given]))
     begin: Rows = agreed | ((y == source) & (best == target))
     return begin
 
@@ -130,6 +130,13 @@ def told_apart(z: Floats, rows: Rows, others: Rows, rng: np.random.Generator) ->
     count = int(kinds.sum())
     above = float(ranks[kinds == 1].sum()) - count * (count - 1) / 2
     return above / (count * (len(chosen) - count))
+
+
+def lead(scores: Floats) -> Floats:
+    """Return how far the best class is before the next (n,)."""
+    ordered = np.partition(scores, -2, axis=1)
+    found: Floats = ordered[:, -1] - ordered[:, -2]
+    return found
 
 
 def margins(scores: Floats, y: Codes) -> Floats:

@@ -10,7 +10,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vallum.defend.calibration import EVIDENCE, TOLERATED, Conflicts, weigh
-from vallum.defend.conflict import Codes, Rows, beyond_doubt, judge, judge_by, margins, told_apart
+from vallum.defend.conflict import (
+    Codes,
+    Rows,
+    beyond_doubt,
+    judge,
+    judge_by,
+    lead,
+    margins,
+    told_apart,
+)
 from vallum.defend.features import Floats
 
 _REFINED = 2
@@ -126,12 +135,14 @@ def _strange(  # noqa: PLR0917 - the data, and what is thought of them
     Flipped rows are those of another class and lie where these do. Where classes overlap, a row in
     conflict lies at the other's border; where one has an island, on its own.
     """
-    best = scores.argmax(axis=1)
+    best, leads = scores.argmax(axis=1), lead(scores)
     told, rows = 0.0, 0
     for one in np.unique(best[doubted]):
         own, agreed = doubted & (best == one), fitted & (best == one) & (y == one)
         if min(own.sum(), agreed.sum()) >= _COMPARABLE:
-            told += float(own.sum()) * told_apart(z, own, agreed, rng)
+            # Rows deeper in the class than most of it are at no border, wherever they lie.
+            deep = np.median(leads[own]) >= np.median(leads[agreed])
+            told += float(own.sum()) * (0.5 if deep else told_apart(z, own, agreed, rng))
             rows += int(own.sum())
     return told / rows if rows else 0.5
 

@@ -333,7 +333,7 @@ def _is_natural(  # noqa: PLR0917 - one group's place among the data
         or (group.gain >= 0.5 and group.apart >= 6 and group.reach >= 12)  # noqa: PLR2004
         or (group.gain >= 0.3 and group.apart >= 6 and group.excess >= 14)  # noqa: PLR2004
     )
-    if clear and moved > _STAYS and classes > 2:  # noqa: PLR2004 - of two, an axis may be all
+    if clear and moved >= 0.75 and classes > 2:  # noqa: PLR2004 - of two, an axis may be all
         # Rows of other classes go home without the trigger; an island comes back to its own.
         bare = judge(
             group.without(z), y, classes, excluded=members | excluded, rng=rng, most=_FEW, rounds=2
