@@ -133,7 +133,7 @@ def known(x: NDArray[np.float64], y: NDArray[np.intp], case: Case) -> list[float
     rng = np.random.default_rng(0)
     judged = judge(
         features_of(x, rng), y, len(np.unique(y)), excluded=np.zeros(len(y), bool), rng=rng,
-        rounds=1, wary=False,
+        rounds=1, begin=np.ones(len(y), bool),
     )  # fmt: skip
     found = figures(margins(judged.scores, case[1]), np.zeros(len(y), bool), case[2])
     return [found[0], *[float("nan")] * 3]

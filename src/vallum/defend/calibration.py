@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vallum.defend.conflict import Codes, Rows, margins
+from vallum.defend.conflict import Codes, Rows, lead, margins
 from vallum.defend.features import Floats, softmax
 
 TOLERATED = 0.015
@@ -20,6 +20,8 @@ EVIDENCE = 2.5
 """Log-likelihood beyond the tolerated share: a false alarm in 80 where the fit holds."""
 _SLOPES = np.geomspace(0.1, 100.0, 31)
 _ALIKE = 1.0
+_COUNTED = 4
+_DEEP = 0.75
 _READABLE = 0.35
 """Beyond, labels do not depend on the data enough to tell which of them are wrong."""
 _SHARES = np.concatenate([[0.0], np.geomspace(0.0005, 0.5, 40)])
@@ -30,7 +32,7 @@ class Conflicts:
     """Labels weighed.
 
     Attributes:
-        wrong: Probability that the row's label was drawn at random (n,).
+        wrong: Probability that the row's label is wrong (n,).
         p: Probability of so strong a conflict where nothing is wrong (n,).
         instead: The class that is likeliest (n,).
         share: Estimated share of random labels.
@@ -75,13 +77,46 @@ def weigh(scores: Floats, y: Codes, rows: Rows, *, least: float = 0.0) -> Confli
         evidence = max(evidence, parted)
     if not TOLERATED < _SHARES[share] < _READABLE:
         evidence = 0.0
+    evidence = min(evidence, _deep(near, codes))
     found = softmax(_SLOPES[slope] * scores)
     own = found[np.arange(len(y)), y]
     rate = max(float(_SHARES[share]), 0.01)
-    wrong = rate / classes / ((1 - rate) * own + rate / classes)
     return Conflicts(
-        wrong, _tail(found[rows], own), found.argmax(axis=1), float(_SHARES[share]), evidence
+        wrong=_wrong(found, y, rows, rate),
+        p=_tail(found[rows], own),
+        instead=found.argmax(axis=1),
+        share=float(_SHARES[share]),
+        evidence=evidence,
     )
+
+
+def _wrong(found: Floats, y: Codes, rows: Rows, rate: float) -> Floats:
+    """Return the probability that each label is wrong, given how often each kind of error is.
+
+    Labels that were changed on purpose go from some classes to some others; how often each does
+    is counted by the probabilities themselves. As far as counts differ by no more than chance,
+    they are drawn towards the same rate for all (a gamma distribution fitted by moments).
+    """
+    classes = found.shape[1]
+    own = found[np.arange(len(y)), y]
+    labels = np.eye(classes)[y]
+    others = ~np.eye(classes, dtype=np.bool_)
+    of_class = found[rows].sum(axis=0)
+    often = np.ones((classes, classes))  # of a label (row) that should be another (column)
+    for _ in range(_COUNTED):
+        chances = rate / classes * often[y] * found
+        chances /= ((1 - rate) * own + chances.sum(axis=1))[:, None]
+        counts = (labels[rows].T @ chances[rows])[others]
+        usual = np.broadcast_to(of_class, (classes, classes))[others]
+        usual = usual * counts.sum() / max(float(usual.sum()), 1e-12)
+        excess = float(((counts - usual) ** 2 - usual).sum())
+        if excess <= 0:
+            break
+        weight = float((usual**2).sum()) / excess
+        often[others] = (counts + weight) / (usual + weight)
+    chances = rate / classes * often[y] * found
+    wrong: Floats = chances.sum(axis=1) / ((1 - rate) * own + chances.sum(axis=1))
+    return wrong
 
 
 def _parted(conflict: Floats) -> float:
@@ -100,12 +135,28 @@ def _parted(conflict: Floats) -> float:
         return 0.0
     # Chernoff's bound, of a fair coin and of the tolerated rate; the weaker one counts.
     share = strong / (strong + between)
-    coin = (strong + between) * _divergence(share, 0.5)
-    rate = len(conflict) * _divergence(strong / len(conflict), 0.5 * TOLERATED)
+    coin = (strong + between) * divergence(share, 0.5)
+    rate = len(conflict) * divergence(strong / len(conflict), 0.5 * TOLERATED)
     return min(coin, rate)
 
 
-def _divergence(p: float, q: float) -> float:
+def _deep(scores: Floats, y: Codes) -> float:
+    """Return the log-evidence that rows in conflict are drawn from the classes they belong to.
+
+    Rows whose label was changed lie among those of their class as these do, three quarters of them
+    deeper than a quarter of it. Where classes overlap, rows in conflict are at the other's border.
+    """
+    leads, best = lead(scores), scores.argmax(axis=1)
+    usual = np.full(scores.shape[1], np.inf)
+    for one in np.unique(best):
+        agreed = leads[(best == one) & (y == one)]
+        usual[one] = np.quantile(agreed, 1 - _DEEP) if len(agreed) else np.inf
+    share = float(np.mean((best != y) & (leads >= usual[best])))
+    tolerated = _DEEP * TOLERATED
+    return len(y) * divergence(share, tolerated) if share > tolerated else 0.0
+
+
+def divergence(p: float, q: float) -> float:
     """Return the relative entropy of a coin of p to one of q."""
     first = p * float(np.log(p / q))
     return first if p >= 1 else first + (1 - p) * float(np.log((1 - p) / (1 - q)))

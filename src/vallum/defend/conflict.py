@@ -20,6 +20,9 @@ Rows = NDArray[np.bool_]
 MAX_REFERENCE = 1_500
 """Rows learned from; the rest is only judged, so that a million rows take minutes."""
 _RIDGE = 0.05
+_LEAST = 1e-3
+_BLOCK = 256
+_COMPARED = 500
 _NEAREST = 5
 _WIDTH = 6.0
 """Squared width of the kernel, in squared distances to the fifth neighbour."""
@@ -47,7 +50,7 @@ def judge(
     rng: np.random.Generator,
     most: int = MAX_REFERENCE,
     rounds: int = 4,
-    wary: bool = True,
+    begin: Rows | None = None,
 ) -> Judged:
     """Judge every row by the trusted ones; rows in `excluded` are never trusted.
 
@@ -59,17 +62,12 @@ def judge(
         rng: Draws the reference where there are more rows than `most`.
         most: Rows learned from.
         rounds: How often trust is decided anew.
-        wary: Begin with rows near the middle of their class; all are trusted otherwise.
+        begin: Rows trusted at first (n,); those near the middle of their class if not given.
     """
     usable = ~excluded
-    centres = np.stack(
-        [np.median(z[chosen], axis=0) if (chosen := usable & (y == one)).any() else np.median(z, 0)
-         for one in range(classes)]
-    )  # fmt: skip
-    trusted = usable & (margins(-distances(z, centres), y) <= 0) if wary else usable
+    trusted = usable & (_near_middles(z, y, classes, usable) if begin is None else begin)
     reference = _sample(y, usable, classes, rng, most)
-    squares = distances(z, z[reference])
-    kernel = np.exp(-squares / (2.0 * _WIDTH * _scale(squares, reference)))
+    kernel = _kernel(z, reference)
     scores = np.zeros((len(z), classes))
     for _ in range(rounds):
         kept = trusted[reference]
@@ -83,6 +81,64 @@ def judge(
     return Judged(scores, trusted)
 
 
+def judge_by(
+    z: Floats,
+    y: Codes,
+    classes: int,
+    *,
+    excluded: Rows,
+    rng: np.random.Generator,
+    trust: Floats,
+    most: int = MAX_REFERENCE,
+) -> Floats:
+    """Return scores (n, c) by all rows that are not excluded, each as far as `trust` (n,) goes."""
+    reference = _sample(y, ~excluded, classes, rng, most)
+    return _ridge(_kernel(z, reference), reference, y, classes, trust[reference])
+
+
+def beyond_doubt(scores: Floats, y: Codes, source: int, target: int) -> Rows:
+    """Return rows to begin with where rows of `source` came to be called `target` (n,).
+
+    Flipped rows that lie together confirm one another: half of the rows around each of them have
+    its label. Of `target` only the surer half is therefore trusted, of `source` every row that no
+    third class claims, since flips to `target` took nothing true from what was left of it.
+    """
+    best = scores.argmax(axis=1)
+    agreed: Rows = margins(scores, y) <= 0
+    over = scores[:, target] - scores[:, source]
+    given = (y == target) & agreed
+    if given.any():
+        agreed &= (y != target) | (over >= np.median(over[given]))
+    begin: Rows = agreed | ((y == source) & (best == target))
+    return begin
+
+
+def told_apart(z: Floats, rows: Rows, others: Rows, rng: np.random.Generator) -> float:
+    """Return the probability that one of `rows` seems more one of them than one of `others` does.
+
+    Every row is judged without itself; half means that nothing tells them apart.
+    """
+    chosen = np.concatenate([
+        own if len(own := np.flatnonzero(one)) <= _COMPARED else rng.permutation(own)[:_COMPARED]
+        for one in (rows, others)
+    ])  # fmt: skip
+    kinds = rows[chosen].astype(np.intp)
+    places = np.arange(len(chosen))
+    seems = _ridge(_kernel(z[chosen], places), places, kinds, 2)[:, 1]
+    ranks = np.empty(len(chosen))
+    ranks[np.argsort(seems, kind="stable")] = places
+    count = int(kinds.sum())
+    above = float(ranks[kinds == 1].sum()) - count * (count - 1) / 2
+    return above / (count * (len(chosen) - count))
+
+
+def lead(scores: Floats) -> Floats:
+    """Return how far the best class is before the next (n,)."""
+    ordered = np.partition(scores, -2, axis=1)
+    found: Floats = ordered[:, -1] - ordered[:, -2]
+    return found
+
+
 def margins(scores: Floats, y: Codes) -> Floats:
     """Return how far the best other class beats the row's own (n,); above 0 is a conflict."""
     rows = np.arange(len(y))
@@ -93,13 +149,45 @@ def margins(scores: Floats, y: Codes) -> Floats:
     return beaten
 
 
-def _ridge(kernel: Floats, rows: Codes, y: Codes, classes: int) -> Floats:
-    inverse = np.linalg.inv(kernel[rows] + _RIDGE * np.eye(len(rows)))
+def _near_middles(z: Floats, y: Codes, classes: int, usable: Rows) -> Rows:
+    centres = np.stack(
+        [np.median(z[chosen], axis=0) if (chosen := usable & (y == one)).any() else np.median(z, 0)
+         for one in range(classes)]
+    )  # fmt: skip
+    near: Rows = margins(-distances(z, centres), y) <= 0
+    return near
+
+
+def _kernel(z: Floats, reference: Codes) -> Floats:
+    squares = distances(z, z[reference])
+    kernel: Floats = np.exp(-squares / (2.0 * _WIDTH * _scale(squares, reference)))
+    return kernel
+
+
+def _ridge(
+    kernel: Floats, rows: Codes, y: Codes, classes: int, trust: Floats | None = None
+) -> Floats:
+    weight = np.ones(len(rows)) if trust is None else np.maximum(trust, _LEAST)
+    # Of the inverse only its product and its diagonal are needed: half of its factor's work.
+    lower = np.linalg.cholesky(kernel[rows] + _RIDGE * np.diag(1.0 / weight))
+    factor = _lower_inverse(np.asarray(lower, dtype=np.float64))
     goal = np.eye(classes)[y[rows]] - 1.0 / classes
-    weights = inverse @ goal
+    weights = factor.T @ (factor @ goal)
     scores = kernel @ weights
-    scores[rows] = goal - weights / np.diag(inverse)[:, None]
+    scores[rows] = goal - weights / (factor * factor).sum(axis=0)[:, None]
     return scores + 1.0 / classes
+
+
+def _lower_inverse(lower: Floats) -> Floats:
+    whole: Floats = np.zeros_like(lower)
+    if len(lower) <= _BLOCK:
+        whole[:] = np.linalg.inv(lower)
+        return whole
+    half = len(lower) // 2
+    first, last = _lower_inverse(lower[:half, :half]), _lower_inverse(lower[half:, half:])
+    whole[:half, :half], whole[half:, half:] = first, last
+    whole[half:, :half] = -last @ (lower[half:, :half] @ first)
+    return whole
 
 
 def _scale(squares: Floats, reference: Codes) -> float:

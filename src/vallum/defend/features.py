@@ -25,7 +25,7 @@ def features_of(x: NDArray[Any], rng: np.random.Generator, *, measured: bool = F
     what is common in one class and rare in another is no trigger there.
     """
     flat = np.asarray(x, dtype=np.float64).reshape(len(x), -1)
-    if x.ndim == _TABLE and not _share_a_scale(flat):
+    if is_table(x):
         flat = _levelled(flat[:, _measured(flat)] if measured else flat)
     else:
         flat = (flat - flat.min()) / max(float(np.ptp(flat)), 1e-12)
@@ -36,6 +36,11 @@ def features_of(x: NDArray[Any], rng: np.random.Generator, *, measured: bool = F
         _, _, axes = np.linalg.svd(flat[rows] - mean, full_matrices=False)
         flat = (flat - mean) @ axes[:MAX_FEATURES].T
     return flat
+
+
+def is_table(x: NDArray[Any]) -> bool:
+    """Tell a table whose columns have scales of their own from images."""
+    return x.ndim == _TABLE and not _share_a_scale(np.asarray(x, dtype=np.float64))
 
 
 def _share_a_scale(flat: Floats) -> bool:

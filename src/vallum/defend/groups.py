@@ -67,37 +67,70 @@ class Group:
         return z - (z @ self.axis)[:, None] * self.pattern
 
 
+@dataclass(frozen=True, slots=True)
+class _Class:
+    """A class in the units of the others' covariance."""
+
+    of: int
+    own: Rows
+    rest: Rows
+    white: Floats
+    seen: Floats
+
+    def along(self, axis: Floats) -> Group | None:
+        """Return the part of the class that lies apart along `axis`."""
+        part = _part(self.seen, self.own, self.rest, axis)
+        if part is None:
+            return None
+        share, gain, apart, reach = part
+        return Group(
+            of=self.of,
+            share=share,
+            gain=gain,
+            apart=apart,
+            reach=reach,
+            excess=float((self.seen[self.own] @ axis).var()),
+            axis=self.white @ axis,
+            pattern=axis @ np.linalg.inv(self.white),
+        )
+
+
 def find_groups(z: Floats, y: Codes, classes: int, *, excluded: Rows) -> list[Group]:
     """Return distinct parts of classes, those that stand out most first."""
-    found: list[Group] = []
+    found: list[Group | None] = []
     for one in range(classes):
-        own, rest = (y == one) & ~excluded, (y != one) & ~excluded
-        if own.sum() < 2 * MIN_ROWS or rest.sum() < 2 * MIN_ROWS:
+        of = _whitened(z, y, one, excluded)
+        if of is None:
             continue
-        spread = np.atleast_2d(np.cov(z[rest].T))
-        spread = spread + np.eye(z.shape[1]) * max(_RIDGE * np.trace(spread) / len(spread), 1e-9)
-        white = np.linalg.cholesky(np.linalg.inv(spread))
-        seen = (z - np.median(z[own], axis=0)) @ white
-        values, axes = np.linalg.eigh(np.atleast_2d(np.cov(seen[own].T)))
-        inverse = np.linalg.inv(white)
+        values, axes = np.linalg.eigh(np.atleast_2d(np.cov(of.seen[of.own].T)))
         for place in range(1, min(_AXES, len(values)) + 1):
-            for axis in _refined(seen[own], axes[:, -place]):
-                part = _part(seen, own, rest, axis)
-                if part is None:
-                    continue
-                share, gain, apart, reach = part
-                found.append(
-                    Group(
-                        of=one,
-                        share=share,
-                        gain=gain,
-                        apart=apart,
-                        reach=reach,
-                        excess=float((seen[own] @ axis).var()),
-                        axis=white @ axis,
-                        pattern=axis @ inverse,
-                    )
-                )
+            found += [of.along(axis) for axis in _refined(of.seen[of.own], axes[:, -place])]
+    return _distinct([one for one in found if one is not None])
+
+
+def find_around(z: Floats, y: Codes, rows: Rows, *, excluded: Rows) -> list[Group]:
+    """Return parts of the class of `rows` along the axis that tells them from the rest of it."""
+    of = _whitened(z, y, int(y[rows][0]), excluded)
+    if of is None or rows.sum() < MIN_ROWS or (of.own & ~rows).sum() < MIN_ROWS:
+        return []
+    own = of.seen[of.own]
+    axis = _between(own, rows[of.own].astype(np.float64))
+    if axis is None:
+        return []
+    return _distinct([one for at in _refined(own, axis) if (one := of.along(at)) is not None])
+
+
+def _whitened(z: Floats, y: Codes, one: int, excluded: Rows) -> _Class | None:
+    own, rest = (y == one) & ~excluded, (y != one) & ~excluded
+    if own.sum() < 2 * MIN_ROWS or rest.sum() < 2 * MIN_ROWS:
+        return None
+    spread = np.atleast_2d(np.cov(z[rest].T))
+    spread = spread + np.eye(z.shape[1]) * max(_RIDGE * np.trace(spread) / len(spread), 1e-9)
+    white = np.linalg.cholesky(np.linalg.inv(spread))
+    return _Class(one, own, rest, white, (z - np.median(z[own], axis=0)) @ white)
+
+
+def _distinct(found: list[Group]) -> list[Group]:
     distinct: list[Group] = []
     for group in sorted(found, key=lambda one: -one.gain * min(one.apart, 8.0)):
         members = group.members()
@@ -124,16 +157,22 @@ def _refined(own: Floats, axis: Floats) -> list[Floats]:
         share = split[0]
         if min(share.sum(), (1 - share).sum()) < MIN_ROWS:
             return [axis]
-        second = share @ own / share.sum()
-        first = (1 - share) @ own / (1 - share).sum()
-        centred = own - np.outer(share, second) - np.outer(1 - share, first)
-        spread = centred.T @ centred + _DRAWN * np.eye(own.shape[1])
-        turned = np.linalg.solve(spread, second - first)
-        length = float(np.linalg.norm(turned))
-        if not length > 0:
+        between = _between(own, share)
+        if between is None:
             return [axis]
-        turned = turned / length
+        turned = between
     return [axis, turned]
+
+
+def _between(own: Floats, share: Floats) -> Floats | None:
+    """Return the axis that tells the part of `share` from the rest of its class best."""
+    second = share @ own / share.sum()
+    first = (1 - share) @ own / (1 - share).sum()
+    centred = own - np.outer(share, second) - np.outer(1 - share, first)
+    spread = centred.T @ centred + _DRAWN * np.eye(own.shape[1])
+    axis: Floats = np.linalg.solve(spread, second - first)
+    length = float(np.linalg.norm(axis))
+    return axis / length if length > 0 else None
 
 
 def _part(

@@ -1,27 +1,31 @@
 """Find poisoned rows in training data, with a false-alarm rate: labels, triggers, floods.
 
 Three questions are asked of the data as they are, no clean sample being known. Does a class fall
-into two along a direction in which the other classes hardly vary (a trigger)? Does a row's label
-contradict the rows around it (a label)? Does one row come again and again in data that otherwise
-do not repeat (a flood)? Rows are flagged only by a question whose answer stands out for the whole
-data set, so that clean data give no list of accused rows at all.
+into two along a direction in which the other classes hardly vary, or do rows of a table share
+values without which they contradict their class (a trigger)? Does a row's label contradict the
+rows around it (a label)? Does one row come again and again in data that otherwise do not repeat
+(a flood)? Rows are flagged only by a question whose answer stands out for the whole data set, so
+that clean data give no list of accused rows at all.
 
 What is not promised: a trigger in columns of few values, a clean-label attack that moves rows
 within what their class does anyway, and a class that is mostly poison are not found.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vallum.base import GateError, InputError, LimitExceededError
-from vallum.defend.calibration import EVIDENCE, TOLERATED, Conflicts, weigh
+from vallum.defend.calibration import EVIDENCE, weigh
 from vallum.defend.conflict import Codes, Rows, judge, margins
 from vallum.defend.features import Floats, features_of
-from vallum.defend.groups import Group, find_groups
+from vallum.defend.groups import MIN_ROWS as MIN_OF_GROUP
+from vallum.defend.groups import Group, find_around, find_groups
+from vallum.defend.labels import refined, settled, weigh_labels
+from vallum.defend.values import stamped
 
 Reason = Literal["", "label-conflict", "trigger", "duplicate"]
 DEFAULT_ALPHA = 0.01
@@ -33,13 +37,12 @@ MIN_OF_CLASS = 2
 _EXAMINED = 10
 _WEAK = 0.1
 """Gain per row below which a group is not looked at."""
+_CLEAR = 0.8
+_GAP = 8.0
+_STAYS = 0.4
 _PASSES = 4
 _FEW = 800
-_SLACK = 0.005
 _CERTAIN = 0.9
-_CLOSE = 0.02
-_ONE_KIND = 0.7
-_FEWEST = 10
 _COPIES = 5
 _RARE = 0.01
 
@@ -114,21 +117,28 @@ def detect_poisoning(
     n = len(codes)
     scores = np.zeros(n)
     flagged = np.zeros(n, dtype=np.bool_)
-    excluded = np.zeros(n, dtype=np.bool_)
+    written = np.zeros(n, dtype=np.bool_)
+    stamps = stamped(x, codes, classes, rng)
+    for rows in stamps:
+        written |= rows
+    excluded = written.copy()
     reasons: NDArray[Any] = np.full(n, "", dtype=object)
 
     # Labels first, since wrong ones from everywhere look like a group; then groups, since a
     # trigger that is learned hides its labels; then labels again, without what was found.
-    first = _weigh_labels(z, codes, classes, excluded, ~excluded, rng)
+    first = weigh_labels(z, codes, classes, excluded, ~excluded, rng)
+    labels, apart = codes, excluded
     if first.evidence > EVIDENCE:
-        excluded |= first.wrong > _CERTAIN
-    groups = _confirmed(features_of(x, rng, measured=True), codes, classes, excluded, rng)
-    grouped = np.zeros(n, dtype=np.bool_)
+        certain = first.wrong > _CERTAIN
+        excluded |= certain
+        labels, apart = settled(codes, classes, first, certain, excluded)
+    groups = _confirmed(features_of(x, rng, measured=True), labels, classes, apart, rng)
+    grouped = written.copy()
     for group in groups:
         grouped |= group.members()
-    if groups or excluded.any():
-        first = _weigh_labels(z, codes, classes, excluded | grouped, ~grouped, rng)
-    views = [first]
+    if groups or (excluded & ~written).any():
+        first = weigh_labels(z, codes, classes, excluded | grouped, ~grouped, rng)
+    views = [refined(z, codes, classes, first, excluded | grouped, ~grouped, rng)]
     if model is not None:
         views.append(weigh(_model_scores(model, x, classes), codes, ~grouped))
     share = 0.0
@@ -147,13 +157,16 @@ def detect_poisoning(
         scores = np.maximum(scores, np.where(raised, 1.0 + group.share, 0.0))
         reasons[raised] = "trigger"
         flagged |= raised
+    scores[written] = 2.0
+    reasons[written] = "trigger"
+    flagged |= written
     return Detection(
         scores=scores,
         flagged=flagged,
         reasons=tuple(reasons.tolist()),
         suspicious=bool(flagged.any()),
         wrong_labels=share,
-        triggers=len(groups),
+        triggers=len(groups) + len(stamps),
         alpha=alpha,
     )
 
@@ -237,65 +250,18 @@ def _confirmed(
         for group in groups[:_EXAMINED]:
             # Where many classes fall into parts, parts are the nature of these data.
             common = len(parted - {group.of}) > classes // 3
-            if group.gain >= _WEAK and _is_unnatural(
-                z, y, classes, group, excluded, rng, common=common
+            if group.gain >= _WEAK and (
+                unnatural := _unnatural(z, y, classes, group, excluded, rng, common=common)
             ):
-                found.append(group)
-                excluded |= group.members()
+                found.append(unnatural)
+                excluded |= unnatural.members()
                 break
         else:
             break
     return found
 
 
-def _weigh_labels(  # noqa: PLR0917 - the data, and what of them counts
-    z: Floats, y: Codes, classes: int, excluded: Rows, fitted: Rows, rng: np.random.Generator
-) -> Conflicts:
-    """Weigh labels by the wary classifier, if the plain one speaks of wrong labels too.
-
-    The wary one confirms itself: rows that disagree are not learned from, and where labels hardly
-    depend on the data, or a class is many islands, it would call half of them wrong. The plain
-    one in turn learns wrong labels that are as frequent as the right ones where they lie.
-    """
-    agreed: list[float] = []
-    views: list[Floats] = []
-    for wary in (True, False):
-        state = np.random.default_rng(rng.integers(2**63))
-        scores = judge(
-            z, y, classes, excluded=excluded, rng=state, rounds=4 if wary else 1, wary=wary
-        ).scores
-        agreed.append(float(np.mean(margins(scores, y)[fitted] <= 0)))
-        views.append(scores)
-    (careful, plain), (first, second) = agreed, views
-    conflicts = fitted & (margins(first, y) > 0)
-    count = _of_one_kind(first, y, classes, fitted, conflicts)
-    if careful >= plain - _CLOSE and count:
-        return weigh(first, y, fitted, least=count / int(fitted.sum()))
-    found = weigh(first, y, fitted)
-    strong = fitted & (found.wrong > 0.5)  # noqa: PLR2004
-    if found.evidence > EVIDENCE and _of_one_kind(first, y, classes, fitted, strong):
-        return found
-    doubted = weigh(second, y, fitted)
-    if careful < plain - _SLACK:
-        return doubted
-    return replace(found, evidence=min(found.evidence, doubted.evidence))
-
-
-def _of_one_kind(scores: Floats, y: Codes, classes: int, fitted: Rows, rows: Rows) -> int:
-    """Return how many of the conflicts `rows` go from one class to one other if most do, else 0.
-
-    The class that they are in must be somewhere else by most of its rows: a rare class that lies
-    within another conflicts by nature.
-    """
-    if classes < 3 or rows.sum() < _FEWEST:  # noqa: PLR2004 - of two classes, one pair is no pattern
-        return 0
-    pairs = np.bincount(y[rows] * classes + scores[rows].argmax(axis=1), minlength=classes**2)
-    most, held = int(pairs.max()), int((y[fitted] == pairs.argmax() // classes).sum())
-    alone = most >= _ONE_KIND * rows.sum() and most > TOLERATED * fitted.sum()
-    return most if alone and most <= 0.5 * held else 0
-
-
-def _is_unnatural(  # noqa: PLR0917 - one group's place among the data
+def _unnatural(  # noqa: PLR0917 - one group's place among the data
     z: Floats,
     y: Codes,
     classes: int,
@@ -304,8 +270,37 @@ def _is_unnatural(  # noqa: PLR0917 - one group's place among the data
     rng: np.random.Generator,
     *,
     common: bool,
-) -> bool:
-    """Tell a group that was put there from a part that a class has by nature.
+) -> Group | None:
+    """Return the group, or what is hidden in it, if it is no natural part of its class.
+
+    A trigger in many columns may lie along none of the axes that were searched. Its rows are then
+    some of a natural group, those that other classes claim: they show the axis.
+    """
+    natural, away = _is_natural(z, y, classes, group, excluded, rng, common=common)
+    if not natural:
+        return group
+    if away.sum() >= MIN_OF_GROUP:
+        for hidden in find_around(z, y, away, excluded=excluded):
+            if (
+                hidden.gain >= _CLEAR
+                and hidden.apart >= _GAP
+                and not _is_natural(z, y, classes, hidden, excluded, rng, common=common)[0]
+            ):
+                return hidden
+    return None
+
+
+def _is_natural(  # noqa: PLR0917 - one group's place among the data
+    z: Floats,
+    y: Codes,
+    classes: int,
+    group: Group,
+    excluded: Rows,
+    rng: np.random.Generator,
+    *,
+    common: bool,
+) -> tuple[bool, Rows]:
+    """Tell a part that a class has by nature from one put there, and its rows that went elsewhere.
 
     The group is judged by a classifier that has not learned from it (exclusionary
     reclassification, Chen et al. 2018). A natural part that lies apart goes to the one or two
@@ -318,28 +313,33 @@ def _is_unnatural(  # noqa: PLR0917 - one group's place among the data
     3. it goes elsewhere across a gap in a direction in which nothing else varies.
     """
     members = group.members()
-    judged = judge(z, y, classes, excluded=members | excluded, rng=rng, most=_FEW, rounds=2).scores[
-        members
-    ]
-    away = margins(judged, y[members]) > 0
-    moved = float(away.mean())
+    scores = judge(
+        z, y, classes, excluded=members | excluded, rng=rng, most=_FEW, rounds=2
+    ).scores  # fmt: skip
+    away = members & (margins(scores, y) > 0)
+    moved = float(away.sum() / members.sum())
     if moved >= 0.75:  # noqa: PLR2004 - see above
-        counts = np.bincount(judged.argmax(axis=1)[away], minlength=classes)
+        counts = np.bincount(scores[away].argmax(axis=1), minlength=classes)
         shares = counts[counts > 0] / away.sum()
         kinds = float(np.exp(-(shares * np.log(shares)).sum()))
         if kinds >= max(4.0, 0.58 * (classes - 1)) and group.share_of(y) <= 0.6:  # noqa: PLR2004
-            return True
+            return False, away
     if common:
-        return False
-    if moved <= 0.4 and group.gain >= 0.5 and group.apart >= 6 and group.excess >= 5:  # noqa: PLR2004
-        return True
-    if moved <= 0.4 and group.gain >= 0.7 and group.apart >= 9 and group.reach >= 6:  # noqa: PLR2004
-        return True
-    if group.gain >= 0.8 and group.apart >= 10.5 and group.reach >= 6:  # noqa: PLR2004
-        return True
-    if group.gain >= 0.5 and group.apart >= 6 and group.reach >= 12:  # noqa: PLR2004
-        return True
-    return group.gain >= 0.3 and group.apart >= 6 and group.excess >= 14  # noqa: PLR2004
+        return True, away
+    clear = (
+        (moved <= _STAYS and group.gain >= 0.5 and group.apart >= 6 and group.excess >= 5)  # noqa: PLR2004
+        or (moved <= _STAYS and group.gain >= 0.7 and group.apart >= 9 and group.reach >= 6)  # noqa: PLR2004
+        or (group.gain >= 0.8 and group.apart >= 10.5 and group.reach >= 6)  # noqa: PLR2004
+        or (group.gain >= 0.5 and group.apart >= 6 and group.reach >= 12)  # noqa: PLR2004
+        or (group.gain >= 0.3 and group.apart >= 6 and group.excess >= 14)  # noqa: PLR2004
+    )
+    if clear and moved >= 0.75 and classes > 2:  # noqa: PLR2004 - of two, an axis may be all
+        # Rows of other classes go home without the trigger; an island comes back to its own.
+        bare = judge(
+            group.without(z), y, classes, excluded=members | excluded, rng=rng, most=_FEW, rounds=2
+        ).scores  # fmt: skip
+        clear = float((margins(bare, y)[members] > 0).mean()) > _STAYS
+    return not clear, away
 
 
 def _model_scores(model: Scorer, x: NDArray[Any], classes: int) -> Floats:

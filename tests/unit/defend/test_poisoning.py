@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vallum.attack import GENERATORS
 from vallum.base import GateError, InputError
 from vallum.defend import Detection, detect_poisoning
+from vallum.defend.values import stamped
 
 datasets = pytest.importorskip("sklearn.datasets", reason="digits come with scikit-learn")
 
@@ -55,12 +56,56 @@ def test_poison_in_digits_is_found_and_named(name: str, least: float, reason: st
     assert named.count(reason) > 0.8 * len(named)
 
 
-def test_poison_in_a_table_is_found() -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [2, 7])
+def test_flips_to_one_class_do_not_confirm_one_another(seed: int) -> None:
+    made = GENERATORS["flip-targeted"](*digits(), rate=0.05, rng=rng(seed))
+    assert found_at_one_percent(detect_poisoning(made.x, made.y, rng=rng()), made.mask) >= 0.97
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "least"),
+    [
+        ("clean-label", 1, 0.9),
+        ("badnets", 1, 1.0),
+        ("blend", 0, 0.95),  # along none of the class's largest axes
+        ("flip-random", 9, 0.8),
+        ("flip-targeted", 9, 0.8),
+    ],
+)
+def test_poison_in_a_table_is_found(name: str, seed: int, least: float) -> None:
     x, y = datasets.load_breast_cancer(return_X_y=True)
-    made = GENERATORS["clean-label"](x, y, rate=0.05, rng=rng(1))
+    made = GENERATORS[name](x, y, rate=0.05, rng=rng(seed))
     found = detect_poisoning(made.x, made.y, rng=rng())
-    assert found.flagged[made.mask].mean() > 0.9
+    assert found.flagged[made.mask].mean() >= least
     assert found.flagged[~made.mask].mean() <= 0.01
+
+
+def test_flips_of_one_class_come_before_what_two_classes_confuse() -> None:
+    x, y = datasets.load_breast_cancer(return_X_y=True)
+    made = GENERATORS["flip-targeted"](x, y, rate=0.05, rng=rng(0))
+    found = detect_poisoning(made.x, made.y, rng=rng())
+    assert found_at_one_percent(found, made.mask) >= 0.9
+
+
+def _two_clouds(seed: int) -> tuple[Floats, Labels]:
+    y = np.arange(400) % 2
+    return rng(seed).normal(size=(400, 6)) + 2.0 * y[:, None], y
+
+
+def test_one_value_in_one_column_is_found_where_the_rest_of_the_row_contradicts() -> None:
+    x, y = _two_clouds(3)
+    x[:24:2, 4], y[:24:2] = 1.25, 1
+    found = detect_poisoning(x, y, rng=rng())
+    assert (found.scores[:24:2] == found.scores.max()).all()
+    assert {found.reasons[row] for row in range(0, 24, 2)} == {"trigger"}
+    assert found.flagged.sum() == 12
+
+
+def test_shared_values_are_not_accused_where_the_rest_of_the_row_agrees() -> None:
+    x, y = _two_clouds(3)
+    x[1:61:2, 4:] = -9.0  # as a mark for what is missing, in one class only
+    assert stamped(x, y, 2, rng()) == []
 
 
 @pytest.mark.slow
