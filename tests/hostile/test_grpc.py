@@ -192,7 +192,7 @@ def test_what_no_model_should_see_is_refused(
 
 
 def test_bounds_hold_before_anything_is_parsed(served: Served) -> None:
-    gateway = gateway_pid(served.up)
+    gateway = served.up.gateway_pid()
     before = memory(gateway)
     big = published.ModelInferRequest(model_name="fraud", raw_input_contents=[b"\0" * (17 << 20)])
     assert served.refused(big).code() is Code.RESOURCE_EXHAUSTED
@@ -242,15 +242,6 @@ def test_answers_and_refusals_are_counted_and_logged(served: Served) -> None:
     lines = [one for one in text.splitlines() if 'endpoint="fraud"' in one]
     assert any('status="200"' in one or 'outcome="200"' in one for one in lines), lines
     assert served.up.owner.workspace.verify().findings == ()
-
-
-def gateway_pid(up: Up) -> int:
-    marks = (b"vallum.gateway", str(up.folder).encode())
-    for one in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if all(mark in one.read_bytes() for mark in marks):
-                return int(one.parent.name)
-    raise AssertionError("there is no gateway")
 
 
 def memory(pid: int) -> int:

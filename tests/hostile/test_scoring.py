@@ -9,8 +9,9 @@ import signal
 import time
 from pathlib import Path
 
+import httpx
 import pytest
-from running import WIDTH, Up, deploy, request
+from running import WIDTH, Up, deploy, prepare, request, running
 
 from vallum.guard import unpack_decisions
 from vallum.schema import OutputPolicy
@@ -145,6 +146,23 @@ def test_a_killed_model_process_comes_back(serving: Up, key: str) -> None:
         time.sleep(0.1)
     assert statuses[-1] == 200
     assert set(statuses) <= {200, 503}
+
+
+@pytest.mark.slow
+def test_a_killed_gateway_comes_back_and_loses_no_record(tmp_path: Path) -> None:
+    with running(tmp_path) as up:  # of its own: the others count what theirs answered
+        prepare(up)
+        key = deploy(up, "risk")
+        before = up.gateway_pid()
+        os.kill(before, signal.SIGKILL)
+        end, status = time.monotonic() + 60, 0
+        while status != 200:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+            with contextlib.suppress(httpx.TransportError):  # nobody listens for a moment
+                status = up.score("risk", request(ROW), key=key).status_code
+        assert up.gateway_pid() != before
+        assert up.owner.workspace.verify().findings == ()
 
 
 def test_in_process_deployments_answer_the_same(serving: Up, key: str) -> None:

@@ -383,6 +383,9 @@ def _may_be_items(made: Made) -> bool:
     Python's own loader takes whatever has `items()`.
     """
     name = made.callee.name if isinstance(made.callee, Global) else ""
+    if name == "_reconstructor" and made.arguments:  # how protocols 0 and 1 call a class
+        first = made.arguments[0]
+        name = first.name if isinstance(first, Global) else ""
     return name in _ITEMS or not (name[:1].isupper() or name in _NO_ITEMS or name[:2] == "__")
 
 

@@ -167,13 +167,13 @@ def test_an_empty_file_is_no_model_and_nothing_against_one(tmp_path: Path) -> No
 def test_tables_of_pandas_pass() -> None:
     when = pd.date_range("2024-01-01", periods=4)
     for value in (
-        pd.DataFrame({"a": range(4), "b": list("abcd"), "t": when}),
+        pd.DataFrame({"a": range(4), "b": list("abcd"), "t": when.tz_localize("UTC")}),
         pd.DataFrame({"c": pd.Categorical(list("aabb")), "d": when - when[0]}),
         pd.DataFrame({"i": pd.array([1, None] * 2, dtype="Int64")}, index=when),
         pd.Series(pd.arrays.SparseArray([0, 0, 1, 0])), pd.Series(pd.cut(range(4), 2)),
         pd.Series(pd.period_range("2024-01", periods=4, freq="M")), [pd.NaT, pd.Timedelta(1)],
     ):  # fmt: skip
-        for protocol in (4, 5):
+        for protocol in (0, 2, 4, 5):
             report = scan_bytes("x", pickle.dumps(value, protocol=protocol))
             assert report.verdict is ScanVerdict.DATA_LIKE, report.files[0].findings
 
