@@ -13,6 +13,7 @@ from vallum.defend.quarantine import (
 )
 from vallum.defend.robust import RobustTraining, train_robust
 from vallum.defend.smoothing import Certified, SmoothedModel, SqueezedModel, certify
+from vallum.defend.traces import Traced, trace_labels
 
 __all__ = [
     "Certified",
@@ -28,11 +29,13 @@ __all__ = [
     "Scorer",
     "SmoothedModel",
     "SqueezedModel",
+    "Traced",
     "certify",
     "detect_poisoning",
     "effect",
     "hidden_activations",
     "quarantine",
     "retrain_and_compare",
+    "trace_labels",
     "train_robust",
 ]

@@ -201,10 +201,15 @@ def _checked(
             code="defend.poison.finite",
             hint="fill or drop such rows first",
         )
-    return x, *_classes(y)
+    return x, *classes_of(y)
 
 
-def _classes(y: NDArray[Any]) -> tuple[NDArray[Any], Codes]:
+def classes_of(y: NDArray[Any]) -> tuple[NDArray[Any], Codes]:
+    """Return the classes of labels (n,), sorted, and which each row is of.
+
+    Raises:
+        InputError: They are none, or too few or too many.
+    """
     if y.dtype.kind == "f":
         if not np.isfinite(y).all():
             raise InputError("a label is missing", code="defend.poison.labels")
