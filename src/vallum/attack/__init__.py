@@ -2,6 +2,7 @@
 
 from vallum.attack.apgd import apgd, apgd_targeted
 from vallum.attack.attribute import AttributeReport, infer_attribute
+from vallum.attack.boundary import boundary
 from vallum.attack.canary import ExposureReport, canary_exposure, make_canaries
 from vallum.attack.ensemble import (
     AttackUse,
@@ -103,6 +104,7 @@ __all__ = [
     "TriggerInversion",
     "apgd",
     "apgd_targeted",
+    "boundary",
     "calibrated",
     "canary_exposure",
     "copycat",

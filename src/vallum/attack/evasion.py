@@ -171,7 +171,7 @@ def nearest_flips(
     front = _Front(victim, space, known[chosen], predicted[chosen], norm)
 
     start = monotonic()
-    current, started = front.begin(_Starts.of(known, predicted, chosen, rng))
+    current, started = front.begin(Starts.of(known, predicted, chosen, rng))
     active = np.flatnonzero(started)
     front, current = front.at(active), current[active]
     current = front.search(current)
@@ -252,7 +252,7 @@ class _Front:
         )
         return out
 
-    def begin(self, starts: "_Starts") -> tuple[Floats, NDArray[np.bool_]]:
+    def begin(self, starts: "Starts") -> tuple[Floats, NDArray[np.bool_]]:
         """Return a flipped point of each record, (k, d), and where there is none, False."""
         if not self.space.bound:
             return starts.nearest(0), np.ones(len(self.origin), np.bool_)
@@ -306,7 +306,7 @@ class _Front:
             noise /= np.linalg.norm(noise, axis=2, keepdims=True)
             around = np.clip(point + delta * noise, low, high)
             if self.space.bound:
-                around = point + _whole_steps(around - point, self.space, rng)
+                around = point + whole_steps(around - point, self.space, rng)
             rows = np.repeat(np.arange(first, first + len(point)), probes)
             asked = self.place(around.reshape(-1, width), rows)
             hit = self.flipped(asked, rows).reshape(-1, probes)
@@ -341,7 +341,7 @@ class _Front:
         return out
 
 
-def _whole_steps(gap: Floats, space: Space, rng: np.random.Generator) -> Floats:
+def whole_steps(gap: Floats, space: Space, rng: np.random.Generator) -> Floats:
     """Round the steps of whole numbers up or down at random: on average they stay what they were.
 
     Rounded to the nearest, all small steps would vanish, and the boundary with them.
@@ -353,7 +353,7 @@ def _whole_steps(gap: Floats, space: Space, rng: np.random.Generator) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class _Starts:
+class Starts:
     """Known records that are predicted as another class, nearest first."""
 
     pool: Floats
@@ -366,7 +366,8 @@ class _Starts:
         predicted: NDArray[np.intp],
         chosen: NDArray[np.intp],
         rng: np.random.Generator,
-    ) -> "_Starts":
+    ) -> "Starts":
+        """Rank `known`, (n, d), of classes `predicted`, around the rows `chosen`, (k,)."""
         kinds, firsts = np.unique(predicted, return_index=True)
         pool = np.unique(np.concatenate([rng.permutation(len(known))[:_STARTS], firsts]))
         order = np.zeros((len(chosen), START_TRIES), np.intp)

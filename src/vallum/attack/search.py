@@ -138,8 +138,8 @@ class Attacked:
         distance: To it, (n,), infinite where there is none. In the units of the input.
         queries: Times that the model was asked about the record or a changed one, (n,).
         gradients: How many of them came with a gradient, (n,).
-        idle: The attack could do nothing for the record, as every gradient was zero, or no score
-            ever changed, (n,). That says nothing about robustness.
+        idle: The attack could do nothing for the record, as every gradient was zero, no score
+            ever changed, or no start was found, (n,). That says nothing about robustness.
         complete: False when time or queries ran out before the attack's own end.
     """
 
@@ -197,8 +197,11 @@ class Search:
         self._note(every, self.best, self.clean)
         self.wrong_before: Mask = self.flipped.copy()
 
-    def repeat(self) -> None:
+    def repeat(self, *, labels: bool = False) -> None:
         """Ask about some unchanged records again.
+
+        Args:
+            labels: Labels dressed as scores will do.
 
         Raises:
             GateError: The model answers otherwise, or labels.
@@ -206,7 +209,8 @@ class Search:
         some = np.arange(min(len(self.y), _PROBED))
         size = _SAME * float(np.abs(self._raw).max())
         check_same(self._raw[some], self._ask(some, self.ball.origin[some]), rtol=_SAME, atol=size)
-        check_scored(self._raw)
+        if not labels:
+            check_scored(self._raw)
 
     def part(self, rows: Rows, *, max_queries: int | None) -> "Search":
         """Return a search for some records that has found nothing yet, its queries counted on."""
@@ -358,13 +362,15 @@ def begin(
     clip: Clip | None,
     white_box: bool,
     unbounded: bool = False,
+    labels: bool = False,
     max_queries: int | None = None,
     repair: Repair | None = None,
 ) -> Search:
     """Check everything that an attack is given, and open a search.
 
     With `unbounded`, a flip at any distance counts until the attack forgets the far ones. With
-    `repair`, the model is asked only about points that went through it.
+    `repair`, the model is asked only about points that went through it. With `labels`, labels
+    dressed as scores will do.
 
     Raises:
         InputError: Arrays, norm, radius or range do not fit.
@@ -386,7 +392,7 @@ def begin(
         victim, x, y, norm=norm, epsilon=np.inf if unbounded else epsilon, clip=found,
         max_queries=max_queries, repair=repair,
     )  # fmt: skip
-    search.repeat()
+    search.repeat(labels=labels)
     return search
 
 

@@ -8,7 +8,7 @@ from attack_victims import Affine, Watched
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vallum.attack import Space, apgd, nearest_flips, scaled, simba, square
+from vallum.attack import Space, apgd, boundary, nearest_flips, scaled, simba, square
 from vallum.base import InputError
 
 
@@ -82,6 +82,10 @@ def test_every_question_of_every_attack_is_about_a_record_that_may_exist() -> No
         "SimBA": lambda watched: simba(
             scaled(watched, space, x.shape[1:]), z, y, epsilon=1.2, norm="l2", queries=200,
             rng=np.random.default_rng(1), repair=space.repair, steps=steps,
+        ).adversarial,
+        "Boundary": lambda watched: boundary(
+            scaled(watched, space, x.shape[1:]), z, y, epsilon=1.2, queries=200,
+            rng=np.random.default_rng(1), space=space,
         ).adversarial,
         "APGD": lambda watched: apgd(
             scaled(watched, space, x.shape[1:]), z, y, epsilon=1.2, norm="l2", steps=30,

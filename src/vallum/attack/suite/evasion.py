@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallum.attack.apgd import apgd, apgd_targeted
+from vallum.attack.boundary import boundary
 from vallum.attack.evasion import (
     HALVINGS,
     ITERATIONS,
@@ -71,6 +72,21 @@ def hop(bench: Bench) -> Measured:
     unit = 1.0 if table else float(subject.space.high[0] - subject.space.low[0])
     failed = ~np.isfinite(found.distance)
     return _measured(bench, found.points, found.distance / unit, failed, nearest=True)
+
+
+def walk(bench: Bench) -> Measured:
+    """Walk along the boundary by labels alone."""
+    subject = bench.subject
+    model, x, y, clip, _ = _ball(bench)
+    flat = subject.x.reshape(len(subject.x), -1)
+    return _from(
+        bench,
+        boundary(
+            model, x, y, rng=bench.rng, queries=bench.effort.tries, clip=clip, space=subject.space,
+            known=(subject.space.scaled(flat).astype(np.float32), bench.y),
+        ),
+        nearest=True,
+    )  # fmt: skip
 
 
 def climb_queries(subject: Subject, effort: Effort) -> int:  # noqa: ARG001 - of one shape

@@ -166,6 +166,10 @@ ATTACKS = (
         queries=evasion.hop_queries, calls=evasion.hop_calls, run=evasion.hop,
     ),
     AttackRow(
+        name="Boundary", threat="evasion", access="labels", forms=("table",), suites=("full",),
+        queries=evasion.score_queries, calls=evasion.score_calls, run=evasion.walk,
+    ),
+    AttackRow(
         name="APGD-CE", threat="evasion", access="gradients",
         suites=("quick", "standard", "full"),
         queries=evasion.climb_queries, calls=evasion.climb_calls, run=evasion.climb,
