@@ -34,6 +34,7 @@ from vallum.privacy.anonymize.search import Progress, best_global, silent
 
 Method = Literal["auto", "global", "local", "mondrian"]
 METHODS: tuple[Method, ...] = ("auto", "global", "local", "mondrian")
+_LEAST_S = 0.5  # of `auto` for the global search, which of a small table takes less
 MAX_COLUMNS = 64  # quasi-identifiers; more of them leave nothing to tell
 
 
@@ -311,10 +312,10 @@ def _recode(
         # Too many columns for a lattice, or too hard for it: cutting from the top may lose less.
         found["mondrian"] = run("mondrian")
     else:
-        # On a small table one level a column may lose less; it gets no more time than before.
+        # On a small table one level a column may lose less; it hardly gets more time than before.
         with suppress(GateError):
             now = time.monotonic()
-            found["global"] = run("global", min(deadline, now + (now - begin)))
+            found["global"] = run("global", min(deadline, now + max(_LEAST_S, now - begin)))
     best = min(found, key=lambda name: loss_of(table, found[name]))
     return best, found[best]
 
