@@ -74,7 +74,7 @@ def boundary(
         _walk(search, _approach(search, _begin(search, rows, starts)), space, rng)
     started = search.flipped
     if not (search.wrong_before.all() or started[~search.wrong_before].any()):
-        raise GateError("Boundary did nothing: no record has a start", code="attack.idle",
+        raise GateError("the walk did nothing: no record has a start", code="attack.idle",
                         hint="give it records of another class")  # fmt: skip
     search.forget_beyond(epsilon)
     return replace(search.result("Boundary", spent=True), idle=~started)

@@ -310,8 +310,9 @@ class Gateway:
             await self._admission.save()
             if self.tls is not None:
                 self.tls.refresh()
+            of = {one.served.id: route for route in self._routes.values() for one in route.running}
             for running in list(self._models.values()):
-                await self._books.close_due(running)
+                await self._books.close_due(of.get(running.served.id), running)
 
     # -- requests -------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from vallum.workspace.desk import AsyncDesk
 
 _LOG = structlog.get_logger("vallum.gateway")
 
+_BUSY = 100  # answers of a bundle after which another is opened before it is closed
 MAX_UNKNOWN = 1024  # (code, source) pairs kept apart; further sources are counted together
 
 
@@ -79,18 +80,7 @@ class Books:
 
     async def _open(self, route: Route, running: Running) -> Bundle:
         await asyncio.sleep(0)  # into a task: the client of the control process needs one
-        opened = await self._desk.call(
-            "/bundle/open",
-            BundleOpen(
-                gateway=self.gateway,
-                endpoint_id=route.endpoint.id,
-                deployment_id=running.served.id,
-                model_digest=running.served.model_digest,
-                max_answers=MAX_ANSWERS,
-                ttl_s=TTL_S,
-            ),
-            BundleOpened,
-        )
+        opened = await self._announce(route, running)
         if running.bundle is None or running.bundle.full:
             full, running.bundle = (
                 running.bundle,
@@ -102,16 +92,59 @@ class Books:
             await self._desk.call("/bundle/close", empty_close(opened.id), Acknowledged)
         return running.bundle
 
+    async def _announce(self, route: Route, running: Running) -> BundleOpened:
+        """Have the log say that a bundle begins: durable before the first answer in it."""
+        return await self._desk.call(
+            "/bundle/open",
+            BundleOpen(
+                gateway=self.gateway,
+                endpoint_id=route.endpoint.id,
+                deployment_id=running.served.id,
+                model_digest=running.served.model_digest,
+                max_answers=MAX_ANSWERS,
+                ttl_s=TTL_S,
+            ),
+            BundleOpened,
+        )
+
+    async def _renew(self, route: Route, running: Running, bundle: Bundle) -> None:
+        """Put a new bundle in the place of a busy one: no request waits until the log has it."""
+        try:
+            opened = await self._announce(route, running)
+        except VallumError as error:
+            _LOG.warning("no bundle is opened ahead", code=error.code)
+            await self.close(running)  # the next request asks, and is refused while there is none
+            return
+        fresh = await asyncio.to_thread(Bundle.create, self._spool, opened.id, time.monotonic())
+        if running.bundle is bundle:
+            running.bundle = fresh
+            await self._hand_in(bundle)
+        else:  # it was full, or its deployment ended, meanwhile
+            fresh.discard()
+            await self._desk.call("/bundle/close", empty_close(opened.id), Acknowledged)
+
     async def close(self, running: Running) -> None:
         """Close a deployment's bundle, if it has one."""
         bundle, running.bundle = running.bundle, None
         if bundle is not None:
             await self._hand_in(bundle)
 
-    async def close_due(self, running: Running) -> None:
-        """Close a deployment's bundle if it is as old as a bundle gets."""
+    async def close_due(self, route: Route | None, running: Running) -> None:
+        """Close a deployment's bundle if it is as old as a bundle gets.
+
+        One that is busy is replaced, and before it is full.
+        """
         bundle = running.bundle
-        if bundle is not None and time.monotonic() - bundle.opened_s >= TTL_S:
+        if bundle is None:
+            return
+        due = time.monotonic() - bundle.opened_s >= TTL_S
+        if (
+            route is not None
+            and bundle.count >= _BUSY
+            and (due or bundle.count >= MAX_ANSWERS // 2)
+        ):
+            await self._renew(route, running, bundle)
+        elif due:
             await self.close(running)
 
     async def _hand_in(self, bundle: Bundle) -> None:
@@ -125,7 +158,7 @@ class Books:
         except VallumError as error:
             _LOG.error("a bundle was not closed; its spool stays", code=error.code)
             return
-        bundle.discard()  # unless set aside
+        await asyncio.to_thread(bundle.discard)  # unless set aside
 
     # -- refusals and alarms --------------------------------------------------------------------
 

@@ -192,3 +192,40 @@ def test_what_is_captured_of_a_call_is_what_the_same_would_be_over_http(
         assert list(tensor["data"]) in (ROW, [ROW])
     assert taken[0][1] == taken[1][1] == taken[2][1]
     assert json.loads(taken[0][1])["outputs"][0]["shape"] == [1, 2]
+
+
+def test_no_request_waits_while_a_busy_bundle_is_replaced(
+    inner: Inner, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(gateway: Gateway) -> None:
+        route = gateway._routes["quick"]
+        running = route.running[0]
+        for _ in range(120):
+            assert (await gateway.answer(asked("quick", key))).status == 200
+        before = running.bundle
+        assert before is not None
+        before.opened_s -= 60.0  # it is as old as a bundle gets
+        begun, go = asyncio.Event(), asyncio.Event()
+        call = gateway._books._desk.call
+
+        async def slowly(path: str, *more: Any) -> Any:
+            if path == "/bundle/open":
+                begun.set()
+                await go.wait()
+            return await call(path, *more)
+
+        monkeypatch.setattr(gateway._books._desk, "call", slowly)
+        replacing = asyncio.create_task(gateway._books.close_due(route, running))
+        await begun.wait()
+        async with asyncio.timeout(20):
+            assert (await gateway.answer(asked("quick", key))).status == 200
+        assert running.bundle is before
+        go.set()
+        await replacing
+        assert running.bundle is not None
+        assert running.bundle is not before
+        assert (before.count, before.pending, before.path.exists()) == (121, 0, False)
+        assert (await gateway.answer(asked("quick", key))).status == 200
+        assert running.bundle.count == 1
+
+    with_models(inner, tmp_path, work)
