@@ -23,11 +23,10 @@ from numpy.typing import NDArray
 
 from vallum.base import GateError, InputError
 from vallum.defend.calibration import EVIDENCE, TOLERATED, divergence
+from vallum.defend.conflict import Codes, Rows, margins
+from vallum.defend.features import Floats
 from vallum.defend.poisoning import classes_of
 
-Floats = NDArray[np.float64]
-Rows = NDArray[np.bool_]
-Codes = NDArray[np.int64]
 Train = Callable[[Codes], Iterable[NDArray[Any]]]
 """Trains a new model on class codes (n,); yields its scores for every row, (n, classes), at least
 twice, such as after each epoch: logits, or logarithms of probabilities."""
@@ -84,7 +83,7 @@ def trace_labels(
             code="defend.poison.rows",
         )
     names, codes = classes_of(y)
-    codes, classes = codes.astype(np.int64), len(names)
+    classes = len(names)
     count = max(int(_PLANTED * len(y)), _FEWEST)
     drawn = rng.permutation(len(y))
     areas, judged = np.zeros(len(y)), np.zeros(len(y))
@@ -118,7 +117,6 @@ def _evidence(share: float, tolerated: float, rows: int) -> float:
 
 def _areas(train: Train, labels: Codes, classes: int) -> Floats:
     """Return the mean margin of each row over one training."""
-    rows = np.arange(len(labels))
     total, epochs = np.zeros(len(labels)), 0
     try:
         for given in train(labels):
@@ -129,10 +127,7 @@ def _areas(train: Train, labels: Codes, classes: int) -> Floats:
                     f" {len(labels)} x {classes} numbers",
                     code="defend.traces.scores",
                 )
-            own = scores[rows, labels]
-            others = scores.copy()
-            others[rows, labels] = -np.inf
-            total += own - others.max(axis=1)
+            total -= margins(scores, labels)
             epochs += 1
     except GateError:
         raise

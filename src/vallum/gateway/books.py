@@ -108,20 +108,36 @@ class Books:
         )
 
     async def _renew(self, route: Route, running: Running, bundle: Bundle) -> None:
-        """Put a new bundle in the place of a busy one: no request waits until the log has it."""
+        """Put a new bundle in the place of a busy one: no request waits until the log has it.
+
+        Where none can be had, the busy one is closed, and the next request asks for itself.
+        """
         try:
             opened = await self._announce(route, running)
         except VallumError as error:
             _LOG.warning("no bundle is opened ahead", code=error.code)
-            await self.close(running)  # the next request asks, and is refused while there is none
+            await self.close(running)
             return
-        fresh = await asyncio.to_thread(Bundle.create, self._spool, opened.id, time.monotonic())
+        try:
+            fresh = await asyncio.to_thread(Bundle.create, self._spool, opened.id, time.monotonic())
+        except OSError as error:  # such as a full disk
+            _LOG.warning("no bundle is opened ahead", kind=type(error).__name__)
+            await self._close_empty(opened)
+            await self.close(running)
+            return
         if running.bundle is bundle:
             running.bundle = fresh
             await self._hand_in(bundle)
         else:  # it was full, or its deployment ended, meanwhile
             fresh.discard()
+            await self._close_empty(opened)
+
+    async def _close_empty(self, opened: BundleOpened) -> None:
+        """Close what was announced for nothing; what is not taken is charged in full."""
+        try:
             await self._desk.call("/bundle/close", empty_close(opened.id), Acknowledged)
+        except VallumError as error:
+            _LOG.error("an empty bundle was not closed", code=error.code)
 
     async def close(self, running: Running) -> None:
         """Close a deployment's bundle, if it has one."""

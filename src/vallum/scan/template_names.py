@@ -67,13 +67,13 @@ def environment() -> Environment:
 def names_faults(text: str) -> Iterator[tuple[str, str]]:
     """Yield id and message of each name that is built, or that leads to internals.
 
-    What Jinja does not parse it does not run either.
+    What Jinja does not parse is a fault too: another reader of templates may take it.
     """
     try:
         tree = environment().parse(text)
         yield from _faults(tree)
-    except TemplateSyntaxError:
-        return
+    except TemplateSyntaxError as error:
+        yield "template.malformed", f"it is no template of Jinja's: {error.message}"[:200]
     except RecursionError:
         yield "template.computed", "the template is nested beyond what is read"
 

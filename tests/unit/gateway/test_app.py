@@ -1,6 +1,7 @@
 """The guarded path on a gateway with models: who waits for whom, what is captured, and gRPC."""
 
 import asyncio
+import errno
 import io
 import json
 import struct
@@ -15,6 +16,7 @@ from running import WIDTH, request, small_model
 
 from vallum.gateway import app as module
 from vallum.gateway.app import Gateway
+from vallum.gateway.bundle import Bundle
 from vallum.gateway.capturing import Captures
 from vallum.gateway.leasing import Lessee
 from vallum.gateway.wire import Answer, Request
@@ -227,5 +229,29 @@ def test_no_request_waits_while_a_busy_bundle_is_replaced(
         assert (before.count, before.pending, before.path.exists()) == (121, 0, False)
         assert (await gateway.answer(asked("quick", key))).status == 200
         assert running.bundle.count == 1
+
+    with_models(inner, tmp_path, work)
+
+
+def test_a_full_disk_ends_no_timer_of_the_gateway(
+    inner: Inner, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    async def work(gateway: Gateway) -> None:
+        route = gateway._routes["quick"]
+        running = route.running[0]
+        for _ in range(120):
+            assert (await gateway.answer(asked("quick", key))).status == 200
+        before = running.bundle
+        assert before is not None
+        before.opened_s -= 60.0
+        with monkeypatch.context() as patched:
+            patched.setattr(Bundle, "create", full)
+            await gateway._books.close_due(route, running)
+        assert running.bundle is None  # the busy one is in the log, and the next request asks anew
+        assert not before.path.exists()
+        assert (await gateway.answer(asked("quick", key))).status == 200
 
     with_models(inner, tmp_path, work)

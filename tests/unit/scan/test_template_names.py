@@ -53,3 +53,10 @@ def test_a_name_that_is_built_is_a_finding(text: str) -> None:
 @pytest.mark.parametrize("text", GIVEN)
 def test_names_that_are_given_pass(text: str) -> None:
     assert not scan_bytes("x", text.encode()).files[0].findings
+
+
+def test_what_jinja_does_not_parse_is_not_taken_for_read() -> None:
+    text = """{% for m in messages %}{{ m["role"] }}{% endif %}"""
+    assert [one.id for one in scan_bytes("x", text.encode()).files[0].findings] == [
+        "template.malformed"
+    ]
