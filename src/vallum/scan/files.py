@@ -11,12 +11,12 @@ import msgspec
 
 from vallum.base.bounds import ARCHIVE, MIB, MODEL, ArchiveBounds, ModelBounds
 from vallum.formats import release
+from vallum.scan.characters import is_text
 from vallum.scan.code.files import MAX_TEXT_BYTES, CodeRules, is_document, kind_of, scan_code
 from vallum.scan.code.secrets import has_token, lines_of, scan_secrets
 from vallum.scan.graphs import Beside
 from vallum.scan.inspector import Inspector, Share
 from vallum.scan.report import FileReport, Findings, ScanReport
-from vallum.scan.texts import is_text
 
 _STEP = 8 * MIB
 _PACKAGE = re.compile(r"\.(whl|egg|zip|tar|t?gz|conda)$", re.IGNORECASE)

@@ -24,6 +24,7 @@ from vallum.scan.audio import is_wav, wav_fault
 from vallum.scan.avro import MAGIC as AVRO
 from vallum.scan.avro import avro_fault
 from vallum.scan.catboost import catboost_fault, is_catboost
+from vallum.scan.characters import as_utf8, is_text
 from vallum.scan.exported import graph_fault, is_graph, is_program, tensors_kind, weights_of
 from vallum.scan.graphs import Beside, is_saved_model, scan_onnx, scan_saved_model, scan_torchscript
 from vallum.scan.hdf5 import scan_hdf5
@@ -39,7 +40,7 @@ from vallum.scan.sqlite import MAGIC as SQLITE
 from vallum.scan.sqlite import sqlite_fault
 from vallum.scan.stata import is_stata, stata_fault
 from vallum.scan.tensors import is_idx, scan_gguf, scan_npy
-from vallum.scan.texts import as_utf8, is_text, scan_text
+from vallum.scan.texts import scan_text
 from vallum.scan.tflite import is_tflite, tflite_fault
 from vallum.scan.ubjson import ubjson_fault
 from vallum.scan.vocabulary import is_excused, is_vocabulary

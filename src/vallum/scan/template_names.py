@@ -73,7 +73,7 @@ def names_faults(text: str) -> Iterator[tuple[str, str]]:
         tree = environment().parse(text)
         yield from _faults(tree)
     except TemplateSyntaxError as error:
-        yield "template.malformed", f"it is no template of Jinja's: {error.message}"[:200]
+        yield "template.syntax", f"it is no template of Jinja's: {error.message}"[:200]
     except RecursionError:
         yield "template.computed", "the template is nested beyond what is read"
 

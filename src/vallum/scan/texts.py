@@ -1,9 +1,7 @@
 """Texts: JSON, YAML, tables and plain text that no loader takes for code."""
 
 import base64
-import codecs
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from vallum.base.bounds import MIB, MODEL, JsonBounds
@@ -16,6 +14,7 @@ from vallum.scan.boosters import (
     lightgbm_fault,
     xgboost_tree_fault,
 )
+from vallum.scan.characters import WINDOW, windows
 from vallum.scan.drawings import svg_fault
 from vallum.scan.graphs import scan_graph_text
 from vallum.scan.keras_config import is_keras_config, scan_keras_config
@@ -136,12 +135,9 @@ _TRUST = (
 )  # fmt: skip
 _GUARDS = ("weights_only", "safe_mode")
 _CODE_KEY = "`code` names code to import"
-_WINDOW = 4 * MIB
 _MAX_BUILT = 2 * MIB  # of JSON that is built as a whole: a hundred times that in memory at worst
 _MAX_YAML = 1 * MIB
 _YAML = JsonBounds(max_nodes=100_000)  # PyYAML needs a kilobyte a node, and a second for 14,000
-# A log may have colours; what else a terminal would do for a text is control.
-_TEXT_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]|\x1b(?!\[[0-9;]{0,20}[mK])")
 _FIRST = re.compile(rb"\s*+")
 _OPEN = re.compile(rb"\{[{%]")
 _WORDS = re.compile(r"^[\w.+\-/ ]{0,200}$")
@@ -156,58 +152,8 @@ _SVG = re.compile(
     rb"\s*+(?:<\?xml[^>]{0,200}\?>\s*+)?(?:<!DOCTYPE\s+svg\b[^>\[]{0,400}>\s*+|"
     rb"<!--(?:[^-]|-(?!->)){0,2000}-->\s*+){0,8}<svg[\s>]"
 )
+_XML_BEGIN = re.compile(rb"^\s*<\?xml")
 _XML = re.compile(rb"^\s*<\?xml|^\s*<[A-Za-z!]")
-
-
-def is_text(data: bytes | memoryview) -> bool:
-    """Tell whether bytes are UTF-8 without control characters."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        for window in windows(memoryview(data)):
-            if _TEXT_CONTROL.search(window):
-                return False
-            decoder.decode(window)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def as_utf8(data: memoryview) -> memoryview | None:
-    """Return a text of UTF-16 with a byte order mark, or of Latin-1 or its Windows kin, as UTF-8.
-
-    A text of one byte a character has none that controls, and less than a third beyond ASCII.
-    """
-    if len(data) > _MAX_OTHER or is_text(data):
-        return None
-    raw = bytes(data)
-    try:
-        if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            text = memoryview(raw.decode("utf-16").encode())
-            return text if is_text(text) else None
-        plain = len(_ASCII.sub(b"", raw))
-        if not plain or 3 * plain > len(raw) or _TEXT_CONTROL.search(raw):
-            return None
-        return memoryview(raw.decode("cp1252").encode())
-    except UnicodeDecodeError:
-        return None
-
-
-_MAX_OTHER = 16 * MIB
-_ASCII = re.compile(rb"[\x00-\x7f]++")
-
-
-def windows(data: memoryview) -> Iterator[bytes]:
-    """Yield the bytes in pieces that end with a line where one ends in the piece's second half."""
-    at = 0
-    while at < len(data):
-        piece = bytes(data[at : at + _WINDOW])
-        if len(piece) == _WINDOW:
-            line = piece.rfind(b"\n", _WINDOW // 2) + 1
-            piece = piece[: line or _WINDOW]
-        at += len(piece)
-        yield piece
-        release(data)
 
 
 def scan_text(data: bytes | memoryview, findings: Findings, member: str = "") -> str:
@@ -226,14 +172,31 @@ def scan_text(data: bytes | memoryview, findings: Findings, member: str = "") ->
     if any(_holds_pickle(m.group().decode()) for w in windows(data) for m in _PICKLED.finditer(w)):
         _add(findings, "text.pickle", "the text holds a pickle in base64 that can run code", member)
     if any(_OPEN.search(window) for window in windows(data)):
-        if len(data) > MAX_TEMPLATE:
-            findings.code_capable = True
-            findings.add("template.too-large", "the template is above 1 MiB", member=member)
-        else:
-            scan_template(bytes(data).decode("utf-8"), findings, member)
-        _scan_code(data, findings, member)
-        return "jinja"
-    if _GRAPH.search(data, 0, _WINDOW) and scan_graph_text(data, findings, member):
+        return _scan_templated(data, findings, member)
+    return _scan_plain(data, findings, member)
+
+
+def _scan_templated(data: memoryview, findings: Findings, member: str) -> str:
+    """Judge a text as the template that it is as a whole, and as what else reads it."""
+    begun = len(findings.items)
+    if len(data) > MAX_TEMPLATE:
+        findings.code_capable = True
+        findings.add("template.too-large", "the template is above 1 MiB", member=member)
+    else:
+        scan_template(bytes(data).decode("utf-8"), findings, member)
+    as_template = findings.items[begun:]
+    kind = _scan_plain(data, findings, member, templated=True)
+    # Texts of a YAML document are judged as they are read; with its quotes it need be no template.
+    if kind == "yaml" and all(one.id == "template.syntax" for one in as_template):
+        del findings.items[begun : begun + len(as_template)]
+    return "jinja" if kind == "text" else kind
+
+
+def _scan_plain(
+    data: memoryview, findings: Findings, member: str, *, templated: bool = False
+) -> str:
+    """Judge a text by what reads it; one with templates may begin with a tag of a prompt."""
+    if _GRAPH.search(data, 0, WINDOW) and scan_graph_text(data, findings, member):
         return "tensorflow-text"
     if _PMML.match(data):
         if fault := pmml_fault(data):
@@ -244,7 +207,7 @@ def scan_text(data: bytes | memoryview, findings: Findings, member: str = "") ->
             _add(findings, "svg.malformed", fault, member)
         return "svg"
     plain = False
-    if _XML.match(data):
+    if (_XML_BEGIN if templated else _XML).match(data):
         fault = xml_fault(data)
         plain = not fault
         if fault:

@@ -58,5 +58,26 @@ def test_names_that_are_given_pass(text: str) -> None:
 def test_what_jinja_does_not_parse_is_not_taken_for_read() -> None:
     text = """{% for m in messages %}{{ m["role"] }}{% endif %}"""
     assert [one.id for one in scan_bytes("x", text.encode()).files[0].findings] == [
-        "template.malformed"
+        "template.syntax"
     ]
+
+
+def test_templates_of_a_yaml_document_are_judged_as_they_are_read() -> None:
+    text = "chat: '{%% for m in messages %%}{{ m[''role''] }}%s{%% endfor %%}'\n"
+    assert not scan_bytes("x", (text % "").encode()).files[0].findings
+    built = scan_bytes("x", (text % "{{ lipsum }}").encode()).files[0].findings
+    assert "template.internals" in {one.id for one in built}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "auto_map:\n  AutoModel: evil.Model\nname: '{{ x }}'\n",
+        "# {{ x }}\n_target_: evil.Model\n",
+        'node {\n  name: "{{ x }}"\n  op: "PyFunc"\n}\n',
+    ],
+    ids=["a name to import", "a comment", "a graph"],
+)
+def test_a_template_hides_nothing_else_of_its_text(text: str) -> None:
+    assert scan_bytes("x", text.replace("{{ x }}", "x").encode()).exit_code == 1
+    assert scan_bytes("x", text.encode()).exit_code == 1
