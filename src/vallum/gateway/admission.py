@@ -102,10 +102,9 @@ class Admission:
         said = b""
         taken: list[tuple[tuple[str, str], float]] = []
         for bucket in plan.buckets:
-            key = (who.charged, endpoint.id)
-            if bucket.per != "key":
-                key = (f"{bucket.per}:{_subject(bucket.per, who, request)}", endpoint.id)
-            rate_per_s, burst = bucket.rate_per_s, bucket.burst
+            per, rate_per_s, burst = bucket.per, bucket.rate_per_s, bucket.burst
+            whose = who.charged if per == "key" else f"{per}:{_subject(per, who, request)}"
+            key = (whose, endpoint.id)
             if gateways > 1:
                 rate_per_s, burst = rate_per_s / gateways, max(1.0, burst / gateways)
             try:
@@ -117,12 +116,12 @@ class Admission:
                 request.limits = _fields(plan.policy, b'"%b";r=0;t=%d' % (bucket.name, wait_s))
                 raise
             taken.append((key, rate_per_s))
-            if bucket.per in OWN:
+            if per in OWN:
+                if said:
+                    said += b", "
                 left = int(burst - ahead_s * rate_per_s + 1e-6)
-                said += b'%b"%b";r=%d;t=%d' % (
-                    b", " if said else b"", bucket.name, left, math.ceil(ahead_s)
-                )  # fmt: skip
-        request.limits = _fields(plan.policy, said)
+                said += b'"%b";r=%d;t=%d' % (bucket.name, left, math.ceil(ahead_s))
+        request.limits = ((POLICY, plan.policy), (LIMIT, said))
 
     async def count(self, route: Route, who: Known, request: Request) -> None:
         """Take one request from every quota, or from none; notes in it what is left.

@@ -367,11 +367,10 @@ class Gateway:
             _LOG.error("request failed", kind=type(error).__name__)
             answer = problem_of(UnavailableError("something went wrong", code="internal"))
         if endpoint:
-            known = endpoint if endpoint in self._routes else ""
-            seconds = time.perf_counter() - start
             self.metrics.settle(
-                request.tally, request.trace,
-                endpoint=known, status=answer.status, code=code, seconds=seconds,
+                request.tally, request.trace, status=answer.status, code=code,
+                endpoint=endpoint if endpoint in self._routes else "",
+                seconds=time.perf_counter() - start,
             )  # fmt: skip
         return answer
 
@@ -393,7 +392,8 @@ class Gateway:
         # 3. An unknown endpoint looks like one that the caller may not score.
         picked = request.headers.get(PICKED)
         picks = picked is not None
-        who = await self._callers.authorize(token, route, name, request, picks=picks)
+        who = self._callers.recall(token, name, request, picks=picks)
+        who = who or await self._callers.authorize(token, route, name, request, picks=picks)
         route = same(route, self._routes.get(name))  # what was replaced meanwhile is ending
         if route is None or not route.running:
             raise UnavailableError("the endpoint has no deployment that runs", code="score.none")
@@ -434,7 +434,7 @@ class Gateway:
                 bundle = await self._books.bundle(route, running)
                 bundle.settle(bundle.reserve(), time.time(), status_of(error) | mark, who.pseudonym)
                 raise
-            bundle = await self._books.bundle(route, running)
+            bundle = running.room() or await self._books.bundle(route, running)
             slot = bundle.reserve()
             if trace is not None:
                 trace.placed(bundle.id, slot, len(x))
@@ -494,7 +494,7 @@ class Gateway:
             if request.tally is not None:
                 request.tally.counted += 1
         # 5.
-        body = await request.body()
+        body = request.came() or await request.body()
         if who.generation != self._callers.generation:  # a right may have gone while the body came
             await self._callers.authorize(token, route, route.endpoint.name, request, picks=picks)
         return body

@@ -30,6 +30,24 @@ class Callers:
         self._known.clear()
         self.generation = generation
 
+    def recall(self, token: bytes, name: str, request: Request, *, picks: bool) -> Known | None:
+        """Return who may score at an endpoint, if that is known; `authorize` says what is what."""
+        if not token and not request.certificate:
+            return None
+        request.accounted = True
+        key = self._key_of(token, name, request, picks=picks)
+        held = self._known.get(key)
+        if held is None or held.until_s > time.time():
+            return held
+        del self._known[key]
+        return None
+
+    def _key_of(
+        self, token: bytes, name: str, request: Request, *, picks: bool
+    ) -> tuple[bytes, str, bool]:
+        said = token or CERTIFICATE_MARK + request.certificate
+        return hashlib.blake2b(said, key=self._key).digest(), name, picks
+
     async def authorize(
         self,
         token: bytes,
@@ -57,19 +75,9 @@ class Callers:
         """
         if not token and not request.certificate:
             raise UnauthenticatedError("a key is needed", hint="Authorization: Bearer …")
-        request.accounted = True
-        key = (
-            hashlib.blake2b(
-                token or CERTIFICATE_MARK + request.certificate, key=self._key
-            ).digest(),
-            name,
-            picks,
-        )
-        held = self._known.get(key)
+        held = self.recall(token, name, request, picks=picks)
         if held is not None:
-            if held.until_s > time.time():
-                return held
-            del self._known[key]
+            return held
         await asyncio.sleep(0)  # into a task: the client of the control process needs one
         got = await self._desk.call(
             "/authorize",
@@ -100,5 +108,5 @@ class Callers:
         if got.generation == self.generation:
             if len(self._known) >= MAX_TOKENS:
                 self._known.clear()
-            self._known[key] = known
+            self._known[self._key_of(token, name, request, picks=picks)] = known
         return known

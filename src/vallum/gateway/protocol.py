@@ -27,7 +27,7 @@ from uvicorn.server import ServerState
 
 from vallum.base import InputError, LimitExceededError, VallumError
 from vallum.base.networks import UNIX_PEER
-from vallum.gateway.wire import JSON, Answer, Request
+from vallum.gateway.wire import JSON, KEPT, Answer, Request
 from vallum.guard import MAX_BODY_BYTES
 
 _LOG = structlog.get_logger("vallum.gateway")
@@ -153,8 +153,11 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; a trailer, which comes after the head, has no say."""
-        if not self._arriving.headed:
-            self._arriving.add_header(name.lower(), value)
+        request = self._arriving
+        if not request.headed:
+            request.header_count += 1
+            if (name := name.lower()) in KEPT:
+                request.keep_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Queue the request: its answer may begin, and refuse, before its body has come."""
@@ -239,7 +242,7 @@ class Connection(asyncio.Protocol):
     def _write(self, answer: Answer, *, keep_alive: bool, bare: bool = False) -> None:
         usual = answer.status == _OK and answer.content_type is JSON and keep_alive
         default = self._state.default_headers
-        head = _usual_head(tuple(default)) if usual else _head(answer, default, keep_alive)
+        head = _usual_head(default) if usual else _head(answer, default, keep_alive)
         # RFC 9110, section 9.3.2: an answer to HEAD has a length and no body.
         extra = b""
         if usual:
@@ -364,6 +367,14 @@ def _head(answer: Answer, default: list[tuple[bytes, bytes]], keep_alive: bool) 
     return b"\r\n".join((*lines, b"content-length: "))
 
 
-@lru_cache(maxsize=2)  # the default headers, the date among them, change once a second
-def _usual_head(default: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    return _head(Answer(_OK, b""), list(default), keep_alive=True)
+_usual: tuple[list[tuple[bytes, bytes]] | None, bytes] = (None, b"")
+
+
+def _usual_head(default: list[tuple[bytes, bytes]]) -> bytes:
+    """Return the head of most answers; uvicorn makes the headers, the date in them, each second."""
+    global _usual  # noqa: PLW0603 - a cache of one
+    made, head = _usual
+    if made is not default:
+        head = _head(Answer(_OK, b""), default, keep_alive=True)
+        _usual = (default, head)
+    return head

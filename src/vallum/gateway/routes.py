@@ -30,6 +30,11 @@ class Running:
     tally: Tally = field(default_factory=Tally)
     active: int = 0  # requests that are with it
 
+    def room(self) -> Bundle | None:
+        """Return the open bundle, if there is room in it."""
+        bundle = self.bundle
+        return None if bundle is None or bundle.full else bundle
+
 
 @dataclass(slots=True)
 class Route:

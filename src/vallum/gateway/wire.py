@@ -87,16 +87,18 @@ class Request:
         """Count a header and keep it if it matters; `name` is in lower case."""
         self.header_count += 1
         if name in KEPT:
-            if name in self.headers:
-                if name == FORWARDED:  # one list in several lines: RFC 9110, section 5.3
-                    value = self.headers[name] + b"," + value
-                elif (
-                    name == TRACE_HEADER
-                ):  # several parents are none: W3C Trace Context, section 4.1
-                    value = b""
-                else:
-                    self.repeated = name
-            self.headers[name] = value
+            self.keep_header(name, value)
+
+    def keep_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header of `KEPT`."""
+        if name in self.headers:
+            if name == FORWARDED:  # one list in several lines: RFC 9110, section 5.3
+                value = self.headers[name] + b"," + value
+            elif name == TRACE_HEADER:  # several parents are none: W3C Trace Context, 4.1
+                value = b""
+            else:
+                self.repeated = name
+        self.headers[name] = value
 
     def add_body(self, part: bytes) -> None:
         """Add a part of the body; beyond `MAX_BODY_BYTES` nothing is kept."""
@@ -124,6 +126,13 @@ class Request:
         """Throw the body away, what comes of it too."""
         self.discarded = True
         self._parts.clear()
+
+    def came(self) -> bytes | None:
+        """Return the body if nothing of it is to come, as of most requests; else None."""
+        if not self.complete or self._failure is not None:
+            return None
+        parts = self._parts
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def body(self) -> bytes:
         """Return the body, once it is complete.

@@ -39,22 +39,26 @@ class RateLimiter:
         Raises:
             LimitExceededError: The bucket is empty; `retry_after_s` says for how long.
         """
-        if key not in self._arrivals and len(self._arrivals) >= self._max_keys:
-            oldest = next(iter(self._arrivals))
-            if self._arrivals[oldest] <= now_s:
-                del self._arrivals[oldest]
-            else:
-                key = _SHARED
+        arrivals = self._arrivals
+        arrival = arrivals.get(key)
+        if arrival is None:
+            if len(arrivals) >= self._max_keys:
+                oldest = next(iter(arrivals))
+                if arrivals[oldest] <= now_s:
+                    del arrivals[oldest]
+                else:
+                    key = _SHARED
+            arrival = arrivals.get(key, now_s)
+        arrival = max(arrival, now_s)
         interval = 1.0 / rate_per_s
-        arrival = max(self._arrivals.get(key, now_s), now_s)
         wait = arrival - (burst - 1) * interval - now_s
         if wait > _ROUNDING_S:
             raise LimitExceededError(
                 "too many requests", code="score.rate", retry_after_s=max(wait, 0.001)
             )
         arrival += interval
-        self._arrivals[key] = arrival
-        self._arrivals.move_to_end(key)
+        arrivals[key] = arrival
+        arrivals.move_to_end(key)
         return arrival - now_s
 
     def give_back(self, key: tuple[str, str], *, rate_per_s: float) -> None:
