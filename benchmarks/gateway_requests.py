@@ -13,14 +13,12 @@ same with other servers.
 """
 
 import argparse
-import asyncio
 import contextlib
 import json
 import multiprocessing
 import os
 import platform
 import socket
-import ssl
 import statistics
 import sys
 import tempfile
@@ -30,6 +28,7 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
+import asking
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -117,32 +116,6 @@ def bare(port: int, cert: str, key: str, *, own_protocol: bool) -> None:
                 proxy_headers=False)  # fmt: skip
 
 
-async def connection(
-    pair: tuple[asyncio.StreamReader, asyncio.StreamWriter], request: bytes, end: float,
-    times: list[float],
-) -> int:  # fmt: skip
-    """Ask until `end`; return how often there was no answer for now (503)."""
-    reader, writer = pair
-    unavailable = 0
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-        body = await reader.readexactly(length)
-        if head.startswith(b"HTTP/1.1 200"):
-            times.append(time.perf_counter() - start)
-        elif head.startswith(b"HTTP/1.1 503"):  # a lease ran out: the machine was too busy
-            unavailable += 1
-            if unavailable == 1:
-                print((head + body).decode(errors="replace"), file=sys.stderr)
-            await asyncio.sleep(0.1)
-        else:
-            raise RuntimeError((head + body).decode(errors="replace"))
-    writer.close()
-    return unavailable
-
-
 def asked(rows: int) -> dict[str, Any]:
     """Return a request of `rows` rows in V2's form."""
     return {"inputs": [{"name": "x", "shape": [rows, WIDTH], "datatype": "FP32",
@@ -158,33 +131,23 @@ def load(
     port: int, path: str, key: str, root: int, *, body: dict[str, Any], queue: Any, tls: bool
 ) -> None:
     """Drive a server from a process of its own, once every connection is open."""
+    request = request_of(port, path, key, body)
+    with asking.opened(port, CONNECTIONS, tls=tls) as askers:
+        before, begun = tree_cpu_s(root), time.perf_counter()
+        times, none = asking.closed_loop(askers, request, SECONDS)
+        used, wall = tree_cpu_s(root) - before, time.perf_counter() - begun
+    if none.shown:  # a lease ran out: the machine was too busy
+        print(none.shown.decode(errors="replace"), file=sys.stderr)
+    queue.put((times, none.count, used, wall))
+
+
+def request_of(port: int, path: str, key: str, body: dict[str, Any]) -> bytes:
+    """Return a request as it is sent."""
     sent = json.dumps(body).encode()
-    request = (
+    return (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(sent)}\r\n\r\n"
     ).encode() + sent
-    context = None
-    if tls:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE  # the load generator's own cost is not measured
-    times: list[float] = []
-
-    async def run() -> None:
-        pairs = [
-            await asyncio.open_connection("127.0.0.1", port, ssl=context)
-            for _ in range(CONNECTIONS)
-        ]
-        before, begun = tree_cpu_s(root), time.perf_counter()
-        unavailable = sum(await asyncio.gather(
-            *(connection(pair, request, begun + SECONDS, times) for pair in pairs)
-        ))  # fmt: skip
-        wall = time.perf_counter() - begun
-        queue.put((times, unavailable, tree_cpu_s(root) - before, wall))
-
-    import uvloop
-
-    uvloop.run(run())
 
 
 def cpu_s(pid: int) -> float:
