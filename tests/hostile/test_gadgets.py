@@ -46,6 +46,24 @@ def test_a_state_cannot_give_an_object_a_method_and_a_number_cannot_fill_the_mem
     assert id_ in [finding.id for finding in report.findings]
 
 
+LARGE = name("builtins", "range") + b"J" + (1 << 30).to_bytes(4, "little") + b"\x85R"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        name("builtins", "list") + LARGE + b"\x85R.",
+        name("collections", "Counter") + name("builtins", "tuple") + LARGE + b"\x85R\x85R.",
+        b"(" + (name("builtins", "bytearray") + b"J\0\0\0\x06\x85R") * 3 + b"t.",
+        name("numpy", "ndarray") + b"M\xff\xffM\xff\xff\x86\x85R.",
+    ],
+    ids=["list", "twice", "many", "shape"],
+)
+def test_a_small_stream_that_fills_the_memory_is_refused(data: bytes) -> None:
+    report = scan_bytes("x.pkl", P4 + data).files[0]
+    assert [finding.id for finding in report.findings] == ["pickle.bomb"]
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -363,8 +363,8 @@ def are_safe_arguments(module: str, name: str, arguments: tuple[object, ...] | N
     if current in _STATE_ONLY:
         return arguments == ()
     if arguments is None:
-        return current not in _CALLERS and current not in _SIZED
-    if current in _SIZED:
+        return current not in _CALLERS and current not in SIZED
+    if current in SIZED:
         return not _any_above(arguments, _MAX_SIZE)
     if current == ("_codecs", "encode"):
         return len(arguments) == 2 and arguments[1] in _BYTES_CODECS  # noqa: PLR2004 - text, codec
@@ -411,7 +411,7 @@ def _any_above(values: tuple[object, ...], limit: int) -> bool:
 
 
 # A number makes these as large as it says: a stream of some bytes would fill the memory.
-_SIZED = frozenset({*(("builtins", name) for name in ("bytes", "bytearray", "range")),
+SIZED = frozenset({*(("builtins", name) for name in ("bytes", "bytearray", "range")),
     ("numpy", "ndarray"), ("numpy.char", "chararray"),
     ("numpy._core.multiarray", "_reconstruct")})  # fmt: skip
 _MAX_SIZE = 1 << 30

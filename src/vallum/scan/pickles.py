@@ -14,6 +14,7 @@ from vallum.scan.allowed import (
     is_dangerous,
     is_plain_partial,
 )
+from vallum.scan.amounts import MAX_BYTES, bytes_made
 from vallum.scan.arrays import WRAPPER, array_after, is_doubtful
 from vallum.scan.machine import FIRST_OF_PICKLE, GETATTR, Trace, trace
 from vallum.scan.opcodes import Malformed
@@ -249,6 +250,9 @@ class _Judge:
             if is_doubtful(call):
                 message = "a type that is not what its state says, or an array of addresses"
                 self._add("pickle.arguments", message, call.offset)
+        if bytes_made(found.calls) > MAX_BYTES:
+            message = "numbers make values far larger than the file"
+            self._add("pickle.bomb", message, found.calls[0].offset)
         self._judge_packed(found)
         for offset, kind, message in found.odd:
             id_, severity = _ID_BY_KIND[kind]

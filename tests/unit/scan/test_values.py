@@ -29,6 +29,7 @@ BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 GENERATOR = random.Random(1)  # noqa: S311
 LINE = np.arange(5.0)
 VALUES: dict[str, Any] = {
+    "ranges": {"n_estimators": range(10**9), "depth": [*range(1000)], "of": set(range(9))},
     "collections": [collections.ChainMap({"a": 1}), collections.UserDict(a=1),
                     collections.UserList([1]), collections.UserString("a")],
     "zone": dt.datetime(2026, 1, 1, tzinfo=BERLIN),
