@@ -3,7 +3,13 @@
 It imports nothing of the workspace: a process that uses it holds no key and no database.
 """
 
+import math
 import os
+import socket
+import threading
+import time
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +29,7 @@ from vallum.schema.serving import InternalProblem
 
 R = TypeVar("R", bound=Record)
 TIMEOUT_S = 120.0
+_KEPT_S = 5.0  # the control process keeps a connection longer, and closes it then
 
 
 class DelayedRefusalError(UnauthenticatedError):
@@ -39,17 +46,32 @@ def read_token(descriptor: int) -> Secret:
         return Secret(pipe.readline(256).strip())
 
 
-class Desk:
-    """Blocking calls, for the worker."""
+class _Inner(HTTPConnection):
+    """A connection to the inner socket."""
 
-    def __init__(self, socket: Path, token: Secret) -> None:
-        self._client = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket)),
-            base_url="http://control",
-            timeout=TIMEOUT_S,
-            headers={"authorization": f"Bearer {token.reveal().decode()}"},
-            trust_env=False,
-        )
+    def __init__(self, path: str) -> None:
+        super().__init__("control", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to it."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Desk:
+    """Blocking calls, for the worker and for leases. Safe for threads, which wait for each other.
+
+    Leases are renewed three times a second, beside the requests of the same processor: what this
+    takes, they wait for. It is the standard library's client for that.
+    """
+
+    def __init__(self, socket_path: Path, token: Secret) -> None:
+        self._inner = _Inner(str(socket_path))
+        self._headers = {"authorization": f"Bearer {token.reveal().decode()}"}
+        self._lock = threading.Lock()
+        self._used_s = -math.inf
 
     def call(self, path: str, question: Record, reply: type[R]) -> R:
         """Ask the control process.
@@ -57,15 +79,23 @@ class Desk:
         Raises:
             VallumError: As it was raised there, or it is not there.
         """
-        try:
-            response = self._client.post(path, content=msgspec.msgpack.encode(question))
-        except httpx.HTTPError as error:
-            raise _gone() from error
-        return decode(response, reply)
+        data = msgspec.msgpack.encode(question)
+        with self._lock:
+            if time.monotonic() - self._used_s > _KEPT_S:  # it may be closed any time now
+                self._inner.close()
+            try:
+                self._inner.request("POST", path, data, self._headers)
+                with self._inner.getresponse() as response:
+                    status, content = response.status, response.read()
+            except (OSError, HTTPException) as error:
+                self._inner.close()
+                raise _gone() from error
+            self._used_s = time.monotonic()
+        return decode(status, content, reply)
 
     def close(self) -> None:
         """Close the connection."""
-        self._client.close()
+        self._inner.close()
 
 
 class AsyncDesk:
@@ -90,19 +120,19 @@ class AsyncDesk:
             response = await self._client.post(path, content=msgspec.msgpack.encode(question))
         except httpx.HTTPError as error:
             raise _gone() from error
-        return decode(response, reply)
+        return decode(response.status_code, response.content, reply)
 
     async def close(self) -> None:
         """Close the connection."""
         await self._client.aclose()
 
 
-def decode(response: httpx.Response, reply: type[R]) -> R:
+def decode(status: int, content: bytes, reply: type[R]) -> R:
     """Return the reply, or raise what the control process raised."""
     try:
-        if response.is_success:
-            return msgspec.msgpack.decode(response.content, type=reply)
-        problem = msgspec.msgpack.decode(response.content, type=InternalProblem)
+        if status == HTTPStatus.OK:
+            return msgspec.msgpack.decode(content, type=reply)
+        problem = msgspec.msgpack.decode(content, type=InternalProblem)
     except msgspec.DecodeError as error:
         raise UnavailableError("the control process answers something else") from error
     if problem.delay_s:

@@ -82,15 +82,20 @@ class Serving:
 
     def lease(self, question: LeaseAsk) -> Lease:
         """Return what may be served; waits up to `wait_s` while nothing has changed."""
-        made = self._lease(self._gateways.renew(question.gateway, question.have))
-        if made.generation == question.have and question.wait_s > 0:
+        gateways = self._gateways.renew(question.gateway, question.have)
+        if question.wait_s > 0 and self._generation() == question.have:
             self._gateways.wait(question.wait_s)
-            made = self._lease(self._gateways.renew(question.gateway, question.have))
-        return made
+            gateways = self._gateways.renew(question.gateway, question.have)
+        return self._lease(gateways)  # what changed past the log's back gives out none
 
     def barrier(self, generation: int) -> None:
         """Wait until no live gateway serves under an older generation."""
         self._gateways.barrier(generation)
+
+    def _generation(self) -> int:
+        house = self.kernel.house
+        with house.database.snapshot() as snapshot:
+            return house.records.authority_generation(snapshot)
 
     def _lease(self, gateways: int = 1) -> Lease:
         house = self.kernel.house
