@@ -66,6 +66,7 @@ def bare(port: int, cert: str, key: str, *, own_protocol: bool) -> None:
     import onnxruntime as ort
     import uvicorn
 
+    from vallum.gateway.crowd import Crowd
     from vallum.gateway.protocol import Connection
     from vallum.gateway.wire import Answer
     from vallum.gateway.wire import Request as Request_
@@ -104,6 +105,8 @@ def bare(port: int, cert: str, key: str, *, own_protocol: bool) -> None:
         await send({"type": "http.response.body", "body": body})
 
     class App:
+        crowd = Crowd()
+
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
             pass
 

@@ -11,6 +11,7 @@ from vallum.base import InputError, Secret
 from vallum.base.proxies import Proxies
 from vallum.base.tls import DoorTls
 from vallum.gateway.app import Gateway
+from vallum.gateway.crowd import Crowd, room
 from vallum.gateway.protocol import Connection
 from vallum.gateway.tracing import Tracer
 from vallum.workspace.desk import AsyncDesk, Desk, read_token
@@ -50,6 +51,7 @@ def main() -> None:
         if arguments.ray_replicas
         else None,
     )
+    gateway.crowd = Crowd(room())
     sockets = [socket.socket(fileno=one) for one in arguments.listen_fd]
     secured = arguments.cert is not None  # a Unix socket is not
     if not secured and any(one.family != socket.AF_UNIX for one in sockets):

@@ -29,6 +29,7 @@ from vallum.gateway.beside import Beside
 from vallum.gateway.books import Books
 from vallum.gateway.callers import Callers
 from vallum.gateway.capturing import Captures
+from vallum.gateway.crowd import Crowd
 from vallum.gateway.egress import Outgoing
 from vallum.gateway.leasing import Lessee
 from vallum.gateway.looking import Looks
@@ -115,6 +116,7 @@ class Gateway:
         self._lease = Lease(generation=-1, lease_s=0.0)
         self._tracer = tracer
         self.metrics = Metrics(tracer)
+        self.crowd = Crowd()
         self._looks = Looks(self._callers, self.metrics)
         self._mirror = Mirror(begin=self._begin)
         self._tellings = Tellings(allowances)
@@ -359,8 +361,7 @@ class Gateway:
                 await asyncio.sleep(error.delay_s)
             if not request.accounted:
                 self._books.count(error.code, request.client)
-            code = error.code
-            self.metrics.refuse(code)
+            self.metrics.refuse(code := error.code)
             answer = problem_of(error, request.limits)
         except Exception as error:  # noqa: BLE001 - the border of a request: fail closed
             code = "internal"
@@ -377,10 +378,9 @@ class Gateway:
     def refuse(self, error: VallumError, client: str) -> Answer:
         """Answer what is no request."""
         self._books.count(error.code, client)
-        answer = problem_of(error)
         self.metrics.refuse(error.code)
-        self.metrics.tally("", "").observe(answer.status, 0.0)
-        return answer
+        self.metrics.tally("", "").observe(status_of(error), 0.0)
+        return problem_of(error)
 
     async def _infer(self, request: Request, name: str, token: bytes, dialect: Dialect) -> bytes:
         # 1.

@@ -4,8 +4,8 @@ An answer that needs no waiting is made and written while its request is being r
 and one TLS record for head and body. One that waits goes on as a task. Requests of a connection
 are answered one by one, in order; while one waits, no further one is read.
 
-Bounds, before anybody is known: bytes of a head, time for a head, time and bytes for a body, time
-of silence. docs/adr/0010-own-protocol.md says why uvicorn's own protocol is not used.
+Bounds, before anybody is known: connections, bytes of a head, time for a head, time and bytes for
+a body, time of silence. docs/adr/0010-own-protocol.md says why uvicorn's own protocol is not used.
 
 Source: RFC 9112 (the grammar is llhttp's, strict), RFC 9110.
 """
@@ -27,6 +27,7 @@ from uvicorn.server import ServerState
 
 from vallum.base import InputError, LimitExceededError, VallumError
 from vallum.base.networks import UNIX_PEER
+from vallum.gateway.crowd import Crowd
 from vallum.gateway.wire import JSON, KEPT, Answer, Request
 from vallum.guard import MAX_BODY_BYTES
 
@@ -42,7 +43,13 @@ _REASONS = {one.value: one.phrase.encode() for one in HTTPStatus}
 
 
 class App(Protocol):
-    """What answers."""
+    """What answers.
+
+    Attributes:
+        crowd: The open connections.
+    """
+
+    crowd: Crowd
 
     async def answer(self, request: Request, /) -> Answer:
         """Answer a request; raises nothing."""
@@ -78,6 +85,7 @@ class Connection(asyncio.Protocol):
         self._queue: deque[Request] = deque()
         self._answering: Request | None = None
         self._read_paused = self._write_paused = self._ended = self._lost = False
+        self._stranger = True
         self._deadline_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -93,10 +101,20 @@ class Connection(asyncio.Protocol):
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn lists its own types
         self._deadline_s = time.monotonic() + HEAD_S
         self._timer = self._loop.call_later(_TICK_S, self._tick)
+        if not self._app.crowd.come(self):
+            self.leave()
+
+    def leave(self) -> None:
+        """Make room: end at once, without an answer."""
+        self._ended = True
+        error = LimitExceededError("too many connections", code="score.connections")
+        self._app.refuse(error, self._client)  # counted, as what is answered
+        self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """End; what waits for a body learns that the client left."""
         self._lost = self._ended = True
+        self._app.crowd.gone(self)
         self._state.connections.discard(self)
         self._queue.clear()
         if self._timer is not None:
@@ -221,6 +239,9 @@ class Connection(asyncio.Protocol):
     def _answered(self, request: Request, answer: Answer) -> None:
         self._answering = None
         self._state.total_requests += 1
+        if self._stranger and request.tally is not None:  # they may score
+            self._stranger = False
+            self._app.crowd.know(self)
         if self._lost:
             return
         self._write(answer, keep_alive=request.keep_alive, bare=request.method == b"HEAD")

@@ -1,6 +1,7 @@
 """The data plane's HTTP over real sockets: order, bounds, and what a broken client gets."""
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 
 from vallum.base import UnauthenticatedError, VallumError
 from vallum.gateway import protocol
+from vallum.gateway.crowd import Crowd
+from vallum.gateway.metrics import Tally
 from vallum.gateway.protocol import MAX_HEAD_BYTES, Connection
 from vallum.gateway.wire import Answer, Request, problem_of
 from vallum.guard import MAX_BODY_BYTES
@@ -23,8 +26,9 @@ from vallum.guard import MAX_BODY_BYTES
 class Echo:
     """Answers the body; `/slow` after a wait, `/refuse` before the body, `/task` from a task."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 100) -> None:
         self.errors: list[str] = []
+        self.crowd = Crowd(most)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
@@ -41,6 +45,8 @@ class Echo:
             if request.path == "/bug":
                 raise RuntimeError("must not happen")
             said = b" ".join(b"%b=%b" % pair for pair in sorted(request.headers.items()))
+            if request.path == "/known":
+                request.tally = Tally()
             if request.path == "/headers":
                 return Answer(200, said)
             return Answer(200, await request.body())
@@ -55,8 +61,8 @@ class Echo:
 
 
 class Served:
-    def __init__(self) -> None:
-        self.app = Echo()
+    def __init__(self, most: int = 100) -> None:
+        self.app = Echo(most)
         listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = listening.getsockname()[1]
         self.server = uvicorn.Server(
@@ -88,6 +94,11 @@ class Served:
                 time.sleep(pause_s)
             return received(client, close=close)
 
+    def close(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+
 
 def received(client: socket.socket, *, close: bool = True) -> bytes:
     client.settimeout(10 if close else 0.3)
@@ -103,11 +114,8 @@ def received(client: socket.socket, *, close: bool = True) -> bytes:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    one = Served()
-    yield one
-    one.server.should_exit = True
-    one.thread.join(10)
-    assert not one.thread.is_alive()
+    with contextlib.closing(Served()) as one:
+        yield one
 
 
 def post(path: str, body: bytes, *lines: str) -> bytes:
@@ -262,3 +270,29 @@ def test_slow_heads_and_bodies_and_silence_end(
     answer = served.talk(post("/", b"body")[:-1])
     assert b"score.slow" in answer
     assert b"connection: close" in answer
+
+
+def test_a_crowd_makes_room_for_who_comes_and_keeps_who_is_known() -> None:
+    with contextlib.closing(Served(most=3)) as served, contextlib.ExitStack() as stack:
+
+        def came() -> socket.socket:
+            return stack.enter_context(served.client())
+
+        def answered(client: socket.socket, path: str) -> bytes:
+            client.sendall(post(path, b"x"))
+            return received(client, close=False)
+
+        known, slow, nobody = came(), came(), came()
+        assert answered(known, "/known").endswith(b"x")
+        slow.sendall(b"POST / HT")
+        assert answered(nobody, "/").endswith(b"x")  # an answer alone makes nobody known
+        assert answered(came(), "/known").endswith(b"x")
+        assert received(slow) == b""  # the oldest stranger left
+        assert answered(came(), "/known").endswith(b"x")
+        assert received(nobody) == b""
+        assert served.app.errors == ["score.connections"] * 2
+        assert received(came()) == b""  # all are known: no room
+        assert answered(known, "/").endswith(b"x")
+        known.close()
+        time.sleep(0.1)
+        assert answered(came(), "/").endswith(b"x")
