@@ -7,6 +7,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from vallum.schema import QueryWatch, Scale
 pytestmark = pytest.mark.slow  # a server, or several, for this file alone
 
 SCORE = """
-import json, os, sys
+import json, os, sys, time
 import numpy as np
 import onnxruntime
 
@@ -93,6 +94,11 @@ def hang():
         pass
 
 
+def nap():
+    time.sleep(1)
+    return "awake"
+
+
 def fail():
     print("printed by the code")
     raise ValueError("secret 4111111111111111")
@@ -108,6 +114,7 @@ DO = {
     "fork": forked,
     "fill": fill,
     "hang": hang,
+    "nap": nap,
     "fail": fail,
     "nan": lambda: float("nan"),
     "object": lambda: object(),
@@ -135,12 +142,12 @@ def allow(up: Up, *, code: bool) -> None:
     up.owner.policy.set(document, reason="test")
 
 
-def deploy(up: Up, endpoint: str, code: str = SCORE) -> str:
+def deploy(up: Up, endpoint: str, code: str = SCORE, **more: Any) -> str:
     """Deploy code before the small model; returns a key once it answers."""
     allow(up, code=True)
     up.owner.endpoints.create(endpoint)
     made = up.owner.endpoints.add_code(endpoint, packed({"score.py": code}))
-    up.owner.endpoints.deploy(endpoint, "small", code=made.id)
+    up.owner.endpoints.deploy(endpoint, "small", code=made.id, **more)
     key = up.owner.endpoints.keys(endpoint).secret
     wait(up, endpoint, key)
     return key
@@ -236,6 +243,24 @@ def test_code_that_hangs_is_ended_and_restarted(serving: Up, key: str) -> None:
     assert score(serving, "coded", {"do": "hang"}, key).status_code == 503
     assert time.monotonic() - start < 25
     wait(serving, "coded", key)
+
+
+def test_a_queue_and_a_request_have_their_time(serving: Up) -> None:
+    scale = Scale(queue_wait_ms=500, request_timeout_ms=3000)
+    key = deploy(serving, "queued", scale=scale)
+    with ThreadPoolExecutor(8) as callers:
+        begun_s = time.monotonic()
+        asked = [callers.submit(score, serving, "queued", {"do": "nap"}, key) for _ in range(8)]
+        answers = [one.result() for one in asked]
+    refused = [one for one in answers if one.status_code == 429]
+    assert {one.json()["code"] for one in refused} == {"score.queue"}
+    assert all(int(one.headers["retry-after"]) >= 1 for one in refused)
+    assert 1 <= sum(one.status_code == 200 for one in answers) <= 4
+    assert time.monotonic() - begun_s < 8  # each would have taken a second
+    begun_s = time.monotonic()
+    assert score(serving, "queued", {"do": "hang"}, key).status_code == 503
+    assert time.monotonic() - begun_s < 8
+    wait(serving, "queued", key)
 
 
 def test_one_changed_byte_of_the_code_stops_the_deployment(serving: Up) -> None:

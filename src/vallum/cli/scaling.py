@@ -24,11 +24,18 @@ Engine = Annotated[
     str, typer.Option(help="Where they run: local, or ray as replicas of Ray Serve.")
 ]
 
+QueueWait = Annotated[float, typer.Option(help="Seconds that a request waits for its turn.")]
+RequestTimeout = Annotated[
+    float | None,
+    typer.Option(help="Seconds that a process may take for one; 30, and 10 for scoring code."),
+]
+
 _BOUNDS = re.compile(r"([0-9]{1,4})(?::([0-9]{1,4}))?\Z")
 _SETTINGS = {
     "type", "min_instances", "max_instances", "polling_interval", "target_utilization_percentage",
 }  # fmt: skip
 _PER_INSTANCE = "max_concurrent_requests_per_instance"
+_QUEUE_WAIT, _TIMEOUT = "max_queue_wait_ms", "request_timeout_ms"
 
 
 def scale_of(
@@ -38,6 +45,8 @@ def scale_of(
     concurrency: int,
     cool_down: int,
     engine: str = LOCAL,
+    queue_wait: float = 5.0,
+    request_timeout: float | None = None,
 ) -> Scale | None:
     """Return what options ask for; None where they ask for one process here.
 
@@ -52,7 +61,8 @@ def scale_of(
     made = Scale(
         min_instances=int(found[1]), max_instances=int(found[2] or found[1]),
         target_percent=target_utilization, concurrency=concurrency, cool_down_s=cool_down,
-        engine=engine,
+        engine=engine, queue_wait_ms=round(queue_wait * 1000),
+        request_timeout_ms=None if request_timeout is None else round(request_timeout * 1000),
     )  # fmt: skip
     return None if made == Scale() else made
 
@@ -69,7 +79,11 @@ def azure_scale(path: Path, document: Mapping[str, object]) -> Scale | None:
     requests = _mapping(path, document, "request_settings")
     count = _number(path, document, "instance_count", 1)
     kind = settings.get("type", "default")
-    if unknown := set(settings) - _SETTINGS | set(requests) - {_PER_INSTANCE}:
+    if unknown := set(settings) - _SETTINGS | set(requests) - {
+        _PER_INSTANCE,
+        _QUEUE_WAIT,
+        _TIMEOUT,
+    }:
         raise InputError(
             f"`{min(unknown)[:60]}` of `{path}` asks for what is not done here",
             code="cli.azure",
@@ -86,13 +100,15 @@ def azure_scale(path: Path, document: Mapping[str, object]) -> Scale | None:
         target_percent=_number(path, settings, "target_utilization_percentage", 70),
         concurrency=_number(path, requests, _PER_INSTANCE, 1),
         engine=RAY if document.get("instance_type") == RAY else LOCAL,
+        queue_wait_ms=_number(path, requests, _QUEUE_WAIT, Scale().queue_wait_ms),
+        request_timeout_ms=_number(path, requests, _TIMEOUT, 0) or None,
     )
     return None if made == Scale() else made
 
 
 def scale_text(scale: Scale | None) -> str:
     """Return it for people; nothing where one process answers."""
-    if scale is None:
+    if scale is None or (scale.max_instances == 1 and scale.engine == LOCAL):
         return ""
     what = "processes" if scale.engine == LOCAL else "replicas on Ray"
     if scale.min_instances == scale.max_instances:

@@ -31,6 +31,8 @@ from vallum.cli.scaling import (
     CoolDown,
     Engine,
     Instances,
+    QueueWait,
+    RequestTimeout,
     TargetUtilization,
     scale_of,
     scale_text,
@@ -209,6 +211,8 @@ def endpoint_deploy(
     concurrency: Concurrency = 1,
     cool_down: CoolDown = 60,
     engine: Engine = "local",
+    queue_wait: QueueWait = 5.0,
+    request_timeout: RequestTimeout = None,
     decimals: Annotated[int | None, typer.Option(help="Round scores.")] = None,
     regression: Annotated[bool, typer.Option(help="The model tells values, not classes.")] = False,
     labels_only: Annotated[bool, typer.Option(help="Tell the likeliest class alone.")] = False,
@@ -251,7 +255,7 @@ def endpoint_deploy(
     sent = None if smoke_request is None else read_file(smoke_request)
     scale = scale_of(
         instances, target_utilization=target_utilization, concurrency=concurrency,
-        cool_down=cool_down, engine=engine,
+        cool_down=cool_down, engine=engine, queue_wait=queue_wait, request_timeout=request_timeout,
     )  # fmt: skip
     if file is not None:
         asked = read_deployment(file)

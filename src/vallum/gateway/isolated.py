@@ -10,6 +10,7 @@ have no business in each other's answers.
 import asyncio
 import os
 import socket
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -17,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vallum.base import GateError, InputError, UnavailableError
+from vallum.base import GateError, InputError, LimitExceededError, UnavailableError
 from vallum.gateway.egress import WayOut, spawned
 from vallum.gateway.frames import frame, take_frames
 from vallum.gateway.model import Held
@@ -27,6 +28,8 @@ from vallum.sandbox import BubblewrapRunner, Limits, Nest, Network, Process
 START_S = 20.0
 ANSWER_S = 30.0
 MAX_AWAY_CHARS = 300
+_AHEAD_S = 0.01  # of work that a process has before it: none waits for our next turn
+_FIRST_AHEAD, _MAX_AHEAD = 2, 64
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -49,19 +52,31 @@ class Channel(asyncio.Protocol):
     """Questions to a model process and its answers. For one event loop.
 
     Answers come in the order of the questions, but for those with a number: what it starts with
-    is 0, and both ends count the questions from there.
+    is 0, and both ends count the questions from there. A process gets some hundredths of a second
+    of work ahead; what it has not got yet waits here, and for so long only: who has given up by
+    then is not computed for.
     """
 
-    def __init__(self, answer_s: float | None = None) -> None:
+    def __init__(self, answer_s: float | None = None, queue_s: float | None = None) -> None:
+        """Talk to one process.
+
+        Args:
+            answer_s: Seconds without any answer, while somebody waits, after which it is ended.
+            queue_s: Seconds that a question waits to be sent; None: all are sent at once.
+        """
         self.answer_s = ANSWER_S if answer_s is None else answer_s
+        self._queue_s = queue_s
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[int, asyncio.Future[Said]] = {}  # oldest first
+        self._queue: deque[tuple[float, asyncio.Future[Said], bytes]] = deque()
+        self._waiting: dict[int, asyncio.Future[Said]] = {}  # sent; oldest first
         self._expected = 0
-        self._outgoing: list[bytes] = []
+        self._ahead = _FIRST_AHEAD  # until it is known how long it takes
+        self._flushing = False
         self._incoming = bytearray()
         self._progress_s = 0.0
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._expiry: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -71,17 +86,20 @@ class Channel(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """End: nobody waits for ever."""
         self._transport = None
-        if self._timer is not None:
-            self._timer.cancel()
-        for future in self._waiting.values():
+        for timer in (self._timer, self._expiry):
+            if timer is not None:
+                timer.cancel()
+        for future in self._everybody():
             if not future.done():
                 future.set_exception(ConnectionError("the model process is gone"))
         self._waiting.clear()
+        self._queue.clear()
 
     def data_received(self, data: bytes) -> None:
         """Give every complete answer to who asked first; end a process that says anything else."""
         self._incoming += data
-        self._progress_s = self._loop.time()
+        since_s, self._progress_s = self._progress_s, self._loop.time()
+        before = len(self._waiting)
         try:
             for body in take_frames(self._incoming):
                 said = _DECODER.decode(body)
@@ -91,6 +109,12 @@ class Channel(asyncio.Protocol):
                     future.set_result(said)
         except (ConnectionError, msgspec.DecodeError, StopIteration, KeyError):
             self.close()
+            return
+        if self._queue:
+            if answered := before - len(self._waiting):
+                pace_s = (self._progress_s - since_s) / answered
+                self._ahead = max(1, min(_MAX_AHEAD, int(_AHEAD_S / max(pace_s, 1e-6))))
+            self._flush()
 
     def expect(self) -> "asyncio.Future[Said]":
         """Return the next answer that nobody waits for yet.
@@ -100,43 +124,84 @@ class Channel(asyncio.Protocol):
         """
         if self._transport is None:
             raise ConnectionError("the model process is gone")
-        if not self._waiting:
-            self._progress_s = self._loop.time()
-        future = self._loop.create_future()
-        self._waiting[self._expected] = future
-        self._expected += 1
-        return future
+        return self._sent(self._loop.create_future())
 
     def ask(self, question: object) -> "asyncio.Future[Said]":
         """Send a question, together with the others of this turn of the loop.
 
+        The future may raise `LimitExceededError`: it has waited for its turn too long.
+
         Raises:
             ConnectionError: The process is gone.
         """
-        future = self.expect()
-        if not self._outgoing:
+        if self._transport is None:
+            raise ConnectionError("the model process is gone")
+        future: asyncio.Future[Said] = self._loop.create_future()
+        self._queue.append((self._loop.time(), future, frame(question)))
+        if not self._flushing:
+            self._flushing = True
             self._loop.call_soon(self._flush)
-        self._outgoing.append(frame(question))
         return future
 
     async def drained(self, patience_s: float) -> None:
         """Wait until everybody who waits now has an answer, or for so long."""
-        if self._waiting:
-            await asyncio.wait(tuple(self._waiting.values()), timeout=patience_s)
+        if everybody := self._everybody():
+            await asyncio.wait(everybody, timeout=patience_s)
 
     def close(self) -> None:
         """End."""
         if self._transport is not None:
             self._transport.abort()
 
+    def _everybody(self) -> "tuple[asyncio.Future[Said], ...]":
+        return (*self._waiting.values(), *(future for _, future, _ in self._queue))
+
+    def _sent(self, future: "asyncio.Future[Said]") -> "asyncio.Future[Said]":
+        if not self._waiting:
+            self._progress_s = self._loop.time()
+        self._waiting[self._expected] = future
+        self._expected += 1
+        return future
+
     def _flush(self) -> None:
-        outgoing, self._outgoing = self._outgoing, []
-        if self._transport is not None:
+        self._flushing = False
+        if self._transport is None:
+            return
+        outgoing = []
+        while self._queue and (self._queue_s is None or len(self._waiting) < self._ahead):
+            _, future, data = self._queue.popleft()
+            if not future.done():  # its caller has not left meanwhile
+                self._sent(future)
+                outgoing.append(data)
+        if outgoing:
             self._transport.write(b"".join(outgoing))
+        if self._queue and self._expiry is None:
+            self._expire()
+
+    def _expire(self) -> None:
+        """Refuse who has waited too long; look again when the next has."""
+        self._expiry = None
+        if self._queue_s is None:
+            return
+        now_s = self._loop.time()
+        while self._queue and self._queue[0][0] + self._queue_s <= now_s:
+            _, future, _ = self._queue.popleft()
+            if not future.done():
+                future.set_exception(
+                    LimitExceededError(
+                        "the deployment is busy: too long a queue",
+                        code="score.queue",
+                        retry_after_s=max(1.0, self._queue_s),
+                    )
+                )
+        if self._queue:
+            due_s = self._queue[0][0] + self._queue_s
+            self._expiry = self._loop.call_at(due_s, self._expire)
 
     def _watch(self) -> None:
         """End a process that answers nothing for `answer_s` while somebody waits."""
-        self._timer = self._loop.call_later(1.0, self._watch)
+        often_s = min(1.0, max(0.05, self.answer_s / 4))
+        self._timer = self._loop.call_later(often_s, self._watch)
         if self._waiting and self._loop.time() - self._progress_s > self.answer_s:
             self.close()
 
@@ -157,6 +222,7 @@ class Program:
         log: Where what it prints goes; our own if nothing.
         answer_s: Seconds without any answer, while somebody waits, after which it is ended;
             `ANSWER_S` if nothing.
+        queue_s: Seconds that a question waits for its turn; None: it decides itself what does.
         start_s: Seconds it has to stand.
         nest: That it is a door of ours, which opens sandboxes of its own.
         out: What connects it to where its deployment may, if anything; the number of a descriptor
@@ -170,6 +236,7 @@ class Program:
     limits: Limits = _PLAIN
     log: int | None = None
     answer_s: float | None = None
+    queue_s: float | None = None
     start_s: float | None = None
     nest: Nest | None = None
     out: WayOut | None = None
@@ -202,6 +269,7 @@ class ModelProcess:
 
         Raises:
             UnavailableError: It died, or is being restarted.
+            LimitExceededError: Too many were before it.
         """
         channel = self._channel or await self._restarted()
         try:
@@ -280,7 +348,7 @@ class ModelProcess:
         start_s = START_S if program.start_s is None else program.start_s
         answer_s = ANSWER_S if program.answer_s is None else program.answer_s
         _, channel = await asyncio.get_running_loop().create_connection(
-            lambda: Channel(max(start_s, answer_s)), sock=ours
+            lambda: Channel(max(start_s, answer_s), program.queue_s), sock=ours
         )
         self._channel = channel
         try:
@@ -353,11 +421,20 @@ def outputs_of(arrays: Arrays) -> Said:
 class IsolatedModel:
     """An ONNX model in a sandboxed process of its own."""
 
-    def __init__(self, held: Held, runner: BubblewrapRunner) -> None:
-        """Prepare; `held` is who called's to close."""
+    def __init__(
+        self,
+        held: Held,
+        runner: BubblewrapRunner,
+        *,
+        answer_s: float | None = None,
+        queue_s: float | None = None,
+    ) -> None:
+        """Prepare; `held` is who called's to close, and the rest is of its `Program`."""
         program = Program(
             ("python", "-m", "vallum.gateway.inside", str(held.descriptor)),
             fds=(held.descriptor,),
+            answer_s=answer_s,
+            queue_s=queue_s,
         )
         self._process = ModelProcess(program, runner)
         self.width: int | None = None

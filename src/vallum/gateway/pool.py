@@ -152,7 +152,10 @@ class Pool:
             task.add_done_callback(self._leaving.discard)
 
     async def _add(self) -> None:
-        model = IsolatedModel(self._held, self._runner)
+        scale = self._scale
+        model = IsolatedModel(
+            self._held, self._runner, answer_s=scale.request_s, queue_s=scale.queue_s
+        )
         try:
             await model.start()
         except BaseException:

@@ -43,7 +43,7 @@ class Kept:
             raise IntegrityError("the model is not what was sent", code="engine.digest")
         asked = msgspec.msgpack.decode(begin, type=ReplicasBegin)
         self.held = Held(asked.data, asked.sha256)
-        self.model = IsolatedModel(self.held, runner)
+        self.model = IsolatedModel(self.held, runner, answer_s=asked.answer_s)
 
     async def hello(self) -> Said:
         """Start the model's process; say what a process says that stands."""

@@ -62,6 +62,7 @@ class Replicas:
             IntegrityError: The model has not the digest that was registered.
             UnavailableError: The cluster's token cannot be read.
         """
+        answer_s = scale.request_s or ANSWER_S
         begin = msgspec.msgpack.encode(
             ReplicasBegin(
                 name=f"{name}-{secrets.token_hex(4)}",  # each gateway has its own
@@ -69,7 +70,7 @@ class Replicas:
                 sha256=sha256,
                 scale=scale,
                 address=place.address,
-                answer_s=ANSWER_S,
+                answer_s=answer_s,
             )
         )
         self._stack = contextlib.ExitStack()
@@ -90,7 +91,7 @@ class Replicas:
             env=seen.env,
             limits=LIMITS,
             log=quiet,
-            answer_s=ANSWER_S + _SLACK_S,
+            answer_s=answer_s + _SLACK_S,
             start_s=START_S,
             nest=seen.nest,
         )

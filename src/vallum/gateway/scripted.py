@@ -81,6 +81,7 @@ class ScriptedModel:
         self._runner = runner
         self._served = served
         self._outgoing = outgoing
+        self._answer_s = served.scale.request_s or RUN_S
         self._opening: asyncio.Task[None] | None = None
         self._out = self._way_out() if served.ways else None
         self._process = self._made(self._out)
@@ -95,7 +96,8 @@ class ScriptedModel:
             env=_ENVIRONMENT if out is None else {**_ENVIRONMENT, **PROXIES},
             limits=_LIMITS,
             log=self._null,
-            answer_s=RUN_S,
+            answer_s=self._answer_s,
+            queue_s=self._served.scale.queue_s,
             out=out,
         )
         return ModelProcess(program, self._runner)
@@ -171,7 +173,7 @@ class ScriptedModel:
             raise
         finally:
             self._opening = None
-        await old.drained(RUN_S)
+        await old.drained(self._answer_s)
         await old.close()
 
     def verify(self) -> None:

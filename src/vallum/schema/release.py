@@ -248,6 +248,9 @@ class Scale(Record, frozen=True):
         concurrency: Requests that a process may have at once, waiting ones included.
         cool_down_s: So long fewer must do before one ends.
         engine: Where they run: `local`, or `ray`, as replicas of a Ray Serve application.
+        queue_wait_ms: So long a request waits for its turn; on Ray the cluster's queue decides.
+        request_timeout_ms: So long a process may take for one before it is ended; None: 30 s, and
+            10 s for scoring code.
     """
 
     min_instances: int = 1
@@ -256,6 +259,18 @@ class Scale(Record, frozen=True):
     concurrency: int = 1
     cool_down_s: int = 60
     engine: str = LOCAL
+    queue_wait_ms: int = 5_000
+    request_timeout_ms: int | None = None
+
+    @property
+    def queue_s(self) -> float:
+        """Return how many seconds a request waits for its turn."""
+        return self.queue_wait_ms / 1000
+
+    @property
+    def request_s(self) -> float | None:
+        """Return how many seconds a process may take for one."""
+        return None if self.request_timeout_ms is None else self.request_timeout_ms / 1000
 
 
 class QueryWatch(Record, frozen=True):

@@ -53,6 +53,8 @@ MAX_DECIMALS = 15  # of a binary64
 MAX_INSTANCES = 16  # each has a sandbox, and up to 2 GiB
 MAX_CONCURRENCY = 256
 MAX_COOL_DOWN_S = 86_400
+MAX_WAIT_MS = 600_000
+MIN_REQUEST_MS = 100
 RESPONSES = ("alert", "throttle", "label-only", "stop")
 """What a watched caller gets who looks like a thief; each also leaves evidence."""
 
@@ -239,6 +241,12 @@ def _scale(act: Act, args: api.EndpointDeploy) -> Scale | None:
         raise InputError(
             f"concurrency is 1 to {MAX_CONCURRENCY}, the cool-down 1 to {MAX_COOL_DOWN_S} s",
             code="deploy.scale",
+        )
+    if not 1 <= one.queue_wait_ms <= MAX_WAIT_MS:
+        raise InputError(f"a queue takes 1 to {MAX_WAIT_MS} ms", code="deploy.scale")
+    if not MIN_REQUEST_MS <= (one.request_timeout_ms or MAX_WAIT_MS) <= MAX_WAIT_MS:
+        raise InputError(
+            f"a request takes {MIN_REQUEST_MS} to {MAX_WAIT_MS} ms", code="deploy.scale"
         )
     if one.engine not in ENGINES:
         raise InputError(
