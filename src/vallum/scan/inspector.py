@@ -5,7 +5,7 @@ loader would run because of its name is a finding whatever it holds.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -32,6 +32,16 @@ from vallum.scan.images import bmp_fault, gif_fault, jpeg_fault, png_fault, webp
 from vallum.scan.matlab import is_matlab, is_matlab_4, matlab_fault
 from vallum.scan.packed import expand, gather, packing
 from vallum.scan.pickles import PickleFile, acts_as_pickle, looks_like_pickle, scan_pickle
+from vallum.scan.polyglots import (
+    HDF5,
+    ZIP_END,
+    ZIP_ENTRY,
+    ZIP_TAIL,
+    is_also_hdf5,
+    is_also_tar,
+    is_also_zip,
+    is_read_otherwise,
+)
 from vallum.scan.raster import ico_fault, is_ico, is_tiff, pnm_fault, tiff_fault
 from vallum.scan.records import are_records
 from vallum.scan.report import Findings
@@ -59,10 +69,8 @@ _CARD = re.compile(
 )
 _QUOTED = ("text.", "template.")
 _MAX_TEXT = 512 * MIB
-_ZIP_END, _ZIP_ENTRY = b"PK\x05\x06", b"PK\x01\x02"
 _ZIP64 = b"PK\x06\x07"
 _ZIP_RECORD = 22
-_ZIP_TAIL = _ZIP_RECORD + 65_535
 _READ_AS_PICKLE = frozenset({"pickle", "joblib", "torch-legacy", "text", "yaml", "jinja"})
 _STORAGE = re.compile(r"^(data|constants|traced_inputs)/(\d+)$")
 # Pickles of a torch zip, beside the folder of their storages; TorchScript keeps what it traced.
@@ -127,6 +135,8 @@ class Inspector:
                 self._quoted(member, is_excused)
             elif kind == "text" and are_records(as_utf8(data) or data):
                 self._quoted(member, lambda one: one.id == "text.code" and is_excused(one))
+        if is_read_otherwise(name, kind):
+            self._add("file.polyglot", f"a file of this name is read as no {kind}", member)
         if kind not in _READ_AS_PICKLE and acts_as_pickle(data, self._model):
             self._add("file.polyglot", f"the {kind} file also acts as a pickle", member)
         return kind
@@ -146,12 +156,13 @@ class Inspector:
                 atlas=_ATLAS,
             )
             return "executable"
-        if head[:4] in (b"PK\x03\x04", _ZIP_END):
+        if head[:4] in (b"PK\x03\x04", ZIP_END):
             return self._zip(data, member, depth)
         if head[257:262] == b"ustar":
             tar = TarArchive(data, self._archive)
-            if not _ends_in_zip_member(tar, data):
-                self._refuse_polyglot(data, member)
+            if not _ends_in_zip_member(tar, data) and is_also_zip(data):
+                self._add("file.polyglot", "the file is also a zip archive", member)
+            self._refuse_hdf5(data, member, (one.offset for one in tar.files()))
             return self._archive_of(tar, "tar", member, depth)
         self._refuse_polyglot(data, member)
         return self._binary(data, head, member, depth)
@@ -199,7 +210,7 @@ class Inspector:
             return self._fault("pnm", pnm_fault(data), member)
         if head[:2] == b"BM" and int.from_bytes(head[2:6], "little") == len(data):
             return self._fault("bmp", bmp_fault(data), member)
-        if head[:8] == b"\x89HDF\r\n\x1a\n":
+        if head[:8] == HDF5:
             scan_hdf5(data, self._findings, self._model, member)
             return "hdf5"
         if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= len(data):  # noqa: PLR2004 - `{}`
@@ -250,6 +261,8 @@ class Inspector:
         names = {entry.name for entry in archive.files()}
         roots = [name.removesuffix("data.pkl") for name in names if is_torch_root(name)]
         programs = [name for name in names if is_program(name)]
+        judged = () if roots or programs else archive.files()  # torch's storages are numbers
+        self._refuse_hdf5(data, member, (one.offset for one in judged if one.method == "stored"))
         if programs:
             if roots or len(programs) > 1:
                 self._add("torch.two-roots", "the archive holds two torch models", member)
@@ -379,9 +392,16 @@ class Inspector:
             self._add(error.code, error.message, inner)
 
     def _refuse_polyglot(self, data: memoryview, member: str) -> None:
-        tail = bytes(data[-_ZIP_TAIL:])
-        if _ZIP_END in tail and _ZIP_ENTRY in tail:
+        """Refuse what is an archive or a container to another reader."""
+        if is_also_zip(data):
             self._add("file.polyglot", "the file is also a zip archive", member)
+        if is_also_tar(data):
+            self._add("file.polyglot", "the file is also a tar archive", member)
+        self._refuse_hdf5(data, member)
+
+    def _refuse_hdf5(self, data: memoryview, member: str, starts: Iterable[int] = ()) -> None:
+        if is_also_hdf5(data, starts):
+            self._add("file.polyglot", "the file is also an HDF5 file", member)
 
     def _quoted(self, member: str, excused: Callable[[Finding], bool]) -> None:
         """Keep what a model card quotes, or a vocabulary has among its words, as information."""
@@ -438,14 +458,14 @@ def _ends_in_zip_member(tar: TarArchive, data: memoryview) -> bool:
     Such a reader takes the last end record. The member must begin as a zip and end with that
     record, and at the directory's place counted from the tar's start there must be no other.
     """
-    start = max(0, len(data) - _ZIP_TAIL)
-    at = start + bytes(data[start:]).rfind(_ZIP_END)
+    start = max(0, len(data) - ZIP_TAIL)
+    at = start + bytes(data[start:]).rfind(ZIP_END)
     record = bytes(data[at : at + _ZIP_RECORD])
-    if record[:4] != _ZIP_END or len(record) < _ZIP_RECORD:
+    if record[:4] != ZIP_END or len(record) < _ZIP_RECORD:
         return False
     end = at + _ZIP_RECORD + int.from_bytes(record[20:22], "little")
     place = int.from_bytes(record[16:20], "little")
-    if bytes(data[place : place + 4]) == _ZIP_ENTRY or _ZIP64 in bytes(data[at - 20 : at]):
+    if bytes(data[place : place + 4]) == ZIP_ENTRY or _ZIP64 in bytes(data[at - 20 : at]):
         return False
     return any(
         one.offset + one.size == end and bytes(data[one.offset : one.offset + 4]) == b"PK\x03\x04"

@@ -1,0 +1,114 @@
+"""One file, several readers: what another reader finds in it is judged, or refused."""
+
+import io
+import json
+import struct
+import tarfile
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from tests.unit.scan.test_held_out import OLD_EVIL, ids
+from vallum.scan import ScanVerdict, scan_bytes
+
+
+def tar_header(name: bytes, size: int, kind: bytes = b"0", fill: bytes = b"\0") -> bytes:
+    """Return a header as tar wrote it before it had a magic number."""
+    head = name.ljust(100, fill) + b"0000644 " + b"0000000 " * 2 + b"%011o " % size
+    head += b"00000000000 " + b" " * 8 + kind + fill * 100 + b" " * 8
+    raw = bytearray(head + fill * (512 - len(head)))
+    raw[148:156] = b"%06o  " % sum(raw)
+    return bytes(raw)
+
+
+def tar_of(name: bytes, data: bytes, fill: bytes = b"\0") -> bytes:
+    pax = b"%d path=%b\n" % (len(name) + 9, name)
+    end = b"\n" if fill == b" " else b"\0"
+    parts = [(b"x", pax), (b"0", data)]
+    return b"".join(
+        tar_header(b"# notes", len(one), kind, fill) + one + end * (-len(one) % 512)
+        for kind, one in parts
+    )
+
+
+def safetensors(body: bytes, header: int) -> bytearray:
+    """Return a file of one tensor that begins at `header`."""
+    about = {"t": {"dtype": "U8", "shape": [len(body)], "data_offsets": [0, len(body)]}}
+    text = json.dumps({"__metadata__": {"a": "a" * 600}, **about}).encode()
+    return bytearray(struct.pack("<Q", header - 8) + text.ljust(header - 8) + body)
+
+
+def test_a_text_that_is_a_tar_without_a_magic_number_is_refused() -> None:
+    data = b"".join(
+        tar_of(name, OLD_EVIL if name == b"pickle" else b"N.", b" ")
+        for name in (b"storages", b"tensors", b"pickle")
+    )
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        assert archive.getnames() == ["storages", "tensors", "pickle"]
+    assert "file.polyglot" in ids(data)
+
+
+def test_a_tensor_file_that_is_a_tar_is_refused() -> None:
+    data = safetensors(tar_of(b"pickle", OLD_EVIL), 4096)
+    data[100:156] = tar_header(b"", 4096 - 512)[100:156]
+    data[156:157], data[329:500] = b"0", b" " * 171
+    data[148:156] = b" " * 8
+    data[148:156] = b"%06o  " % sum(data[:512])
+    with tarfile.open(fileobj=io.BytesIO(bytes(data))) as archive:
+        assert "pickle" in archive.getnames()
+    assert ids(bytes(data)) == {"file.polyglot"}
+    assert scan_bytes("x", bytes(safetensors(b"abc", 4096))).verdict is ScanVerdict.CLEAN
+
+
+@pytest.mark.parametrize("at", [1024, 4096])
+def test_numbers_that_hold_an_hdf5_file_where_its_reader_looks_are_refused(at: int) -> None:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs["model_config"] = json.dumps({"class_name": "Lambda", "config": {}})
+    inner = buffer.getvalue()
+    data = bytes(safetensors(inner, at))
+    with h5py.File(io.BytesIO(data)) as file:
+        assert "Lambda" in str(file.attrs["model_config"])
+    assert ids(data) == {"file.polyglot"}
+    assert ids(bytes(safetensors(b"\0" + inner, at))) == set()  # nobody looks there
+    stored = io.BytesIO()
+    np.save(stored, np.frombuffer(b"\0" * (at - 128) + inner, dtype="u1"))
+    assert ids(stored.getvalue()) == {"file.polyglot"}
+
+
+def test_a_member_of_a_tar_may_stand_where_an_hdf5_file_may() -> None:
+    model, data = io.BytesIO(), io.BytesIO()
+    with h5py.File(model, "w") as file:
+        file["w"] = np.zeros(3)
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        entry = tarfile.TarInfo("weights.h5")
+        entry.size = len(model.getvalue())
+        archive.addfile(entry, io.BytesIO(model.getvalue()))
+    assert data.getvalue()[512:520] == b"\x89HDF\r\n\x1a\n"
+    assert ids(data.getvalue()) == set()
+
+
+def test_a_storage_of_torch_that_is_an_hdf5_file_is_refused() -> None:
+    buffer = io.BytesIO()
+    torch.save({"w": torch.zeros(4096, dtype=torch.uint8)}, buffer)
+    data = bytearray(buffer.getvalue())
+    assert ids(bytes(data)) == set()
+    start = data.index(b"\0" * 4096)
+    assert start < 2048
+    data[2048:2056] = b"\x89HDF\r\n\x1a\n"
+    assert "file.polyglot" in ids(bytes(data))
+
+
+def test_a_sound_that_tensorflow_reads_as_a_graph_is_refused_by_its_name() -> None:
+    # "RI" is a field that no graph has, with 73 bytes: a buffer's reader skips it.
+    node = b"\x0a\x01n\x12\x09WriteFile"
+    graph = b"\x12" + bytes([len(node) + 4]) + b"\x12" + bytes([len(node) + 2]) + b"\x0a"
+    graph += bytes([len(node)]) + node
+    body = b"\0" * 31 + graph
+    sound = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 8000, 1, 8)
+    sound += b"data" + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+    data = b"RIFF" + struct.pack("<I", len(sound) + 4) + b"WAVE" + sound
+    assert ids(data, "saved_model.wav") == set()
+    assert ids(data, "saved_model.pb") == {"file.polyglot"}
