@@ -62,7 +62,7 @@ _TENSORFLOW = frozenset(
     RandomUniform RandomStandardNormal TruncatedNormal RestoreV2 ShardedFilename
     StringJoin StaticRegexFullMatch Assert""".split()  # noqa: SIM905 - a table
 )  # fmt: skip
-_TEXT_OPERATOR = re.compile(rb"""\bop\s*:\s*(?:"([^"\n]*)"|'([^'\n]*)')""")
+_TEXT_OPERATOR = re.compile(rb"""\bop\s*+:(?:\s|#[^\n]*+\n)*+(?:"([^"\n]*)"|'([^'\n]*)')""")
 _FILES = re.compile(r"File|PyFunc|ImmutableConst|Library|Print|Save|Restore|Dump|Matching|Script")
 
 

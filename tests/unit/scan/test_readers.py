@@ -112,3 +112,134 @@ def test_a_sound_that_tensorflow_reads_as_a_graph_is_refused_by_its_name() -> No
     data = b"RIFF" + struct.pack("<I", len(sound) + 4) + b"WAVE" + sound
     assert ids(data, "saved_model.wav") == set()
     assert ids(data, "saved_model.pb") == {"file.polyglot"}
+
+
+TARGET = "_target_: os.system\ncommand: id\n"
+PAD = '"pad": [' + ", ".join(['"' + "x y " * 250 + '"'] * 2_200) + "]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1: x\n" + TARGET,
+        "on: x\n~: y\n" + TARGET,
+        "a: 1\na: 2\n" + TARGET,
+        "_target_: plain\n" + TARGET,
+        "d: 2001-13-45\n" + TARGET,
+        "=: x\n<<: y\n" + TARGET,
+        "? [a, b]\n: 1\n" + TARGET,
+        "? {_target_: os.system}\n: 1\n",
+        "a: 1\n---\n" + TARGET,
+        TARGET + "---\na: 1\n",
+        TARGET + "...\n% no directive\n",
+        "_target_:\tos.system\n",
+        "a: 1\n---\n%TAG !p! tag:yaml.org,2002:py\n---\n!p!thon/object/apply:os.system [id]\n",
+        "- {a: 1\n" + TARGET,  # it does not end
+        'a: [1\n"_targ\\x65t_": os.system\n',
+        '[a]\n_target_ = "os.system"\n',
+        "trust_remote_code = true\n",
+        'node: {op: "Const"}\n' + TARGET,
+        'node: {op: "Const"}\nimport os\n',
+        'node { op: "Const" }\nnode { op: # a comment\n "PyFunc" }\n',
+        'saved_model_schema_version: 1 meta_graphs { graph_def { node { op: "WriteFile" } } }',
+        f'<PMML version="4.4: \n{TARGET}#" xmlns="http://www.dmg.org/PMML-4_4">\n#</PMML>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" id="x: \n{TARGET}#">\n#</svg>',
+        f'<a b="x: \n{TARGET}#">\n#</a>',
+        '// opened by an editor\n{"postCreateCommand": "id"}\n',
+        '{ // opened by an editor\n "postCreateCommand": "id", /* and */ }\n',
+        '\ufeff/* a */ {"auto_map": {"AutoModel": "x.Y"}}',
+        "import \uff4f\uff53; \uff4f\uff53.\uff53\uff59\uff53\uff54\uff45\uff4d('id')\n",
+        "\U0001d41e\U0001d42f\U0001d41a\U0001d425('id')\n",
+        'layer { type: "Python" python_param { module: "x" layer: "Y" } }',
+    ],
+)
+def test_what_another_reader_of_a_text_finds_is_refused(text: str) -> None:
+    assert ids(text.encode()) - {"text.markup"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "_target_",
+        "a: 1\na: 2\n1: x\n---\nb: [c]\n",
+        "base: &b {a: 1, c: 2}\nrun: {<<: *b, c: 3}\n",
+        'model = load("x",\n    trust_remote_code=True,\n)\n',
+        "trust_remote_code = false\nauto_map =\n",
+        "custom_pipelines: {}\nkey:\t1\n",
+        'node { name: "a" op: "Const" }\n',
+        '// a\n{"a": "// no comment", "b": [1, 2,], }\n',
+        "Das \u00c4ndern (\uff11) der Datei: \uff21\uff22\n",
+        "loader_module = mlflow.sklearn\n",
+    ],
+)
+def test_texts_that_only_look_so_pass(text: str) -> None:
+    assert ids(text.encode()) == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"target": "os.system", "params": {%s}}',
+        '{"_class_name": "X", "unet": ["evil", "Y"], %s}',
+        '{"types": {"a": "evil.x.Y"}, "structure": {"a": ["a"]}, %s}',
+        '{"class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}, %s}',
+        '{"__loader__": "FunctionNode", "content": {"module_path": "os", "function": "id"}, %s}',
+        '{\n"class_name": "function", "module": "os", "config": "system", %s,\n"s": "'
+        + "x" * 1_100_000
+        + '"}',
+        '{"left_children": [1, -1, -1], "right_children": [9, -1, -1], %s}',
+    ],
+)
+def test_what_a_large_document_says_of_itself_is_judged(text: str) -> None:
+    assert ids((text % PAD).encode())
+
+
+def test_a_large_document_that_says_nothing_is_clean() -> None:
+    node = '"__loader__": "DictNode", "__class__": "dict", "__module__": "builtins"'
+    text = '"s": "' + "x" * 1_100_000 + '"'
+    assert scan_bytes("x", f"{{{text}, {PAD}}}".encode()).verdict is ScanVerdict.CLEAN
+    assert scan_bytes("x", f'{{{node}, "content": {{}}, {PAD}}}'.encode()).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"_component_": "os.system"},
+        {"custom_imports": {"imports": ["evil"]}},
+        {"activation_function": "evil.module.Name"},
+        {"sbert_ce_default_activation_function": "os.abort"},
+        {"types": {"a": "evil.module.Class"}, "structure": {"a": ["a"]}},
+        {"attn_implementation": "somebody/kernel"},
+        {"_attn_implementation": {"text_config": "somebody/kernel"}},
+        {"_class_name": "X", "unet": ["evil", "Y", {}]},
+        {"_class_name": "X", "unet": ["stable_diffusion", "os.system"]},
+        {"lc": 1, "type": "constructor", "id": ["langchain", "llms", "X"], "kwargs": {}},
+        {"scripts": {"install": "node x.js"}},
+        {"applications": [{"import_path": "evil:app"}]},
+        {"a": "gASVHQAAAAAAAACMBXBv\nc2l4lIwGc3lzdGVtlJOUjAJpZJSFlFKULg=="},
+        {"a": "data:x;base64,gASVHQAAAAAAAACMBXBvc2l4lIwGc3lzdGVtlJOUjAJpZJSFlFKULg=="},
+        {"a": "{{ 1 }} gASVHQAAAAAAAACMBXBvc2l4lIwGc3lzdGVtlJOUjAJpZJSFlFKULg=="},
+    ],
+)
+def test_settings_by_which_a_library_imports_are_refused(value: object) -> None:
+    assert ids(json.dumps(value).encode())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"activation_function": "torch.nn.modules.activation.Tanh"},
+        {"activation_function": "gelu_new", "attn_implementation": "flash_attention_2"},
+        {
+            "_class_name": "X",
+            "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+        },
+        {"type": "sentence_transformers.sparse_encoder.models.SpladePooling"},
+        {"type": "sentence_transformers.sentence_transformer.modules.pooling.Pooling"},
+        {"types": {"a": "sentence_transformers.models.Pooling"}, "structure": {}},
+        {"tokenizer_class": "sentence_transformers.models.tokenizer.WhitespaceTokenizer"},
+        {"types": {"a": "x.y"}},
+    ],
+)
+def test_settings_that_name_a_librarys_own_pass(value: object) -> None:
+    assert ids(json.dumps(value).encode()) == set()
