@@ -28,7 +28,7 @@ _KEYWORDS = frozenset("in not and or is if else elif set print".split())  # noqa
 _MACRO = re.compile(r"\{%-?\s*macro\s+([A-Za-z_]\w*)")
 _BOUND = re.compile(r"\b([A-Za-z_]\w*+)\s*+=(?!=)")
 _TARGETS = re.compile(r"\{%[-+]?\s*+(?:for|set|macro\s++\w++)\b([^=%]{0,400})")
-_SET = re.compile(r"\{%[-+]?\s*set\s+([A-Za-z_]\w*)\s*=")
+_SET = re.compile(r"\{%[-+]?\s*(?:set\s+([A-Za-z_]\w*)\s*=|for\s+([A-Za-z_]\w*)\s+in\b)")
 _TAG = re.compile(r"\{%[-+]?\s*([a-z]+)")
 _REACHES = re.compile(r"\[|attr\b|\bmap\b")
 _LINE_END = re.compile(r"\r\n|\r")
@@ -61,7 +61,7 @@ _METHODS = frozenset(
 )  # fmt: skip
 _TAGS = frozenset(
     """if elif else endif for endfor set endset macro endmacro filter endfilter generation
-    endgeneration break continue raw endraw with endwith do""".split()  # noqa: SIM905 - a table
+    endgeneration break continue raw endraw with endwith do call endcall""".split()  # noqa: SIM905 - a table
 )  # fmt: skip
 _NAMES = frozenset(
     """lipsum cycler joiner self request config url_for get_flashed_messages session g application
@@ -98,7 +98,7 @@ def scan_template(text: str, findings: Findings, member: str = "") -> None:
         malformed = True
     names = _Names(
         macros=frozenset(_MACRO.findall(text)),
-        given=_PLAIN.intersection(_SET.findall(text)),  # variables of the template's own
+        given=_PLAIN.intersection(one for pair in _SET.findall(text) for one in pair),
         bound=frozenset(_bound(block for _, block in blocks)),
     )
     if not malformed and any(_REACHES.search(block) for _, block in blocks):

@@ -334,9 +334,9 @@ def _scan_yaml(data: memoryview, findings: Findings, member: str) -> str:
     begun = len(findings.items)
     kind = "text"
     # Some readers take a tab for the space behind a colon.
-    for text in dict.fromkeys((content, content.replace(b"\t", b" "))):
+    for spaced in dict.fromkeys((content, content.replace(b"\t", b" "))):
         known = findings.items[begun:]
-        found = _scan_documents(text, findings, member)
+        found = _scan_documents(spaced, findings, member)
         findings.items[begun + len(known) :] = [
             one for one in findings.items[begun + len(known) :] if one not in known
         ]
