@@ -67,7 +67,7 @@ _EXECUTABLE = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"\0
 _CARD = re.compile(
     r"(^|/)((README|MODEL_?CARD)(\.(md|rst|txt))?|[^/]+\.(md|markdown))$", re.IGNORECASE
 )
-_QUOTED = ("text.", "template.")
+_QUOTED = ("text.", "template.", "format.yaml.")
 _MAX_TEXT = 512 * MIB
 _ZIP64 = b"PK\x06\x07"
 _ZIP_RECORD = 22

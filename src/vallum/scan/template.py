@@ -43,6 +43,10 @@ _ELEMENT = re.compile(
 
 _FORMAT = re.compile(r"\s*\|\s*format\b")
 # As in C, of what is given: no name of an attribute, as `str.format` takes it, and no large width.
+_FILLED = re.compile(
+    r".(?:[^{}]|\{\{|\}\}|\{[A-Za-z0-9]{0,40}(?::\d{0,2}[sdfgx]?)?\})*.", re.DOTALL
+)
+_FILLS = re.compile(r"\s*\.\s*format\b")
 _PRINTED = re.compile(r".(?:[^%]|%%|%[-+ 0]{0,2}\d{0,2}(?:\.\d{1,2})?[sdifgx])*.", re.DOTALL)
 
 _WORK = re.compile(r"\*\*|\d{5,}|'\s*\*|\*\s*'")
@@ -206,11 +210,15 @@ def _printed(block: str) -> str:
     """Return a block in which a text that is spelled out and formatted is a text made a text."""
     parts, at = [], 0
     for string in _STRING.finditer(block):
-        after = _FORMAT.match(block, string.end())
         beside = block[at : string.start()].rstrip()[-1:] in ("'", '"')  # both are one text
-        if after is not None and not beside and _PRINTED.fullmatch(string.group()):
-            parts += [block[at : string.end()], "|string"]
-            at = after.end()
+        for which, form, plain in (
+            (_FORMAT, _PRINTED, "|string"),
+            (_FILLS, _FILLED, ".strip"),
+        ):
+            after = which.match(block, string.end())
+            if after is not None and not beside and form.fullmatch(string.group()):
+                parts += [block[at : string.end()], plain]
+                at = after.end()
     return "".join((*parts, block[at:]))
 
 

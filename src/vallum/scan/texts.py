@@ -120,6 +120,7 @@ _MAX_YAML = 1 * MIB
 _YAML = JsonBounds(
     max_depth=64, max_nodes=100_000
 )  # PyYAML needs a kilobyte a node, and a second for 14,000
+_BOM = b"\xef\xbb\xbf"
 _FIRST = re.compile(rb"(?:\xef\xbb\xbf)?+(?:\s|//[^\n]*+(?:\n|\Z)|/\*(?:[^*]|\*(?!/))*+\*/)*+")
 _COMMENTS = re.compile(rb'("(?:[^"\\]|\\.)*+")|//[^\n]*+|/\*(?:[^*]|\*(?!/))*+\*/', re.DOTALL)
 _TRAILING = re.compile(rb'("(?:[^"\\]|\\.)*+")|,(?=\s*+[}\]])', re.DOTALL)
@@ -330,9 +331,8 @@ def _scan_yaml(data: memoryview, findings: Findings, member: str) -> str:
             text = "a key that names code, in a text that is too large to be parsed"
             _add(findings, "config.too-large", text, member)
         return "text"
-    content = bytes(data)
+    content = bytes(data).replace(_BOM, b"")  # some readers pass over it wherever it stands
     begun = len(findings.items)
-    kind = "text"
     # Some readers take a tab for the space behind a colon.
     for spaced in dict.fromkeys((content, content.replace(b"\t", b" "))):
         known = findings.items[begun:]
@@ -345,7 +345,7 @@ def _scan_yaml(data: memoryview, findings: Findings, member: str) -> str:
     for key in keys_of(content):
         text = f"`{key}` names code, in a text that no parser of settings takes"
         findings.add("text.settings", text, member=member, atlas=_ATLAS)
-    return kind
+    return "text"
 
 
 def _scan_documents(content: bytes, findings: Findings, member: str) -> str:

@@ -136,6 +136,8 @@ PAD = '"pad": [' + ", ".join(['"' + "x y " * 250 + '"'] * 2_200) + "]"
         "a: 1\n---\n%TAG !p! tag:yaml.org,2002:py\n---\n!p!thon/object/apply:os.system [id]\n",
         "- {a: 1\n" + TARGET,  # it does not end
         'a: [1\n"_targ\\x65t_": os.system\n',
+        "\ufeff\ufeff" + TARGET,
+        "a: 1\n---\n\ufeff" + TARGET,
         '[a]\n_target_ = "os.system"\n',
         "trust_remote_code = true\n",
         'node: {op: "Const"}\n' + TARGET,
@@ -243,3 +245,26 @@ def test_settings_by_which_a_library_imports_are_refused(value: object) -> None:
 )
 def test_settings_that_name_a_librarys_own_pass(value: object) -> None:
     assert ids(json.dumps(value).encode()) == set()
+
+
+LICENSE = b"Copyright (c) 1992-2013 The University of Tennessee and The University\n" + b" " * 22
+
+
+@pytest.mark.parametrize(
+    "text", [LICENSE + b"of Tennessee Research Foundation.\n", b"Nr    0 a text\n"]
+)
+def test_a_text_whose_letters_are_a_far_place_in_a_pickles_memo_passes(text: bytes) -> None:
+    assert ids(text) == set()
+
+
+@pytest.mark.parametrize("start", [b"", b"Nr    0", b"Np99999999999\n0"])
+def test_a_far_place_in_a_pickles_memo_hides_nothing_behind_it(start: bytes) -> None:
+    for old in (OLD_EVIL, b"cevil\nx\n)R."):
+        assert ids(start + old) & {"pickle.dangerous-name", "pickle.unknown-name"}
+    assert "pickle.malformed" in ids(b"\x80\x02" + start + b"N.") or not start
+
+
+def test_a_model_card_may_have_what_yaml_takes_for_a_tag() -> None:
+    card = b"---\nlicense: mit\n---\nNote: a\nuse: !important\n"
+    assert scan_bytes("README.md", card).exit_code == 0
+    assert scan_bytes("config.yaml", card).exit_code == 1
