@@ -130,6 +130,8 @@ class Inspector:
             return "malformed"
         if kind in ("text", "jinja", "yaml") and _CARD.search(name.replace("\\", "/")):
             self._quoted(member, lambda one: one.id.startswith(_QUOTED))
+        elif name.lower().endswith(".pth"):
+            pass  # Python runs the lines of such a file that import, whatever the others say
         elif kind in ("text", "jinja", "yaml") and self._is_doubted(member):
             if is_vocabulary(name, data):
                 self._quoted(member, is_excused)

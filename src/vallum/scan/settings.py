@@ -18,7 +18,7 @@ from vallum.scan.template import is_template, scan_template
 
 _ATLAS = "AML.T0011.000"
 _TARGETS = (
-    "_target_", "_partial_", "_component_", "auto_map", "auto_mapping", "custom_pipelines",
+    "_target_", "_component_", "auto_map", "auto_mapping", "custom_pipelines",
     "custom_imports",
 )  # fmt: skip
 # What an editor or a package manager runs when the folder is opened or installed.
@@ -29,7 +29,7 @@ _RUNS = (
 _FILES = ("weight_map", "pickled_model", "model_data", "model_code_path")
 _LEAVES = re.compile(r"^[/\\~]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|^[A-Za-z][\w+.-]*://")
 _PEFT_LIBRARY = re.compile(r"^transformers\.models\.(\w+)\.modeling_\1\Z", re.ASCII)
-_TARGETS_ALSO = ("custom_pipeline", "custom_generate", "code", "entry_points", "run_command")
+_TARGETS_ALSO = ("custom_pipeline", "custom_generate", "entry_points", "run_command")
 _PATHS = ("class_path", "init_class_path")
 _SCRIPTS = ("handler", "sagemaker_program", "entry_point", "entrypoint", "program", "script")
 _SCRIPT = re.compile(r"\.(py|sh|R|jl|lua|js)(\W|$)")
@@ -69,7 +69,12 @@ _KERNELS = (
 _APP = re.compile(r"^[\w.]+:[\w.]+\Z")
 _INSTALLS = frozenset({"install", "prepare", "prepublish", "preprepare", "postprepare"})
 _PICKLED = re.compile(rb"(?<![\w+/=-])gA[I-V][\w+/-]{12,}")  # `PROTO` 2 to 5 in base64
-_DOTTED = re.compile(r"^\w+(\.\w+)+$")
+_DOTTED = re.compile(r"^[^\W\d]\w*(\.[^\W\d]\w*)+$")
+# Of what Hydra makes: layers and optimizers, which only compute.
+_COMPUTES = re.compile(
+    r"^(torch\.(nn|optim(\.lr_scheduler)?)|nemo\.collections\.\w+\.modules)\.[A-Z]\w*\Z", re.ASCII
+)
+_NO_MODULE = re.compile(r"^(?!code\Z)\w[\w-]{0,30}\Z")  # of a language, or of what went wrong
 _TRUST = (
     "trust_remote_code", "allow_pickle", "unsafe_deserialization", "use_pickle", "remote_code",
     "use_remote_code", "enable_unsafe_deserialization", "allow_dangerous_deserialization",
@@ -136,6 +141,11 @@ def judge_object(value: dict[str, Any], findings: Findings, member: str) -> None
             if key == "_class_name" or (item[1] is not None and not own):
                 text = f"`{key[:80]}` names the class `{item[1]}` of `{item[0]}`"[:200]
                 _add(findings, "config.code", text, member)
+    flavors = value.get("flavors")  # of MLflow: each may name a folder of modules
+    for one in flavors.values() if isinstance(flavors, dict) else (value,):
+        inside = isinstance(one, dict) and ("loader_module" in one or one is not value)
+        if inside and isinstance(one.get("code"), str) and one["code"]:
+            _add(findings, "config.code", CODE_KEY, member)
     types, scripts = value.get("types"), value.get("scripts")
     if isinstance(types, dict) and "structure" in value:  # a router of sentence-transformers
         for item in types.values():
@@ -191,6 +201,9 @@ def judge_key(key: str, item: object, findings: Findings, member: str) -> None:
     if isinstance(item, float) or (type(item) is int and key not in _TRUST):
         return  # the number of a token in a vocabulary names nothing
     named = key in _TARGETS or (key in _TARGETS_ALSO and isinstance(item, str | dict))
+    named = named and not (key == "_target_" and isinstance(item, str) and _COMPUTES.match(item))
+    if key == "code" and isinstance(item, str) and item and not _NO_MODULE.match(item):
+        _add(findings, "config.code", CODE_KEY, member)
     if named and item not in (None, {}, "", []) and not _is_peft_mapping(key, item):
         _add(findings, "config.code", f"`{key}` names code to import", member)
     if key in _TRUST and (item.lower() if isinstance(item, str) else item) not in _OFF:

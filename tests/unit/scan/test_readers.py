@@ -207,6 +207,11 @@ def test_a_large_document_that_says_nothing_is_clean() -> None:
     "value",
     [
         {"_component_": "os.system"},
+        {"_target_": "torch.nn.modules.module.os.system"},
+        {"_target_": "torch.optim.load"},
+        {"code": "evil.module"},
+        {"loader_module": "mlflow.sklearn", "code": "folder"},
+        {"flavors": {"sklearn": {"code": "folder"}}},
         {"custom_imports": {"imports": ["evil"]}},
         {"activation_function": "evil.module.Name"},
         {"sbert_ce_default_activation_function": "os.abort"},
@@ -241,6 +246,10 @@ def test_settings_by_which_a_library_imports_are_refused(value: object) -> None:
         {"types": {"a": "sentence_transformers.models.Pooling"}, "structure": {}},
         {"tokenizer_class": "sentence_transformers.models.tokenizer.WhitespaceTokenizer"},
         {"types": {"a": "x.y"}},
+        {"type": "1.0"},
+        [{"code": "en"}, {"code": "not-found"}, {"code": {"type": "string"}}],
+        {"_target_": "torch.optim.AdamW", "_partial_": True},
+        {"flavors": {"sklearn": {"code": None}}},
     ],
 )
 def test_settings_that_name_a_librarys_own_pass(value: object) -> None:
@@ -268,3 +277,15 @@ def test_a_model_card_may_have_what_yaml_takes_for_a_tag() -> None:
     card = b"---\nlicense: mit\n---\nNote: a\nuse: !important\n"
     assert scan_bytes("README.md", card).exit_code == 0
     assert scan_bytes("config.yaml", card).exit_code == 1
+
+
+def test_a_table_of_words_excuses_no_line_that_python_runs() -> None:
+    table = b"""a,b\nimport os;f"{os.system('id')}",2\n1x,2\n"""
+    assert scan_bytes("table.csv", table).exit_code == 0
+    assert scan_bytes("model.pth", table).exit_code == 1
+
+
+def test_a_list_of_tokens_may_begin_as_markup_does() -> None:
+    assert (
+        scan_bytes("lang/tokens.txt", "<blk> 0\n<sos/eos> 1\n\u2581THE 2\n".encode()).exit_code == 0
+    )
