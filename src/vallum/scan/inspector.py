@@ -59,7 +59,10 @@ from vallum.schema import Finding
 _ATLAS = "AML.T0011.000"
 _EXECUTABLE_NAME = re.compile(
     r"\.(py[cdiow]?|pyx|ipynb|so(\.\d+)*|dll|dylib|exe|com|scr|bat|cmd|ps1|sh|bash|zsh|js|mjs|vbs|"
-    r"jar|class|wasm|rb|pl|php|r|rds|rdata|mlmodelc|pth\.py|bin\.py|egg|whl|desktop|service)$",
+    r"jar|class|wasm|rb|pl|php|r|rds|rdata|mlmodelc|pth\.py|bin\.py|egg|whl|desktop|service|cjs|hta|"
+    r"wsf|vbe|psm1|command|lua|jl)$|"
+    # What a debugger, a shell or R runs where it starts.
+    r"(^|[/\\])\.(pdbrc|gdbinit|lldbinit|Rprofile|envrc|bashrc|bash_profile|profile|zshrc|zshenv)$",
     re.IGNORECASE,
 )
 _EXECUTABLE = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"\0asm", b"#!")

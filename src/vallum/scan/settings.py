@@ -224,6 +224,8 @@ def judge_key(key: str, item: object, findings: Findings, member: str) -> None:
         _add(findings, "config.code", f"`{key}` names `{item[:80]}` to call", member)
     if key in _KERNELS and any("/" in one for one in _names(item)):
         _add(findings, "config.code", f"`{key}` names a kernel to fetch", member)
+    if key == "()" and isinstance(item, str) and item:  # of a log's handler, as `logging` reads it
+        _add(findings, "config.code", f"`()` names `{item[:80]}` to call", member)
     if key == "import_path" and isinstance(item, str) and _APP.match(item):
         _add(findings, "config.code", "`import_path` names an application to import", member)
     plain = isinstance(item, str) and (_NAME.match(item) or _WORDS_OF.match(item))

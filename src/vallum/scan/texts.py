@@ -101,6 +101,10 @@ _CODE = (
     ),
     (re.compile(rb"\bpython_param\s*:?\s*\{"), "a layer that is imported"),
     (
+        re.compile(rb"^[ \t]*+\[(?:handler|formatter)_\w+\]", re.MULTILINE),
+        "settings of a log, which are evaluated",
+    ),
+    (
         re.compile(
             rb"<\?(php|=)|<script|<!ENTITY|<!DOCTYPE(?:(?!<!DOCTYPE)[^>\[])*+\[|"
             rb"<[a-z][a-z0-9]{0,20}\s[^<>\n]{0,400}\bon[a-z]{3,20}\s*=\s*[\"'\w]",
@@ -122,8 +126,11 @@ _YAML = JsonBounds(
 )  # PyYAML needs a kilobyte a node, and a second for 14,000
 _BOM = b"\xef\xbb\xbf"
 _FIRST = re.compile(rb"(?:\xef\xbb\xbf)?+(?:\s|//[^\n]*+(?:\n|\Z)|/\*(?:[^*]|\*(?!/))*+\*/)*+")
-_COMMENTS = re.compile(rb'("(?:[^"\\]|\\.)*+")|//[^\n]*+|/\*(?:[^*]|\*(?!/))*+\*/', re.DOTALL)
-_TRAILING = re.compile(rb'("(?:[^"\\]|\\.)*+")|,(?=\s*+[}\]])', re.DOTALL)
+# What is not closed goes to the end: so no part is looked at twice.
+_COMMENTS = re.compile(
+    rb'("(?:[^"\\]|\\.)*+(?:"|\\?\Z))|//[^\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/|\*?\Z)', re.DOTALL
+)
+_TRAILING = re.compile(rb'("(?:[^"\\]|\\.)*+(?:"|\\?\Z))|,(?=\s*+[}\]])', re.DOTALL)
 _OPEN = re.compile(rb"\{[{%]")
 _ANCHOR, _ALIAS = re.compile(rb"&\w[^\n]*+\n"), re.compile(rb"[\[:,-] *+\*\w")
 _GRAPH = re.compile(rb"\b(node|node_def|meta_graphs|graph_def)\s*+:?(?:\s|#[^\n]*+\n)*+[{<]")
@@ -180,7 +187,8 @@ def _scan_plain(
 ) -> str:
     """Judge a text by what reads it; one with templates may begin with a tag of a prompt."""
     kind = ""
-    if _GRAPH.search(data, 0, WINDOW) and scan_graph_text(data, findings, member):
+    graph = any(b"node" in one or b"graph" in one for one in windows(data))
+    if graph and _GRAPH.search(data) and scan_graph_text(data, findings, member):
         kind = "tensorflow-text"
     elif _PMML.match(data) or _SVG.match(data):
         kind = "pmml" if _PMML.match(data) else "svg"
@@ -265,10 +273,11 @@ def _scan_json_lines(data: memoryview, findings: Findings, member: str) -> str:
     begun = len(findings.items)
     try:
         for value in json_lines(data):
+            known = len(findings.items)
             scan_document(value, findings, member)
+            # What a record says under `code` is its text; no settings are written so.
+            findings.items[known:] = [f for f in findings.items[known:] if f.message != CODE_KEY]
             release(data)
-        # What a record says under `code` is its text; no settings are written so.
-        findings.items[begun:] = [f for f in findings.items[begun:] if f.message != CODE_KEY]
     except VallumError as error:
         if error.code == "format.json.malformed":
             del findings.items[begun:]

@@ -140,6 +140,9 @@ PAD = '"pad": [' + ", ".join(['"' + "x y " * 250 + '"'] * 2_200) + "]"
         "a: 1\n---\n\ufeff" + TARGET,
         '[a]\n_target_ = "os.system"\n',
         "trust_remote_code = true\n",
+        "[handler_a]\nclass=StreamHandler\nargs=(sys.stdout,)\n",
+        '{"code": "a.b"}\n' * 250 + '{"trust_remote_code": true}\n',
+        "# a comment\n" * 400_000 + 'node { op: "WriteFile" }\n',
         'node: {op: "Const"}\n' + TARGET,
         'node: {op: "Const"}\nimport os\n',
         'node { op: "Const" }\nnode { op: # a comment\n "PyFunc" }\n',
@@ -207,6 +210,7 @@ def test_a_large_document_that_says_nothing_is_clean() -> None:
     "value",
     [
         {"_component_": "os.system"},
+        {"version": 1, "handlers": {"a": {"()": "os.system", "command": "id"}}},
         {"_target_": "torch.nn.modules.module.os.system"},
         {"_target_": "torch.optim.load"},
         {"code": "evil.module"},
@@ -283,6 +287,12 @@ def test_a_table_of_words_excuses_no_line_that_python_runs() -> None:
     table = b"""a,b\nimport os;f"{os.system('id')}",2\n1x,2\n"""
     assert scan_bytes("table.csv", table).exit_code == 0
     assert scan_bytes("model.pth", table).exit_code == 1
+
+
+@pytest.mark.parametrize("name", [".pdbrc", "a/.Rprofile", "run.command", "x.hta"])
+def test_a_name_by_which_a_program_is_run_is_refused(name: str) -> None:
+    assert ids(b"words", name) == {"file.executable-name"}
+    assert ids(b"words", name + ".txt") == set()
 
 
 def test_a_list_of_tokens_may_begin_as_markup_does() -> None:
