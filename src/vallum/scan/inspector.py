@@ -26,7 +26,14 @@ from vallum.scan.avro import avro_fault
 from vallum.scan.catboost import catboost_fault, is_catboost
 from vallum.scan.characters import as_utf8, is_text
 from vallum.scan.exported import graph_fault, is_graph, is_program, tensors_kind, weights_of
-from vallum.scan.graphs import Beside, is_saved_model, scan_onnx, scan_saved_model, scan_torchscript
+from vallum.scan.graphs import (
+    Beside,
+    is_onnx_tensor,
+    is_saved_model,
+    scan_onnx,
+    scan_saved_model,
+    scan_torchscript,
+)
 from vallum.scan.hdf5 import scan_hdf5
 from vallum.scan.images import bmp_fault, gif_fault, jpeg_fault, png_fault, webp_fault
 from vallum.scan.matlab import is_matlab, is_matlab_4, matlab_fault
@@ -242,6 +249,8 @@ class Inspector:
         if is_saved_model(data):
             scan_saved_model(data, self._findings)
             return "tensorflow"
+        if head[:1] in (b"\x08", b"\x10") and is_onnx_tensor(data):
+            return "onnx-tensor"
         if head[:1] == b"\x08":
             beside = None if member else self._beside
             scan_onnx(data, self._findings, self._model, member, beside)

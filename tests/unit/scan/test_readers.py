@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.unit.scan.test_held_out import OLD_EVIL, ids
 from vallum.scan import ScanVerdict, scan_bytes
@@ -299,3 +300,21 @@ def test_a_list_of_tokens_may_begin_as_markup_does() -> None:
     assert (
         scan_bytes("lang/tokens.txt", "<blk> 0\n<sos/eos> 1\n\u2581THE 2\n".encode()).exit_code == 0
     )
+
+
+def test_a_tensor_of_onnx_is_numbers_and_nothing_else() -> None:
+    tensor = numpy_helper.from_array(np.zeros((2, 3), dtype="f4"), "input")
+    data = tensor.SerializeToString()
+    assert scan_bytes("input_0.pb", data).verdict is ScanVerdict.CLEAN
+    assert (
+        scan_bytes("0.pb", numpy_helper.from_array(np.array(1.5)).SerializeToString()).exit_code
+        == 0
+    )
+    assert ids(data[:-1]) and ids(data + b"\x22\x00")  # noqa: PT018 - cut short, and more
+    tensor.dims[0] = 3
+    assert ids(tensor.SerializeToString())
+    # To a reader of models, what are whole numbers here is a graph.
+    graph = helper.make_tensor("x", TensorProto.INT64, [3], [7, 8, 9])
+    assert ids(graph.SerializeToString())
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    assert ids(tensor.SerializeToString())
