@@ -41,7 +41,8 @@ _PAIRS = re.compile(
 FIELDS = frozenset(
     ("class_name", "config", "module", "registered_name", "__loader__", "__class__", "__module__",
      "target", "_class_name", "types", "structure", "scripts", "lc", "type", "left_children",
-     "right_children", "module_path", "function", "file")
+     "right_children", "module_path", "function", "file", "__kind__", "class",
+     "flavors", "loader_module", "code")
 )  # fmt: skip
 Part = Callable[[Any], None]
 Pair = Callable[[str, Any], None]

@@ -6,6 +6,7 @@ lines that set such a key: readers differ in what they forgive.
 
 import base64
 import re
+import sys
 from typing import Any
 
 from vallum.base.bounds import MODEL
@@ -61,12 +62,25 @@ _ACTIVATIONS = (
     "sbert_ce_default_activation_function",
 )  # fmt: skip
 _LAYER = re.compile(r"^torch\.nn(\.[a-z_]+)*\.[A-Za-z]\w*\Z", re.ASCII)
+_IMPORTED = {
+    **dict.fromkeys(_ACTIVATIONS, _LAYER),
+    "implementation": re.compile(r"^mlserver(_\w+)?\.[A-Z]\w*\Z", re.ASCII),
+    **dict.fromkeys(("worker_cls", "worker_extension_cls"), re.compile(r"^vllm(\.\w+)+\Z")),
+}  # of a text with a point, what may be imported
+_PLUGINS = ("tool_parser_plugin", "reasoning_parser_plugin")  # vLLM
+_GLUONTS = re.compile(
+    r"^(gluonts(\.torch)?(\.(?!torch\.)[a-z]\w*){0,6}\.[A-Z]\w*|numpy\.[a-z]+\d+|"
+    r"pandas\.(Period|Timestamp|Timedelta))\Z",
+    re.ASCII,
+)
+# A path goes on through what a module has imported.
+_IMPORTED_THERE = frozenset({*sys.stdlib_module_names, "np", "pd", "mx", "pandas", "numpy"})
 # Of `owner/name` in these, transformers fetches a kernel and imports it, whatever it was told.
 _KERNELS = (
     "attn_implementation", "_attn_implementation", "_attn_implementation_internal",
     "experts_implementation",
 )  # fmt: skip
-_APP = re.compile(r"^[\w.]+:[\w.]+\Z")
+_APP = re.compile(r"^[^\W\d][\w.]*:[^\W\d]\w*\Z")
 _INSTALLS = frozenset({"install", "prepare", "prepublish", "preprepare", "postprepare"})
 _PICKLED = re.compile(rb"(?<![\w+/=-])gA[I-V][\w+/-]{12,}")  # `PROTO` 2 to 5 in base64
 _DOTTED = re.compile(r"^[^\W\d]\w*(\.[^\W\d]\w*)+$")
@@ -92,7 +106,8 @@ _KEYS = re.compile(rb"[\"']?\b(%b)\b[\"']?\s*:" % "|".join((*_NAMED, *_TARGETS_A
 _PAIR = re.compile(
     rb"(?:(?P<line>^)[ \t]*+(?:[-?][ \t]++)*+|[{,][ \t\r\n]*+)(?:[&!]\S*+[ \t]++)*+[\"']?"
     rb"(?P<key>%b)[\"']?[ \t\r\n]*+(?:(?P<colon>:)|(?(line)=(?=[^\n,()]*$)|(?!)))[ \t]*+[\"']?"
-    rb"(?P<value>[^\n\"',}#]{0,200})" % "|".join(_NAMED).encode(),
+    rb"(?P<value>[^\n\"',}#]{0,200})"
+    % "|".join(f"(?i:{n.replace('_', '[-_]')})" if n in _TRUST else n for n in _NAMED).encode(),
     re.MULTILINE,
 )
 _ESCAPE = re.compile(rb"\\(?:x|u00)([2-7][0-9a-fA-F])")
@@ -153,6 +168,11 @@ def judge_object(value: dict[str, Any], findings: Findings, member: str) -> None
                 _add(findings, "config.type", f"`types` names `{str(item)[:80]}`", member)
     if isinstance(scripts, dict) and not _INSTALLS.isdisjoint(scripts):
         _add(findings, "config.code", "`scripts` has commands that an installation runs", member)
+    made = value.get("class") if "__kind__" in value else None
+    if isinstance(made, str) and not (
+        _GLUONTS.match(made) and _IMPORTED_THERE.isdisjoint(made.split(".")[1:])
+    ):
+        _add(findings, "config.code", f"`class` names `{made[:80]}` to make", member)
     if value.get("lc") == 1 and value.get("type") in ("constructor", "secret"):
         _add(findings, "config.code", "`lc` names an object of LangChain's to make", member)
 
@@ -198,7 +218,8 @@ def _is_pickle(text: str) -> bool:
 
 def judge_key(key: str, item: object, findings: Findings, member: str) -> None:
     """Report a key by which a loader imports code, trusts it or leaves its folder."""
-    if isinstance(item, float) or (type(item) is int and key not in _TRUST):
+    plain = _plain(key)
+    if isinstance(item, float) or (type(item) is int and plain not in _TRUST):
         return  # the number of a token in a vocabulary names nothing
     named = key in _TARGETS or (key in _TARGETS_ALSO and isinstance(item, str | dict))
     named = named and not (key == "_target_" and isinstance(item, str) and _COMPUTES.match(item))
@@ -206,7 +227,7 @@ def judge_key(key: str, item: object, findings: Findings, member: str) -> None:
         _add(findings, "config.code", CODE_KEY, member)
     if named and item not in (None, {}, "", []) and not _is_peft_mapping(key, item):
         _add(findings, "config.code", f"`{key}` names code to import", member)
-    if key in _TRUST and (item.lower() if isinstance(item, str) else item) not in _OFF:
+    if plain in _TRUST and (item.lower() if isinstance(item, str) else item) not in _OFF:
         _add(findings, "config.trust", f"`{key}` is on", member)
     if key in _GUARDS and item is False:
         _add(findings, "config.trust", f"`{key}` is off", member)
@@ -220,16 +241,19 @@ def judge_key(key: str, item: object, findings: Findings, member: str) -> None:
         _add(findings, "config.code", f"`{key[:80]}` names code to import", member)
     if key in _SCRIPTS and isinstance(item, str) and _SCRIPT.search(item):
         _add(findings, "config.code", f"`{key}` names a program", member)
-    if key in _ACTIVATIONS and isinstance(item, str) and "." in item and not _LAYER.match(item):
-        _add(findings, "config.code", f"`{key}` names `{item[:80]}` to call", member)
+    known = _IMPORTED.get(plain)
+    if known is not None and isinstance(item, str) and "." in item and not known.match(item):
+        _add(findings, "config.code", f"`{key}` names `{item[:80]}` to import", member)
+    if plain in _PLUGINS and item not in (None, "", []):
+        _add(findings, "config.code", f"`{key}` names a module to import", member)
     if key in _KERNELS and any("/" in one for one in _names(item)):
         _add(findings, "config.code", f"`{key}` names a kernel to fetch", member)
     if key == "()" and isinstance(item, str) and item:  # of a log's handler, as `logging` reads it
         _add(findings, "config.code", f"`()` names `{item[:80]}` to call", member)
-    if key == "import_path" and isinstance(item, str) and _APP.match(item):
-        _add(findings, "config.code", "`import_path` names an application to import", member)
-    plain = isinstance(item, str) and (_NAME.match(item) or _WORDS_OF.match(item))
-    if key == "tokenizer_class" and isinstance(item, str) and not plain:
+    if key in ("import_path", "service") and isinstance(item, str) and _APP.match(item):
+        _add(findings, "config.code", f"`{key}` names an application to import", member)
+    name = isinstance(item, str) and (_NAME.match(item) or _WORDS_OF.match(item))
+    if key == "tokenizer_class" and isinstance(item, str) and not name:
         _add(findings, "config.class", "`tokenizer_class` holds more than a name", member)
     if key == "loader_module" and not (isinstance(item, str) and _LOADERS.match(item)):
         _add(findings, "config.loader", "`loader_module` is none of MLflow's own", member)
@@ -238,6 +262,11 @@ def judge_key(key: str, item: object, findings: Findings, member: str) -> None:
         _add(findings, "config.type", f"`type` names the class `{str(item)[:80]}`", member)
     if key == "class_name" and isinstance(item, str) and not _WORDS.match(item):
         _add(findings, "config.class", "`class_name` holds more than a name", member)
+
+
+def _plain(key: str) -> str:
+    """Return a key as a library's own; command lines and environments spell it otherwise."""
+    return key.lower().replace("-", "_")
 
 
 def _names(item: object) -> list[str]:
@@ -276,7 +305,7 @@ def keys_of(window: bytes) -> list[str]:
 
 def _tells(key: str, value: str) -> bool:
     """Whether a key with this on its line names code, or trusts it."""
-    if key in _TRUST:
+    if _plain(key) in _TRUST:
         return value.lower() in _ON
     if key == "loader_module":
         return not _LOADERS.match(value)
