@@ -72,6 +72,8 @@ _EXECUTABLE_NAME = re.compile(
     r"(^|[/\\])\.(pdbrc|gdbinit|lldbinit|Rprofile|envrc|bashrc|bash_profile|profile|zshrc|zshenv)$",
     re.IGNORECASE,
 )
+# Python's `site` runs such a line, whatever the others are: a comment of a drawing, a table.
+_RUN_LINE = re.compile(rb"(?:^|\r)(?:\xef\xbb\xbf)?import[ \t]", re.MULTILINE)
 _EXECUTABLE = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"\0asm", b"#!")
 # No loader runs or renders these, so what they quote does nothing: model cards are full of code.
 _CARD = re.compile(
@@ -130,6 +132,8 @@ class Inspector:
         """Judge the bytes and return their format; never raises on any bytes."""
         if _EXECUTABLE_NAME.search(name):
             self._add("file.executable-name", "a loader could run a file of this name", member)
+        if name.lower().endswith(".pth") and is_text(data) and _RUN_LINE.search(data):
+            self._add("file.executable-line", "Python runs a line of a file of this name", member)
         try:
             kind = self._inspect(data, member, depth)
         except VallumError as error:
@@ -140,8 +144,6 @@ class Inspector:
             return "malformed"
         if kind in ("text", "jinja", "yaml") and _CARD.search(name.replace("\\", "/")):
             self._quoted(member, lambda one: one.id.startswith(_QUOTED))
-        elif name.lower().endswith(".pth"):
-            pass  # Python runs the lines of such a file that import, whatever the others say
         elif kind in ("text", "jinja", "yaml") and self._is_doubted(member):
             if is_vocabulary(name, data):
                 self._quoted(member, is_excused)

@@ -16,7 +16,7 @@ from vallum.scan.drawings import svg_fault
 from vallum.scan.graphs import scan_graph_text
 from vallum.scan.keras_config import is_keras_config, scan_keras_config
 from vallum.scan.large_json import FIELDS, walk_json
-from vallum.scan.plain_xml import xml_fault
+from vallum.scan.plain_xml import is_xml, xml_fault
 from vallum.scan.pmml import pmml_fault
 from vallum.scan.records import json_lines
 from vallum.scan.report import Findings
@@ -197,7 +197,7 @@ def _scan_plain(
         if _ALSO_YAML.search(data, 0, WINDOW):
             _scan_yaml(data, findings, member)
         return kind
-    elif (_XML_BEGIN if templated else _XML).match(data):
+    elif _XML_BEGIN.match(data) or (_XML.match(data) and (not templated or is_xml(data))):
         if fault := xml_fault(data):
             text = f"markup that is not understood: {fault}"[:200]
             findings.add("text.markup", text, member=member, atlas=_ATLAS)

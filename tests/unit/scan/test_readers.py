@@ -295,10 +295,23 @@ def test_a_model_card_may_have_what_yaml_takes_for_a_tag() -> None:
     assert scan_bytes("config.yaml", card).exit_code == 1
 
 
-def test_a_table_of_words_excuses_no_line_that_python_runs() -> None:
-    table = b"""a,b\nimport os;f"{os.system('id')}",2\n1x,2\n"""
-    assert scan_bytes("table.csv", table).exit_code == 0
-    assert scan_bytes("model.pth", table).exit_code == 1
+@pytest.mark.parametrize(
+    "text",
+    [
+        """a,b\nimport os;f"{os.system('id')}",2\n1x,2\n""",
+        '<svg xmlns="http://www.w3.org/2000/svg"><!--\nimport evil\n--></svg>',
+        '/*\nimport\tevil\n*/ {"a": 1}',
+        "\ufeffimport evil",
+    ],
+)
+def test_a_file_of_paths_has_no_line_that_python_runs(text: str) -> None:
+    assert "file.executable-line" in ids(text.encode(), "model.PTH")
+    assert "file.executable-line" not in ids(text.encode(), "model.txt")
+
+
+def test_markup_with_a_template_is_markup() -> None:
+    assert "text.markup" in ids(b'<java class="java.beans.XMLDecoder">{{ 1 }}</java>')
+    assert ids(b"<s>{{ x }}</s>\n<s>{{ y }}") == ids(b"<s>{{ x }}</s>") == set()
 
 
 @pytest.mark.parametrize("name", [".pdbrc", "a/.Rprofile", "run.command", "x.hta"])
