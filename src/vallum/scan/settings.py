@@ -64,6 +64,7 @@ _ACTIVATIONS = (
 _LAYER = re.compile(r"^torch\.nn(\.[a-z_]+)*\.[A-Za-z]\w*\Z", re.ASCII)
 _IMPORTED = {
     **dict.fromkeys(_ACTIVATIONS, _LAYER),
+    "()": re.compile(r"^(uvicorn\.logging|pythonjsonlogger(\.\w+)?)\.[A-Z]\w*\Z"),  # `logging`
     "implementation": re.compile(r"^mlserver(_\w+)?\.[A-Z]\w*\Z", re.ASCII),
     **dict.fromkeys(("worker_cls", "worker_extension_cls"), re.compile(r"^vllm(\.\w+)+\Z")),
 }  # of a text with a point, what may be imported
@@ -248,8 +249,6 @@ def judge_key(key: str, item: object, findings: Findings, member: str) -> None:
         _add(findings, "config.code", f"`{key}` names a module to import", member)
     if key in _KERNELS and any("/" in one for one in _names(item)):
         _add(findings, "config.code", f"`{key}` names a kernel to fetch", member)
-    if key == "()" and isinstance(item, str) and item:  # of a log's handler, as `logging` reads it
-        _add(findings, "config.code", f"`()` names `{item[:80]}` to call", member)
     if key in ("import_path", "service") and isinstance(item, str) and _APP.match(item):
         _add(findings, "config.code", f"`{key}` names an application to import", member)
     name = isinstance(item, str) and (_NAME.match(item) or _WORDS_OF.match(item))

@@ -259,6 +259,7 @@ def test_settings_by_which_a_library_imports_are_refused(value: object) -> None:
         {"types": {"a": "sentence_transformers.models.Pooling"}, "structure": {}},
         {"tokenizer_class": "sentence_transformers.models.tokenizer.WhitespaceTokenizer"},
         {"types": {"a": "x.y"}},
+        {"formatters": {"a": {"()": "uvicorn.logging.DefaultFormatter"}}},
         {"__kind__": "instance", "class": "gluonts.torch.distributions.studentT.StudentTOutput"},
         {"name": "x", "implementation": "mlserver_sklearn.SKLearnModel"},
         {"worker_cls": "auto", "service": "example.org:8080", "tool_parser_plugin": ""},
