@@ -7,7 +7,7 @@ sandboxed process for a document, start in a third of the time.
 from typing import TYPE_CHECKING
 
 from vallum.formats.checksum import crc32_of, release
-from vallum.formats.document import load_json, load_yaml
+from vallum.formats.document import every_yaml, load_json, load_yaml
 from vallum.formats.exported_program import is_exported, without_pickles
 from vallum.formats.member import Member
 from vallum.formats.onnx_header import OnnxHeader, OnnxOutside, OnnxValue, read_onnx_header
@@ -45,6 +45,7 @@ __all__ = [
     "View",
     "ZipArchive",
     "crc32_of",
+    "every_yaml",
     "fields",
     "identify_table",
     "is_exported",

@@ -1,6 +1,7 @@
 """JSON and YAML documents: one meaning per document, bounded before anything is built."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -108,16 +109,11 @@ _PLAIN_TAGS = _NO_TAGS | {
 }
 
 
-def load_yaml(
-    data: bytes, bounds: JsonBounds = JSON, *, plain_tags: bool = False, aliases: bool = False
-) -> Any:  # noqa: ANN401
+def load_yaml(data: bytes, bounds: JsonBounds = JSON) -> Any:  # noqa: ANN401
     """Parse one YAML document of plain mappings, sequences and scalars.
 
     Refuses anchors and aliases (a billion laughs), tags (types chosen by the document), duplicate
-    keys, keys that are not strings, several documents and whatever goes beyond `bounds`. With
-    `plain_tags`, the tags of YAML's own plain types pass; with `aliases`, anchors do too, as long
-    as the document is within its bounds when each alias counts for all that it stands for. What is
-    returned then may hold one object in several places, but none in itself.
+    keys, keys that are not strings, several documents and whatever goes beyond `bounds`.
 
     Raises:
         InputError: Code `format.yaml.*`.
@@ -128,30 +124,57 @@ def load_yaml(
     within(len(data), bounds.max_bytes, "format.yaml.too-large", "bytes of the YAML document")
     try:
         text = data.decode("utf-8")
-        _Events(bounds, _PLAIN_TAGS if plain_tags else _NO_TAGS, aliases=aliases).check(text)
-        loader = _MergingLoader if aliases else _StrictLoader
-        return yaml.load(text, Loader=loader)  # noqa: S506, TID251 - a safe loader of ours
+        for count, _ in enumerate(_Events(bounds).documents(text)):
+            if count:
+                refuse("format.yaml.documents", "the file holds more than one document")
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506, TID251 - a safe loader of ours
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        refuse("format.yaml.malformed", "the document is not valid YAML", cause=error)
+
+
+def every_yaml(data: bytes, bounds: JsonBounds = JSON) -> Iterator[Any]:
+    """Yield what each YAML document of a text may mean to whichever reader, to be judged.
+
+    Where readers differ, what each takes is there: of a key that stands twice, a mapping with the
+    first and one with the last, in a list; a key that is no text as it is written; one that is a
+    collection as a value beside its mapping; a scalar that is malformed as it is written. Tags of
+    YAML's own plain types pass, and anchors do, as long as the text is within its bounds when each
+    alias counts for all that it stands for: one object may be in several places, but none in
+    itself.
+
+    Raises:
+        InputError: Code `format.yaml.*`, after the documents before it were yielded.
+        LimitExceededError: As `load_yaml`.
+    """
+    within(len(data), bounds.max_bytes, "format.yaml.too-large", "bytes of the YAML document")
+    try:
+        text = data.decode("utf-8")
+        loader = _LenientLoader(text)
+        for _ in _Events(bounds, _PLAIN_TAGS, aliases=True).documents(text):
+            yield loader.get_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         refuse("format.yaml.malformed", "the document is not valid YAML", cause=error)
 
 
 class _Events:
-    """Counts the events of a document before anything is built of them."""
+    """Counts the events of documents before anything is built of them."""
 
-    def __init__(self, bounds: JsonBounds, tags: frozenset[str | None], *, aliases: bool) -> None:
+    def __init__(
+        self, bounds: JsonBounds, tags: frozenset[str | None] = _NO_TAGS, *, aliases: bool = False
+    ) -> None:
         self._bounds = bounds
         self._tags = tags
         self._aliases = aliases
-        self._nodes = self._documents = 0
+        self._nodes = 0
         self._open: list[tuple[str | None, int, int]] = []  # anchor, nodes before it, depth below
         self._known: dict[str, tuple[int, int]] = {}  # nodes and depth of what an anchor names
 
-    def check(self, text: str) -> None:
+    def documents(self, text: str) -> Iterator[None]:
+        """Check a text and stop behind each of its documents."""
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.DocumentStartEvent):
-                self._documents += 1
-                if self._documents > 1:
-                    refuse("format.yaml.documents", "the file holds more than one document")
+            if isinstance(event, yaml.DocumentEndEvent):
+                self._known.clear()
+                yield
             elif isinstance(event, yaml.AliasEvent):
                 self._alias(event.anchor)
             elif isinstance(event, yaml.NodeEvent):
@@ -199,19 +222,12 @@ class _Events:
             self._open[-1] = (anchor, before, max(known, depth))
 
 
-_MERGE = "tag:yaml.org,2002:merge"
-
-
 class _StrictLoader(yaml.SafeLoader):
     """PyYAML's safe loader, with string keys that appear once."""
-
-    merges = False
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
         seen: set[str] = set()
         for key_node, _ in node.value:
-            if self.merges and key_node.tag == _MERGE:  # the node's own keys override it
-                continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 refuse("format.yaml.key", "a key is not a string")
@@ -221,7 +237,42 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-class _MergingLoader(_StrictLoader):
-    """The same, with the key `<<` by which an alias is merged into a mapping."""
+_MERGE, _MAP = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:map"
 
-    merges = True
+
+class _LenientLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, which takes what any reader would."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - PyYAML's signature
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, yaml.constructor.ConstructorError):
+            if isinstance(node, yaml.ScalarNode):
+                return node.value
+            raise
+
+    def construct_any_mapping(self, node: yaml.Node) -> Any:  # noqa: ANN401 - as documents are
+        if not isinstance(node, yaml.MappingNode):
+            refuse("format.yaml.malformed", "what is tagged as a mapping is none")
+        beside = [self.construct_object(v, deep=True) for k, v in node.value if k.tag == _MERGE]
+        try:
+            self.flatten_mapping(node)
+        except yaml.constructor.ConstructorError:
+            pass  # nothing that can be merged: to other readers a key as any
+        else:
+            beside.clear()
+        first: dict[str, Any] = {}
+        last: dict[str, Any] = {}
+        twice = False
+        for key_node, value_node in node.value:
+            value = self.construct_object(value_node, deep=True)
+            if isinstance(key_node, yaml.ScalarNode):
+                twice = twice or key_node.value in last
+                first.setdefault(key_node.value, value)
+                last[key_node.value] = value
+            else:
+                beside += [self.construct_object(key_node, deep=True), value]
+        return [last, *([first] if twice else ()), *beside] if twice or beside else last
+
+
+_LenientLoader.add_constructor(_MAP, _LenientLoader.construct_any_mapping)

@@ -2,7 +2,9 @@
 
 import codecs
 import re
+import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 from vallum.base.bounds import MIB
 from vallum.formats import release
@@ -59,3 +61,27 @@ def windows(data: memoryview) -> Iterator[bytes]:
         at += len(piece)
         yield piece
         release(data)
+
+
+@lru_cache(maxsize=1)
+def _letters() -> dict[int, str]:
+    """Return the characters that Python's parser takes for letters, digits or `_` of ASCII.
+
+    Source: Python's language reference, 2.3 "Identifiers and keywords", with NFKC of Unicode.
+    """
+    return {
+        code: plain
+        for code in range(0x80, 0x1FC00)
+        if (plain := unicodedata.normalize("NFKC", chr(code))).isascii()
+        and plain.replace("_", "a").isalnum()
+        and f"a{chr(code)}".isidentifier()
+    }
+
+
+def ascii_of(window: bytes) -> bytes:
+    """Return a part of a text as Python reads its names; empty if it reads the same."""
+    if window.isascii():
+        return b""
+    text = window.decode(errors="replace")
+    table = _letters()
+    return b"" if table.keys().isdisjoint(map(ord, set(text))) else text.translate(table).encode()

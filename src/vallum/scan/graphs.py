@@ -1,10 +1,13 @@
 """Graphs of operators: ONNX, TensorFlow's SavedModel, TorchScript's source."""
 
+import math
 import re
 from collections.abc import Callable
 
 from vallum.base.bounds import ModelBounds
+from vallum.base.errors import VallumError
 from vallum.formats import OnnxOutside, fields, read_onnx_header
+from vallum.formats.protobuf import BYTES, VARINT
 from vallum.scan.allowed_onnx import OPERATORS
 from vallum.scan.report import Findings
 
@@ -44,6 +47,37 @@ def scan_onnx(
             findings.add("onnx.custom-operator", message, member=member, atlas=_ATLAS)
 
 
+# Bytes of an item by TensorProto.DataType. Source: onnx.proto3.
+_ITEMS = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 14: 8,
+          15: 16, 16: 2}  # fmt: skip
+_DIMS, _TYPE, _NAME, _RAW = 1, 2, 8, 9
+_MAX_DIMS, _MAX_NAME = 8, 1000
+
+
+def is_onnx_tensor(data: memoryview) -> bool:
+    """Whether a file is one tensor, as ONNX's models have them for a test: sizes, type, numbers.
+
+    None of these fields is a graph to another reader of protocol buffers. Source: onnx.proto3.
+    """
+    dims: list[int] = []
+    kinds: list[int] = []
+    raw = None
+    try:
+        for item in fields(data):
+            if (item.number, item.wire) == (_DIMS, VARINT) and len(dims) < _MAX_DIMS:
+                dims.append(item.value)
+            elif (item.number, item.wire) == (_TYPE, VARINT) and not kinds:
+                kinds.append(item.value)
+            elif (item.number, item.wire) == (_RAW, BYTES) and raw is None:
+                raw = len(item.content)
+            elif (item.number, item.wire) != (_NAME, BYTES) or len(item.content) > _MAX_NAME:
+                return False
+    except VallumError:
+        return False
+    width = _ITEMS.get(kinds[0]) if kinds else None
+    return width is not None and raw == math.prod(dims) * width
+
+
 # TensorFlow operators that compute, hold variables or restore the model's own checkpoint.
 _TENSORFLOW = frozenset(
     """Const Placeholder PlaceholderWithDefault Identity IdentityN NoOp MatMul BatchMatMul
@@ -62,7 +96,7 @@ _TENSORFLOW = frozenset(
     RandomUniform RandomStandardNormal TruncatedNormal RestoreV2 ShardedFilename
     StringJoin StaticRegexFullMatch Assert""".split()  # noqa: SIM905 - a table
 )  # fmt: skip
-_TEXT_OPERATOR = re.compile(rb"""\bop\s*:\s*(?:"([^"\n]*)"|'([^'\n]*)')""")
+_TEXT_OPERATOR = re.compile(rb"""\bop\s*+:(?:\s|#[^\n]*+\n)*+(?:"([^"\n]*)"|'([^'\n]*)')""")
 _FILES = re.compile(r"File|PyFunc|ImmutableConst|Library|Print|Save|Restore|Dump|Matching|Script")
 
 

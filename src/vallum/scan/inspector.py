@@ -5,7 +5,7 @@ loader would run because of its name is a finding whatever it holds.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -26,12 +26,29 @@ from vallum.scan.avro import avro_fault
 from vallum.scan.catboost import catboost_fault, is_catboost
 from vallum.scan.characters import as_utf8, is_text
 from vallum.scan.exported import graph_fault, is_graph, is_program, tensors_kind, weights_of
-from vallum.scan.graphs import Beside, is_saved_model, scan_onnx, scan_saved_model, scan_torchscript
+from vallum.scan.graphs import (
+    Beside,
+    is_onnx_tensor,
+    is_saved_model,
+    scan_onnx,
+    scan_saved_model,
+    scan_torchscript,
+)
 from vallum.scan.hdf5 import scan_hdf5
 from vallum.scan.images import bmp_fault, gif_fault, jpeg_fault, png_fault, webp_fault
 from vallum.scan.matlab import is_matlab, is_matlab_4, matlab_fault
 from vallum.scan.packed import expand, gather, packing
 from vallum.scan.pickles import PickleFile, acts_as_pickle, looks_like_pickle, scan_pickle
+from vallum.scan.polyglots import (
+    HDF5,
+    ZIP_END,
+    ZIP_ENTRY,
+    ZIP_TAIL,
+    is_also_hdf5,
+    is_also_tar,
+    is_also_zip,
+    is_read_otherwise,
+)
 from vallum.scan.raster import ico_fault, is_ico, is_tiff, pnm_fault, tiff_fault
 from vallum.scan.records import are_records
 from vallum.scan.report import Findings
@@ -49,20 +66,23 @@ from vallum.schema import Finding
 _ATLAS = "AML.T0011.000"
 _EXECUTABLE_NAME = re.compile(
     r"\.(py[cdiow]?|pyx|ipynb|so(\.\d+)*|dll|dylib|exe|com|scr|bat|cmd|ps1|sh|bash|zsh|js|mjs|vbs|"
-    r"jar|class|wasm|rb|pl|php|r|rds|rdata|mlmodelc|pth\.py|bin\.py|egg|whl|desktop|service)$",
+    r"jar|class|wasm|rb|pl|php|r|rds|rdata|mlmodelc|pth\.py|bin\.py|egg|whl|desktop|service|cjs|hta|"
+    r"wsf|vbe|psm1|command|lua|jl)$|"
+    # What a debugger, a shell or R runs where it starts.
+    r"(^|[/\\])\.(pdbrc|gdbinit|lldbinit|Rprofile|envrc|bashrc|bash_profile|profile|zshrc|zshenv)$",
     re.IGNORECASE,
 )
+# Python's `site` runs such a line, whatever the others are: a comment of a drawing, a table.
+_RUN_LINE = re.compile(rb"(?:^|\r)(?:\xef\xbb\xbf)?import[ \t]", re.MULTILINE)
 _EXECUTABLE = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"\0asm", b"#!")
 # No loader runs or renders these, so what they quote does nothing: model cards are full of code.
 _CARD = re.compile(
     r"(^|/)((README|MODEL_?CARD)(\.(md|rst|txt))?|[^/]+\.(md|markdown))$", re.IGNORECASE
 )
-_QUOTED = ("text.", "template.")
+_QUOTED = ("text.", "template.", "format.yaml.")
 _MAX_TEXT = 512 * MIB
-_ZIP_END, _ZIP_ENTRY = b"PK\x05\x06", b"PK\x01\x02"
 _ZIP64 = b"PK\x06\x07"
 _ZIP_RECORD = 22
-_ZIP_TAIL = _ZIP_RECORD + 65_535
 _READ_AS_PICKLE = frozenset({"pickle", "joblib", "torch-legacy", "text", "yaml", "jinja"})
 _STORAGE = re.compile(r"^(data|constants|traced_inputs)/(\d+)$")
 # Pickles of a torch zip, beside the folder of their storages; TorchScript keeps what it traced.
@@ -112,6 +132,8 @@ class Inspector:
         """Judge the bytes and return their format; never raises on any bytes."""
         if _EXECUTABLE_NAME.search(name):
             self._add("file.executable-name", "a loader could run a file of this name", member)
+        if name.lower().endswith(".pth") and is_text(data) and _RUN_LINE.search(data):
+            self._add("file.executable-line", "Python runs a line of a file of this name", member)
         try:
             kind = self._inspect(data, member, depth)
         except VallumError as error:
@@ -127,6 +149,8 @@ class Inspector:
                 self._quoted(member, is_excused)
             elif kind == "text" and are_records(as_utf8(data) or data):
                 self._quoted(member, lambda one: one.id == "text.code" and is_excused(one))
+        if is_read_otherwise(name, kind):
+            self._add("file.polyglot", f"a file of this name is read as no {kind}", member)
         if kind not in _READ_AS_PICKLE and acts_as_pickle(data, self._model):
             self._add("file.polyglot", f"the {kind} file also acts as a pickle", member)
         return kind
@@ -146,12 +170,13 @@ class Inspector:
                 atlas=_ATLAS,
             )
             return "executable"
-        if head[:4] in (b"PK\x03\x04", _ZIP_END):
+        if head[:4] in (b"PK\x03\x04", ZIP_END):
             return self._zip(data, member, depth)
         if head[257:262] == b"ustar":
             tar = TarArchive(data, self._archive)
-            if not _ends_in_zip_member(tar, data):
-                self._refuse_polyglot(data, member)
+            if not _ends_in_zip_member(tar, data) and is_also_zip(data):
+                self._add("file.polyglot", "the file is also a zip archive", member)
+            self._refuse_hdf5(data, member, (one.offset for one in tar.files()))
             return self._archive_of(tar, "tar", member, depth)
         self._refuse_polyglot(data, member)
         return self._binary(data, head, member, depth)
@@ -199,7 +224,7 @@ class Inspector:
             return self._fault("pnm", pnm_fault(data), member)
         if head[:2] == b"BM" and int.from_bytes(head[2:6], "little") == len(data):
             return self._fault("bmp", bmp_fault(data), member)
-        if head[:8] == b"\x89HDF\r\n\x1a\n":
+        if head[:8] == HDF5:
             scan_hdf5(data, self._findings, self._model, member)
             return "hdf5"
         if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= len(data):  # noqa: PLR2004 - `{}`
@@ -226,6 +251,8 @@ class Inspector:
         if is_saved_model(data):
             scan_saved_model(data, self._findings)
             return "tensorflow"
+        if head[:1] in (b"\x08", b"\x10") and is_onnx_tensor(data):
+            return "onnx-tensor"
         if head[:1] == b"\x08":
             beside = None if member else self._beside
             scan_onnx(data, self._findings, self._model, member, beside)
@@ -250,6 +277,8 @@ class Inspector:
         names = {entry.name for entry in archive.files()}
         roots = [name.removesuffix("data.pkl") for name in names if is_torch_root(name)]
         programs = [name for name in names if is_program(name)]
+        judged = () if roots or programs else archive.files()  # torch's storages are numbers
+        self._refuse_hdf5(data, member, (one.offset for one in judged if one.method == "stored"))
         if programs:
             if roots or len(programs) > 1:
                 self._add("torch.two-roots", "the archive holds two torch models", member)
@@ -379,9 +408,16 @@ class Inspector:
             self._add(error.code, error.message, inner)
 
     def _refuse_polyglot(self, data: memoryview, member: str) -> None:
-        tail = bytes(data[-_ZIP_TAIL:])
-        if _ZIP_END in tail and _ZIP_ENTRY in tail:
+        """Refuse what is an archive or a container to another reader."""
+        if is_also_zip(data):
             self._add("file.polyglot", "the file is also a zip archive", member)
+        if is_also_tar(data):
+            self._add("file.polyglot", "the file is also a tar archive", member)
+        self._refuse_hdf5(data, member)
+
+    def _refuse_hdf5(self, data: memoryview, member: str, starts: Iterable[int] = ()) -> None:
+        if is_also_hdf5(data, starts):
+            self._add("file.polyglot", "the file is also an HDF5 file", member)
 
     def _quoted(self, member: str, excused: Callable[[Finding], bool]) -> None:
         """Keep what a model card quotes, or a vocabulary has among its words, as information."""
@@ -438,14 +474,14 @@ def _ends_in_zip_member(tar: TarArchive, data: memoryview) -> bool:
     Such a reader takes the last end record. The member must begin as a zip and end with that
     record, and at the directory's place counted from the tar's start there must be no other.
     """
-    start = max(0, len(data) - _ZIP_TAIL)
-    at = start + bytes(data[start:]).rfind(_ZIP_END)
+    start = max(0, len(data) - ZIP_TAIL)
+    at = start + bytes(data[start:]).rfind(ZIP_END)
     record = bytes(data[at : at + _ZIP_RECORD])
-    if record[:4] != _ZIP_END or len(record) < _ZIP_RECORD:
+    if record[:4] != ZIP_END or len(record) < _ZIP_RECORD:
         return False
     end = at + _ZIP_RECORD + int.from_bytes(record[20:22], "little")
     place = int.from_bytes(record[16:20], "little")
-    if bytes(data[place : place + 4]) == _ZIP_ENTRY or _ZIP64 in bytes(data[at - 20 : at]):
+    if bytes(data[place : place + 4]) == ZIP_ENTRY or _ZIP64 in bytes(data[at - 20 : at]):
         return False
     return any(
         one.offset + one.size == end and bytes(data[one.offset : one.offset + 4]) == b"PK\x03\x04"

@@ -18,7 +18,9 @@ from vallum.formats import load_json, release
 _WINDOW = 1 * MIB
 _MAX_DEPTH = 64
 _MAX_KEYS = 1_000_000
-_MAX_STRING = 1 * MIB
+_MAX_STRING = 64 * MIB
+_MAX_PAIRS = 10_000
+_LONG = JsonBounds(max_bytes=_MAX_STRING, max_depth=1, max_nodes=_MAX_STRING)
 _SMALL = JsonBounds(max_bytes=2 * _WINDOW, max_depth=128, max_nodes=2 * _WINDOW)
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _SCALAR = re.compile(
@@ -37,10 +39,14 @@ _PAIRS = re.compile(
 )
 
 FIELDS = frozenset(
-    ("class_name", "config", "module", "registered_name", "__loader__", "__class__", "__module__")
-)
+    ("class_name", "config", "module", "registered_name", "__loader__", "__class__", "__module__",
+     "target", "_class_name", "types", "structure", "scripts", "lc", "type", "left_children",
+     "right_children", "module_path", "function", "file", "__kind__", "class",
+     "flavors", "loader_module", "code")
+)  # fmt: skip
 Part = Callable[[Any], None]
 Pair = Callable[[str, Any], None]
+Whole = Callable[[dict[str, Any], memoryview], None]
 
 
 class Entered(dict[str, Any]):
@@ -51,14 +57,15 @@ class Entered(dict[str, Any]):
         return True
 
 
-def walk_json(data: memoryview, part: Part, pair: Pair, whole: Part) -> frozenset[str]:
+def walk_json(data: memoryview, part: Part, pair: Pair, whole: Whole) -> frozenset[str]:
     """Walk a document.
 
     Args:
         data: The whole document.
         part: Gets every value that is small enough to be built, once.
         pair: Gets every key of an object that was entered, with its value or an `Entered`.
-        whole: Gets what every object that was entered says of its own class (`FIELDS`).
+        whole: Gets of every object that was entered its `FIELDS`, the pairs of names among its
+            values and, if there is more, an empty key; and its text.
 
     Returns:
         The `FIELDS` of the outermost object.
@@ -75,7 +82,7 @@ def walk_json(data: memoryview, part: Part, pair: Pair, whole: Part) -> frozense
 
 
 class _Walk:
-    def __init__(self, data: memoryview, part: Part, pair: Pair, whole: Part) -> None:
+    def __init__(self, data: memoryview, part: Part, pair: Pair, whole: Whole) -> None:
         self._data = data
         self._part = part
         self._pair = pair
@@ -110,9 +117,11 @@ class _Walk:
     def _scalar(self, at: int) -> Any:  # noqa: ANN401 - JSON is untyped
         found = _SCALAR.match(self._data, at, at + _MAX_STRING)
         if found is None:
+            if self._is(at, b'"') and len(self._data) - at > _MAX_STRING:
+                raise LimitExceededError("a text is too long", code="format.json.too-large")
             raise _malformed(at)
         self.at = found.end()
-        return load_json(found.group(), _SMALL, finite=False)
+        return load_json(found.group(), _LONG, finite=False)
 
     def _small(self, at: int) -> Any:  # noqa: ANN401 - JSON is untyped
         """Return the container if it ends within the window, else None."""
@@ -125,6 +134,7 @@ class _Walk:
     def _object(self, at: int, depth: int) -> None:
         seen: set[int] = set()
         fields: dict[str, Any] = {}
+        begun = at - 1
         at = self.space(at)
         if self._is(at, b"}"):
             self.at = at + 1
@@ -140,12 +150,11 @@ class _Walk:
                 raise _malformed(at)
             value = self.value(self.space(at + 1), depth + 1)
             self._pair(key, value)
-            if key in FIELDS:
-                fields[key] = value if isinstance(value, str | int | None) else Entered()
+            _keep(fields, key, value)
             at = self.space(self.at)
             if self._is(at, b"}"):
                 self.at = at + 1
-                self._whole(fields)
+                self._whole(fields, self._data[begun : self.at])
                 self.names = frozenset(fields)
                 return
             if not self._is(at, b","):
@@ -188,8 +197,7 @@ class _Walk:
                     self._key(key, seen)
                     self._pair(key, value)
                     self._part(value)
-                    if key in FIELDS:
-                        fields[key] = value if isinstance(value, str | int | None) else Entered()
+                    _keep(fields, key, value)
             at = self.space(self._let_go(found.end()))
         return at
 
@@ -210,6 +218,17 @@ class _Walk:
 
     def _is(self, at: int, mark: bytes) -> bool:
         return bytes(self._data[at : at + 1]) == mark
+
+
+def _keep(fields: dict[str, Any], key: str, value: Any) -> None:  # noqa: ANN401 - JSON is untyped
+    """Keep what tells the class of an object, or which classes it names."""
+    named = isinstance(value, list) and len(value) in (2, 3) and isinstance(value[1], str)
+    if key in FIELDS or (named and len(fields) < _MAX_PAIRS):
+        fields[key] = value
+    else:
+        fields[""] = None
+    if "_class_name" in fields and len(fields) >= _MAX_PAIRS:
+        raise LimitExceededError("too many pairs of names", code="format.json.too-many-nodes")
 
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[^"{}\[\]]++|([{\[])|([}\]])', re.DOTALL)

@@ -182,7 +182,7 @@ class _Machine:
                 self._push(DATA)
             case "BINPUT" | "LONG_BINPUT" | "PUT":
                 value = self._top(op)
-                self._memoize(self._index(op, ours=True), value)
+                self._memoize(self._index(op, writes=True), value)
             case "MEMOIZE":
                 self._memoize(len(self._memo) + len(self._dense), self._top(op))
             case "BINGET" | "LONG_BINGET" | "GET":
@@ -430,12 +430,15 @@ class _Machine:
             raise Malformed(f"`{op.name}` reads the unset memo entry {index}", op.offset)
         return self._again(op, self._memo[index])
 
-    def _index(self, op: Opcode, *, ours: bool = False) -> int:
+    def _index(self, op: Opcode, *, writes: bool = False) -> int:
         if not isinstance(op.argument, int) or op.argument < 0:
             raise Malformed(f"`{op.name}` has no index", op.offset)
-        if op.argument > len(self._data):  # the loader makes room for every entry below it
-            text = f"`{op.name}` has an index beyond the stream's length"
-            raise Malformed(text, op.offset, ours=ours)  # a loader that writes there goes on
+        if op.argument > len(self._data):
+            if not writes:
+                text = f"`{op.name}` has an index beyond the stream's length"
+                raise Malformed(text, op.offset)
+            # The loader makes room for every entry below it, and goes on if there is that much.
+            self._odd(op, "index", "has an index beyond the stream's length")
         return op.argument
 
     def _push(self, value: object) -> None:

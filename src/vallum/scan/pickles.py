@@ -59,6 +59,7 @@ _IDENTIFIER = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*$")
 _ID_BY_KIND = {
     "fault": ("pickle.malformed", "high"),
     "bound": ("pickle.malformed", "high"),
+    "index": ("pickle.malformed", "high"),
     "impossible": ("pickle.computed-name", "high"),
     "computed": ("pickle.computed-name", "high"),
     "ext": ("pickle.extension-registry", "high"),
@@ -66,6 +67,7 @@ _ID_BY_KIND = {
     "state": ("pickle.unusual-state", "high"),
     "leftover": ("pickle.leftover", "high"),
 }
+_HARMLESS = frozenset({"fault", "buffer", "index"})  # in what nobody means to be a pickle
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +116,10 @@ def acts_as_pickle(data: memoryview, bounds: ModelBounds) -> bool:
     if found.globals and "\0" in found.globals[0].module:
         # The name of a tar's first member: no module has such a name, and the loader raises there.
         at = found.globals[0].offset
-        return any(kind not in ("fault", "buffer") for place, kind, _ in found.odd if place < at)
+        return any(kind not in _HARMLESS for place, kind, _ in found.odd if place < at)
     # A buffer from outside the stream ends the reading of whoever has none, as every `load` of ours
     # and theirs: sizes of safetensors begin so.
-    return bool(found.globals) or any(kind not in ("fault", "buffer") for _, kind, _ in found.odd)
+    return bool(found.globals) or any(kind not in _HARMLESS for _, kind, _ in found.odd)
 
 
 def hides_pickle(data: memoryview, bounds: ModelBounds, depth: int = 0) -> bool:

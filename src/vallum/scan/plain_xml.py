@@ -52,6 +52,15 @@ class _Refusal(Exception):  # noqa: N818 - it ends one document
     pass
 
 
+def is_xml(data: memoryview) -> bool:
+    """Whether a reader of XML takes the bytes, which may only begin as markup does."""
+    try:
+        expat.ParserCreate("UTF-8").Parse(bytes(data), True)  # noqa: FBT003 - expat's signature
+    except (expat.ExpatError, ValueError):
+        return False
+    return True
+
+
 def xml_fault(data: memoryview) -> str:
     """Return why UTF-8 bytes are no XML that does nothing; empty if they are."""
     if len(data) > _MAX_BYTES:

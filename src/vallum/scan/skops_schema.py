@@ -34,18 +34,14 @@ def scan_skops_schema(value: Any, findings: Findings, member: str = "") -> None:
         return
     if "__loader__" in value and value["__loader__"] not in _NODES:
         _add(findings, "skops.node", f"the node `{str(value['__loader__'])[:80]}`", member)
-    if value.get("__loader__") == "FunctionNode":
-        content = value.get("content")
-        named = content if isinstance(content, dict) else {}
-        if named:  # as older versions wrote it
-            _judge(named.get("module_path"), named.get("function"), findings, member)
-        _judge(value.get("__module__"), value.get("__class__"), findings, member)
-    elif "__class__" in value or "__module__" in value:
+    if "module_path" in value and "function" in value:  # of a function, as older versions wrote it
+        _judge(value["module_path"], value["function"], findings, member)
+    if value.get("__loader__") == "FunctionNode" or "__class__" in value or "__module__" in value:
         _judge(value.get("__module__"), value.get("__class__"), findings, member)
     if value.get("__loader__") == "TypeNode" and isinstance(value.get("content"), dict):
         named = value["content"]
         _judge(named.get("__module__"), named.get("__class__"), findings, member)
-    place = value.get("file") if "__loader__" in value else None
+    place = value.get("file")
     if isinstance(place, str) and not _MEMBER.match(place):
         _add(findings, "skops.file", f"an array lies in `{place[:80]}`", member)
     for item in value.values():

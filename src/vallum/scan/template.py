@@ -28,7 +28,7 @@ _KEYWORDS = frozenset("in not and or is if else elif set print".split())  # noqa
 _MACRO = re.compile(r"\{%-?\s*macro\s+([A-Za-z_]\w*)")
 _BOUND = re.compile(r"\b([A-Za-z_]\w*+)\s*+=(?!=)")
 _TARGETS = re.compile(r"\{%[-+]?\s*+(?:for|set|macro\s++\w++)\b([^=%]{0,400})")
-_SET = re.compile(r"\{%[-+]?\s*set\s+([A-Za-z_]\w*)\s*=")
+_SET = re.compile(r"\{%[-+]?\s*(?:set\s+([A-Za-z_]\w*)\s*=|for\s+([A-Za-z_]\w*)\s+in\b)")
 _TAG = re.compile(r"\{%[-+]?\s*([a-z]+)")
 _REACHES = re.compile(r"\[|attr\b|\bmap\b")
 _LINE_END = re.compile(r"\r\n|\r")
@@ -43,6 +43,10 @@ _ELEMENT = re.compile(
 
 _FORMAT = re.compile(r"\s*\|\s*format\b")
 # As in C, of what is given: no name of an attribute, as `str.format` takes it, and no large width.
+_FILLED = re.compile(
+    r".(?:[^{}]|\{\{|\}\}|\{[A-Za-z0-9]{0,40}(?::\d{0,2}[sdfgx]?)?\})*.", re.DOTALL
+)
+_FILLS = re.compile(r"\s*\.\s*format\b")
 _PRINTED = re.compile(r".(?:[^%]|%%|%[-+ 0]{0,2}\d{0,2}(?:\.\d{1,2})?[sdifgx])*.", re.DOTALL)
 
 _WORK = re.compile(r"\*\*|\d{5,}|'\s*\*|\*\s*'")
@@ -61,7 +65,7 @@ _METHODS = frozenset(
 )  # fmt: skip
 _TAGS = frozenset(
     """if elif else endif for endfor set endset macro endmacro filter endfilter generation
-    endgeneration break continue raw endraw with endwith do""".split()  # noqa: SIM905 - a table
+    endgeneration break continue raw endraw with endwith do call endcall""".split()  # noqa: SIM905 - a table
 )  # fmt: skip
 _NAMES = frozenset(
     """lipsum cycler joiner self request config url_for get_flashed_messages session g application
@@ -98,7 +102,7 @@ def scan_template(text: str, findings: Findings, member: str = "") -> None:
         malformed = True
     names = _Names(
         macros=frozenset(_MACRO.findall(text)),
-        given=_PLAIN.intersection(_SET.findall(text)),  # variables of the template's own
+        given=_PLAIN.intersection(one for pair in _SET.findall(text) for one in pair),
         bound=frozenset(_bound(block for _, block in blocks)),
     )
     if not malformed and any(_REACHES.search(block) for _, block in blocks):
@@ -206,11 +210,15 @@ def _printed(block: str) -> str:
     """Return a block in which a text that is spelled out and formatted is a text made a text."""
     parts, at = [], 0
     for string in _STRING.finditer(block):
-        after = _FORMAT.match(block, string.end())
         beside = block[at : string.start()].rstrip()[-1:] in ("'", '"')  # both are one text
-        if after is not None and not beside and _PRINTED.fullmatch(string.group()):
-            parts += [block[at : string.end()], "|string"]
-            at = after.end()
+        for which, form, plain in (
+            (_FORMAT, _PRINTED, "|string"),
+            (_FILLS, _FILLED, ".strip"),
+        ):
+            after = which.match(block, string.end())
+            if after is not None and not beside and form.fullmatch(string.group()):
+                parts += [block[at : string.end()], plain]
+                at = after.end()
     return "".join((*parts, block[at:]))
 
 

@@ -1,31 +1,37 @@
-"""Texts: JSON, YAML, tables and plain text that no loader takes for code."""
+"""Texts: JSON, YAML, tables and plain text that no loader takes for code.
 
-import base64
+Whatever a text is to one reader, it is judged as what others read too: a graph, a drawing or a
+table of trees may be YAML as well, and settings may have comments that JSON has not.
+"""
+
 import re
 from typing import Any
 
-from vallum.base.bounds import MIB, MODEL, JsonBounds
+from vallum.base.bounds import MIB, JsonBounds
 from vallum.base.errors import LimitExceededError, VallumError
-from vallum.formats import load_json, load_yaml, release
-from vallum.scan.allowed import is_dangerous
-from vallum.scan.boosters import (
-    is_lightgbm,
-    is_xgboost_tree,
-    lightgbm_fault,
-    xgboost_tree_fault,
-)
-from vallum.scan.characters import WINDOW, windows
+from vallum.formats import every_yaml, load_json, release
+from vallum.scan.boosters import is_lightgbm, lightgbm_fault, xgboost_tree_fault
+from vallum.scan.characters import WINDOW, ascii_of, windows
 from vallum.scan.drawings import svg_fault
 from vallum.scan.graphs import scan_graph_text
 from vallum.scan.keras_config import is_keras_config, scan_keras_config
-from vallum.scan.large_json import walk_json
-from vallum.scan.pickles import acts_as_pickle, hides_pickle
-from vallum.scan.plain_xml import xml_fault
+from vallum.scan.large_json import FIELDS, walk_json
+from vallum.scan.plain_xml import is_xml, xml_fault
 from vallum.scan.pmml import pmml_fault
 from vallum.scan.records import json_lines
 from vallum.scan.report import Findings
+from vallum.scan.settings import (
+    CODE_KEY,
+    ESCAPED_KEY,
+    hold_pickles,
+    judge_key,
+    judge_object,
+    keys_of,
+    names_code,
+    scan_document,
+)
 from vallum.scan.skops_schema import is_skops_schema, scan_skops_schema
-from vallum.scan.template import MAX_TEMPLATE, is_template, scan_template
+from vallum.scan.template import MAX_TEMPLATE, scan_template
 
 _ATLAS = "AML.T0011.000"
 _CODE = (
@@ -89,7 +95,15 @@ _CODE = (
         re.compile(rb"\blambda\b(?!:[ \t]*-?[\d.]+(e-?\d+)?[ \t\r]*$)[^\n]{0,80}:", re.MULTILINE),
         "a lambda",
     ),
-    (re.compile(rb"!!?python|!<tag:|!![A-Za-z]\w*[.:/]\w"), "a YAML tag that makes objects"),
+    (
+        re.compile(rb"!!?python|!<tag:|!![A-Za-z]\w*[.:/]\w|^%TAG[ \t]", re.MULTILINE),
+        "a YAML tag that makes objects",
+    ),
+    (re.compile(rb"\bpython_param\s*:?\s*\{"), "a layer that is imported"),
+    (
+        re.compile(rb"^[ \t]*+\[(?:handler|formatter)_\w+\]", re.MULTILINE),
+        "settings of a log, which are evaluated",
+    ),
     (
         re.compile(
             rb"<\?(php|=)|<script|<!ENTITY|<!DOCTYPE(?:(?!<!DOCTYPE)[^>\[])*+\[|"
@@ -103,50 +117,25 @@ _CODE = (
         "a name of Python's internals",
     ),
 )
-_TARGETS = ("_target_", "_partial_", "auto_map", "auto_mapping", "custom_pipelines")
-# What an editor or a package manager runs when the folder is opened or installed.
-_RUNS = (
-    "initializeCommand", "onCreateCommand", "updateContentCommand", "postCreateCommand",
-    "postStartCommand", "postAttachCommand", "preinstall", "postinstall",
-)  # fmt: skip
-_FILES = ("weight_map", "pickled_model", "model_data", "model_code_path")
-_LEAVES = re.compile(r"^[/\\~]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|^[A-Za-z][\w+.-]*://")
-_PEFT_LIBRARY = re.compile(r"^transformers\.models\.(\w+)\.modeling_\1\Z", re.ASCII)
-_TARGETS_ALSO = ("custom_pipeline", "custom_generate", "code", "entry_points", "run_command")
-_PATHS = ("class_path", "init_class_path")
-_SCRIPTS = ("handler", "sagemaker_program", "entry_point", "entrypoint", "program", "script")
-_SCRIPT = re.compile(r"\.(py|sh|R|jl|lua|js)(\W|$)")
-_NAME = re.compile(r"^[A-Za-z_]\w*$")
-_LIBRARIES = frozenset(
-    {"diffusers", "transformers", "flax_diffusers", "onnxruntime", "optimum", None}
-)
-_OFF = (False, None, 0, "", "false", "no", "off", "0", "none")
-_BASE64 = re.compile(r"^[\w+/-]{16,}={0,2}\Z", re.ASCII)
-_PROTOCOL = re.compile(rb"\x80[\x02-\x05]")
-_HEX = re.compile(r"^([0-9a-fA-F]{2}){12,}\Z")
-_PICKLED = re.compile(rb"(?<![\w+/=-])gA[I-V][\w+/-]{12,}")  # `PROTO` 2 to 5 in base64
 _OTHER = (b"%PDF-", b"%!PS", b"{\\rtf", b"RDX2\n", b"RDX3\n", b"RDA2\n", b"RDA3\n")
-_LOADERS = re.compile(r"^mlflow\.[a-z_0-9]+$")
-_SENTENCE = re.compile(r"^sentence_transformers\.models\.[A-Za-z]+$")
-_DOTTED = re.compile(r"^\w+(\.\w+)+$")
-_TRUST = (
-    "trust_remote_code", "allow_pickle", "unsafe_deserialization", "use_pickle", "remote_code",
-    "use_remote_code", "enable_unsafe_deserialization", "allow_dangerous_deserialization",
-)  # fmt: skip
-_GUARDS = ("weights_only", "safe_mode")
-_CODE_KEY = "`code` names code to import"
 _MAX_BUILT = 2 * MIB  # of JSON that is built as a whole: a hundred times that in memory at worst
+_MAX_TREE = 16 * MIB  # of one tree of numbers
 _MAX_YAML = 1 * MIB
-_YAML = JsonBounds(max_nodes=100_000)  # PyYAML needs a kilobyte a node, and a second for 14,000
-_FIRST = re.compile(rb"\s*+")
-_OPEN = re.compile(rb"\{[{%]")
-_WORDS = re.compile(r"^[\w.+\-/ ]{0,200}$")
-_YAML_KEYS = re.compile(
-    rb"[\"']?\b(%b)\b[\"']?\s*:" % "|".join((*_TARGETS, *_TARGETS_ALSO, *_TRUST)).encode()
+_YAML = JsonBounds(
+    max_depth=64, max_nodes=100_000
+)  # PyYAML needs a kilobyte a node, and a second for 14,000
+_BOM = b"\xef\xbb\xbf"
+_FIRST = re.compile(rb"(?:\xef\xbb\xbf)?+(?:\s|//[^\n]*+(?:\n|\Z)|/\*(?:[^*]|\*(?!/))*+\*/)*+")
+# What is not closed goes to the end: so no part is looked at twice.
+_COMMENTS = re.compile(
+    rb'("(?:[^"\\]|\\.)*+(?:"|\\?\Z))|//[^\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/|\*?\Z)', re.DOTALL
 )
-_ESCAPED_KEY = re.compile(rb'"[^"\n]{0,200}\\[xuU][^"\n]{0,200}"\s*:')
+_TRAILING = re.compile(rb'("(?:[^"\\]|\\.)*+(?:"|\\?\Z))|,(?=\s*+[}\]])', re.DOTALL)
+_OPEN = re.compile(rb"\{[{%]")
 _ANCHOR, _ALIAS = re.compile(rb"&\w[^\n]*+\n"), re.compile(rb"[\[:,-] *+\*\w")
-_GRAPH = re.compile(rb"^[ \t]*(node|node_def|meta_graphs)[ \t]*:?[ \t]*[{<]", re.MULTILINE)
+_GRAPH = re.compile(rb"\b(node|node_def|meta_graphs|graph_def)\s*+:?(?:\s|#[^\n]*+\n)*+[{<]")
+# What a reader of YAML makes of markup is nothing, unless its first line is a key or it has parts.
+_ALSO_YAML = re.compile(rb"\A\s*+[^\n]{0,1100}?:(?:[ \t\r\n]|\Z)|^(?:---|\.\.\.|%)", re.MULTILINE)
 _PMML = re.compile(rb"^\s*(<\?xml[^>]{0,200}\?>\s*)?<PMML[\s>]")
 _SVG = re.compile(
     rb"\s*+(?:<\?xml[^>]{0,200}\?>\s*+)?(?:<!DOCTYPE\s+svg\b[^>\[]{0,400}>\s*+|"
@@ -161,15 +150,16 @@ def scan_text(data: bytes | memoryview, findings: Findings, member: str = "") ->
     data = memoryview(data)
     first = _FIRST.match(data)
     head = b"" if first is None else bytes(data[first.end() : first.end() + 2])
-    if head[:1] in (b"{", b"[") and head not in (b"{{", b"{%", b"{#"):
-        found = _scan_json(data, findings, member) or _scan_json_lines(data, findings, member)
+    if first is not None and head[:1] in (b"{", b"[") and head not in (b"{{", b"{%", b"{#"):
+        found = _scan_json(data[first.end() :], findings, member)
+        found = found or _scan_json_lines(data, findings, member)
         if found:
             return found
     if bytes(data[:5]).startswith(_OTHER):
         findings.code_capable = True
         _add(findings, "file.unknown-format", "a document of another program", member)
         return "text"
-    if any(_holds_pickle(m.group().decode()) for w in windows(data) for m in _PICKLED.finditer(w)):
+    if any(map(hold_pickles, windows(data))):
         _add(findings, "text.pickle", "the text holds a pickle in base64 that can run code", member)
     if any(_OPEN.search(window) for window in windows(data)):
         return _scan_templated(data, findings, member)
@@ -196,40 +186,44 @@ def _scan_plain(
     data: memoryview, findings: Findings, member: str, *, templated: bool = False
 ) -> str:
     """Judge a text by what reads it; one with templates may begin with a tag of a prompt."""
-    if _GRAPH.search(data, 0, WINDOW) and scan_graph_text(data, findings, member):
-        return "tensorflow-text"
-    if _PMML.match(data):
-        if fault := pmml_fault(data):
-            _add(findings, "pmml.malformed", fault, member)
-        return "pmml"
-    if _SVG.match(data):
-        if fault := svg_fault(data):
-            _add(findings, "svg.malformed", fault, member)
-        return "svg"
-    plain = False
-    if (_XML_BEGIN if templated else _XML).match(data):
-        fault = xml_fault(data)
-        plain = not fault
-        if fault:
+    kind = ""
+    graph = any(b"node" in one or b"graph" in one for one in windows(data))
+    if graph and _GRAPH.search(data) and scan_graph_text(data, findings, member):
+        kind = "tensorflow-text"
+    elif _PMML.match(data) or _SVG.match(data):
+        kind = "pmml" if _PMML.match(data) else "svg"
+        if fault := pmml_fault(data) if kind == "pmml" else svg_fault(data):
+            _add(findings, f"{kind}.malformed", fault, member)
+        if _ALSO_YAML.search(data, 0, WINDOW):
+            _scan_yaml(data, findings, member)
+        return kind
+    elif _XML_BEGIN.match(data) or (_XML.match(data) and (not templated or is_xml(data))):
+        if fault := xml_fault(data):
             text = f"markup that is not understood: {fault}"[:200]
             findings.add("text.markup", text, member=member, atlas=_ATLAS)
+        else:
+            kind = "xml"
     _scan_code(data, findings, member)
-    if plain:
-        return "xml"
-    if is_lightgbm(data):
+    if kind == "xml" and not _ALSO_YAML.search(data, 0, WINDOW):
+        return kind
+    if not kind and is_lightgbm(data):
         if fault := lightgbm_fault(data):
             _add(findings, "lightgbm.malformed", fault, member)
         return "lightgbm"
-    return _scan_yaml(data, findings, member)
+    read = _scan_yaml(data, findings, member)
+    return kind or read
 
 
 def _scan_code(data: memoryview, findings: Findings, member: str) -> None:
-    """Report the first place of each kind of code."""
+    """Report the first place of each kind of code, in the letters that Python takes for ASCII's."""
     left = list(_CODE)
     begun = 0
     for window in windows(data):
+        spelled = ascii_of(window)
         for pattern, what in tuple(left):
             match = pattern.search(window)
+            if match is None and spelled:
+                match = pattern.search(spelled)
             if match:
                 left.remove((pattern, what))
                 findings.code_capable = True
@@ -243,9 +237,8 @@ def _scan_code(data: memoryview, findings: Findings, member: str) -> None:
 def _scan_json(data: memoryview, findings: Findings, member: str) -> str:
     if len(data) > _MAX_BUILT:
         return _scan_large_json(data, findings, member)
-    bounds = JsonBounds(max_bytes=_MAX_BUILT, max_depth=128, max_nodes=_MAX_BUILT)
     try:
-        value = load_json(bytes(data), bounds, finite=False)
+        value = _load_json(bytes(data))
     except VallumError as error:
         if error.code == "format.json.malformed":
             return ""
@@ -261,15 +254,30 @@ def _scan_json(data: memoryview, findings: Findings, member: str) -> str:
     return "json"
 
 
+def _load_json(content: bytes) -> Any:  # noqa: ANN401 - JSON is untyped
+    """Parse JSON, or what editors keep as JSON: with comments, and a comma behind the last item."""
+    bounds = JsonBounds(max_bytes=_MAX_BUILT, max_depth=128, max_nodes=_MAX_BUILT)
+    try:
+        return load_json(content, bounds, finite=False)
+    except VallumError as error:
+        if error.code != "format.json.malformed":
+            raise
+        plain = _TRAILING.sub(rb"\1", _COMMENTS.sub(lambda found: found.group(1) or b" ", content))
+        if plain == content:
+            raise
+        return load_json(plain, bounds, finite=False)
+
+
 def _scan_json_lines(data: memoryview, findings: Findings, member: str) -> str:
     """Judge a document a line; empty if a line is none."""
     begun = len(findings.items)
     try:
         for value in json_lines(data):
+            known = len(findings.items)
             scan_document(value, findings, member)
+            # What a record says under `code` is its text; no settings are written so.
+            findings.items[known:] = [f for f in findings.items[known:] if f.message != CODE_KEY]
             release(data)
-        # What a record says under `code` is its text; no settings are written so.
-        findings.items[begun:] = [f for f in findings.items[begun:] if f.message != _CODE_KEY]
     except VallumError as error:
         if error.code == "format.json.malformed":
             del findings.items[begun:]
@@ -279,170 +287,97 @@ def _scan_json_lines(data: memoryview, findings: Findings, member: str) -> str:
 
 
 def _scan_large_json(data: memoryview, findings: Findings, member: str) -> str:
+    keras = False
+
     def pair(key: str, value: object) -> None:
-        _judge_key(key, value, findings, member)
+        judge_key(key, value, findings, member)
 
     def part(value: object) -> None:
         scan_document(value, findings, member)
 
-    def whole(fields: dict[str, Any]) -> None:
-        if is_keras_config(fields):
-            scan_keras_config(fields, findings, member)
+    def whole(fields: dict[str, Any], text: memoryview) -> None:
+        nonlocal keras
+        judge_object(fields, findings, member)
+        if "left_children" in fields and (fault := _tree_fault(text)):
+            _add(findings, "xgboost.malformed", fault, member)
+        keras = keras or is_keras_config(fields)
 
     try:
         names = walk_json(data, part, pair, whole)
-        if "__loader__" not in names:
+        skops = "__loader__" in names
+        if not skops and not keras:
             return "json"
+        scan = scan_skops_schema if skops else scan_keras_config
 
         def node(value: object) -> None:
-            scan_skops_schema(value, findings, member)
+            scan(value, findings, member)
 
-        walk_json(data, node, lambda _key, _value: None, node)
+        def entry(key: str, value: object) -> None:
+            if key not in FIELDS:  # they say something together
+                node({key: value})
+
+        walk_json(data, node, entry, lambda fields, _: node(fields))
     except VallumError as error:
         if error.code == "format.json.malformed":
             return ""
         findings.add(error.code, error.message, member=member, atlas=_ATLAS)
         return "json"
-    return "skops-schema"
+    return "skops-schema" if skops else "json"
+
+
+def _tree_fault(text: memoryview) -> str:
+    """Return what is wrong with a tree of XGBoost that is not small; empty if nothing is."""
+    if len(text) > _MAX_TREE:
+        return "a tree that is too large to be followed"
+    bounds = JsonBounds(max_bytes=_MAX_TREE, max_depth=8, max_nodes=_MAX_TREE)
+    return xgboost_tree_fault(load_json(bytes(text), bounds, finite=False))
 
 
 def _scan_yaml(data: memoryview, findings: Findings, member: str) -> str:
+    """Judge a text as the documents of YAML that it may be, and what none is by its lines."""
     if len(data) > _MAX_YAML:
-        if any(_YAML_KEYS.search(window) for window in windows(data)):
+        if any(names_code(window) or ESCAPED_KEY.search(window) for window in windows(data)):
             text = "a key that names code, in a text that is too large to be parsed"
             _add(findings, "config.too-large", text, member)
         return "text"
-    content = bytes(data)
-    if b":" not in content:
-        return "text"
+    content = bytes(data).replace(_BOM, b"")  # some readers pass over it wherever it stands
+    begun = len(findings.items)
+    # Some readers take a tab for the space behind a colon.
+    for spaced in dict.fromkeys((content, content.replace(b"\t", b" "))):
+        known = findings.items[begun:]
+        found = _scan_documents(spaced, findings, member)
+        findings.items[begun + len(known) :] = [
+            one for one in findings.items[begun + len(known) :] if one not in known
+        ]
+        if found != "malformed":
+            return found
+    for key in keys_of(content):
+        text = f"`{key}` names code, in a text that no parser of settings takes"
+        findings.add("text.settings", text, member=member, atlas=_ATLAS)
+    return "text"
+
+
+def _scan_documents(content: bytes, findings: Findings, member: str) -> str:
+    """Judge the documents of YAML in a text; `malformed` if they break off, or are none."""
+    kind = "text"
     try:
-        value = load_yaml(content, _YAML, plain_tags=True, aliases=True)
+        for value in every_yaml(content, _YAML) if b":" in content else ():
+            if isinstance(value, dict | list):
+                kind = "yaml"
+                scan_document(value, findings, member)
     except VallumError as error:
         if error.code in ("format.yaml.tag", "format.yaml.alias"):
             findings.add(error.code, error.message, member=member, atlas=_ATLAS)
             return "yaml"
-        much = isinstance(error, LimitExceededError)
+        if not isinstance(error, LimitExceededError):
+            return "malformed"
         anchor = _ANCHOR.search(content)
         aliased = anchor is not None and _ALIAS.search(content, anchor.end())
-        if much and (_YAML_KEYS.search(content) or _ESCAPED_KEY.search(content) or aliased):
+        if names_code(content) or ESCAPED_KEY.search(content) or aliased:
             text = "a text that is too large when it is parsed, and names code or has aliases"
             _add(findings, "config.too-large", text, member)
         return "text"
-    if not isinstance(value, dict | list):
-        return "text"
-    scan_document(value, findings, member)
-    return "yaml"
-
-
-def scan_document(value: Any, findings: Findings, member: str = "") -> None:  # noqa: ANN401 - parsed JSON or YAML
-    """Report the keys by which a loader imports code, and templates in texts.
-
-    Depth is bounded by the reader that made `value`.
-    """
-    if isinstance(value, list):
-        for item in value:
-            scan_document(item, findings, member)
-    elif isinstance(value, str):
-        if is_template(value):
-            scan_template(value, findings, member)
-        elif _holds_pickle(value):
-            _add(findings, "config.pickle", "a text holds a pickle that can run code", member)
-    elif isinstance(value, dict):
-        _judge_object(value, findings, member)
-        if is_xgboost_tree(value) and (fault := xgboost_tree_fault(value)):
-            _add(findings, "xgboost.malformed", fault, member)
-        for key, item in value.items():
-            _judge_key(key, item, findings, member)
-            scan_document(item, findings, member)
-        if is_keras_config(value):
-            scan_keras_config(value, findings, member)
-
-
-def _judge_object(value: dict[str, Any], findings: Findings, member: str) -> None:
-    """Report pairs of keys that together name a class to import."""
-    target = value.get("target")
-    dotted = isinstance(target, str) and bool(_DOTTED.match(target))
-    if dotted and (value.keys() <= {"target", "params"} or _imports(str(target))):
-        _add(findings, "config.code", f"`target` names the class `{str(target)[:80]}`", member)
-    if "_class_name" in value:
-        for key, item in value.items():
-            named = isinstance(item, list) and len(item) == 2  # noqa: PLR2004 - library, class
-            if not named or not all(one is None or isinstance(one, str) for one in item):
-                continue
-            if key == "_class_name" or (item[1] is not None and item[0] not in _LIBRARIES):
-                text = f"`{key[:80]}` names the class `{item[1]}` of `{item[0]}`"[:200]
-                _add(findings, "config.code", text, member)
-
-
-def _imports(target: str) -> bool:
-    """Whether a `target` beside other keys is Python to import, and not NeMo's own classes."""
-    module, _, name = target.rpartition(".")
-    return is_dangerous(module, name) or (name[:1].isupper() and not target.startswith("nemo."))
-
-
-def _holds_pickle(text: str) -> bool:
-    """Whether a text is a pickle that can run code: as it stands, in base64 or in hexadecimal."""
-    data = b""
-    try:
-        if text[:1] == "\x80" or "\n" in text:
-            data = text.encode("latin-1")
-        elif _HEX.match(text):
-            data = bytes.fromhex(text)
-        elif _BASE64.match(text):
-            data = base64.b64decode(text + "==", altchars=b"-_" if {"-", "_"} & {*text} else None)
-            if _PROTOCOL.match(data):
-                return acts_as_pickle(memoryview(data), MODEL)
-    except ValueError:
-        return False
-    return hides_pickle(memoryview(data), MODEL)
-
-
-def _judge_key(key: str, item: object, findings: Findings, member: str) -> None:
-    if isinstance(item, float) or (type(item) is int and key not in _TRUST):
-        return  # the number of a token in a vocabulary names nothing
-    named = key in _TARGETS or (key in _TARGETS_ALSO and isinstance(item, str | dict))
-    if named and item not in (None, {}, "", []) and not _is_peft_mapping(key, item):
-        _add(findings, "config.code", f"`{key}` names code to import", member)
-    if key in _TRUST and (item.lower() if isinstance(item, str) else item) not in _OFF:
-        _add(findings, "config.trust", f"`{key}` is on", member)
-    if key in _GUARDS and item is False:
-        _add(findings, "config.trust", f"`{key}` is off", member)
-    if (key in _RUNS and isinstance(item, str | list | dict)) or (
-        key == "runOn" and item == "folderOpen"
-    ):
-        _add(findings, "config.code", f"`{key}` runs a command", member)
-    if key in _FILES and any(_LEAVES.search(one) for one in _names(item)):
-        _add(findings, "config.path", f"`{key}` names a file outside its own folder", member)
-    if key in _PATHS or key.startswith("py/"):
-        _add(findings, "config.code", f"`{key[:80]}` names code to import", member)
-    if key in _SCRIPTS and isinstance(item, str) and _SCRIPT.search(item):
-        _add(findings, "config.code", f"`{key}` names a program", member)
-    if key == "tokenizer_class" and isinstance(item, str) and not _NAME.match(item):
-        _add(findings, "config.class", "`tokenizer_class` holds more than a name", member)
-    if key == "loader_module" and not (isinstance(item, str) and _LOADERS.match(item)):
-        _add(findings, "config.loader", "`loader_module` is none of MLflow's own", member)
-    dotted = key == "type" and isinstance(item, str) and bool(_DOTTED.match(item))
-    if dotted and not _SENTENCE.match(str(item)):
-        _add(findings, "config.type", f"`type` names the class `{str(item)[:80]}`", member)
-    if key == "class_name" and isinstance(item, str) and not _WORDS.match(item):
-        _add(findings, "config.class", "`class_name` holds more than a name", member)
-
-
-def _names(item: object) -> list[str]:
-    """Return the file names in a value: one, or one for each tensor."""
-    values = item.values() if isinstance(item, dict) else (item,)
-    return [one for one in values if isinstance(one, str)]
-
-
-def _is_peft_mapping(key: str, item: object) -> bool:
-    """Whether `auto_mapping` names a model class of Transformers itself, as PEFT writes it."""
-    if key != "auto_mapping" or not isinstance(item, dict):
-        return False
-    if item.keys() != {"base_model_class", "parent_library"}:
-        return False
-    name, library = item["base_model_class"], item["parent_library"]
-    texts = isinstance(name, str) and isinstance(library, str)
-    return texts and bool(_NAME.match(name) and name[:1].isupper() and _PEFT_LIBRARY.match(library))
+    return kind if kind == "yaml" else "malformed"
 
 
 def _add(findings: Findings, id_: str, message: str, member: str) -> None:

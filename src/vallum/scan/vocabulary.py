@@ -11,7 +11,7 @@ from vallum.scan.records import is_python
 from vallum.schema import Finding
 
 _NAME = re.compile(
-    r"(^|/)(vocab|merges|labels|words|dict|[^/]+\.vocab|vocab\.bpe|bpe\.codes)(\.txt)?$"
+    r"(^|/)(vocab|merges|labels|words|dict|tokens|units|phones|chars|[^/]+\.vocab|vocab\.bpe|bpe\.codes)(\.txt)?$"
 )
 _LINE = rb"[^\s]++(?:[ \t][^\s]++)?"
 _SHAPE = re.compile(rb"(?:#version[^\n]{0,40}\n)?(?:%b(?:\r?\n|\Z))++\s*\Z" % _LINE)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from vallum.base.bounds import JsonBounds
 from vallum.base.errors import InputError, LimitExceededError, VallumError
-from vallum.formats import load_json, load_yaml
+from vallum.formats import every_yaml, load_json, load_yaml
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20),
@@ -106,3 +106,41 @@ def test_yaml_depth_is_bounded() -> None:
     with pytest.raises(LimitExceededError) as caught:
         load_yaml(b"[" * 40)
     assert caught.value.code == "format.yaml.too-deep"
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        (b"1: x\n~: y\n", [{"1": "x", "~": "y"}]),
+        (b"a: 1\na: 2\n", [[{"a": 2}, {"a": 1}]]),
+        (b"? [a, b]\n: 1\nc: d\n", [[{"c": "d"}, ["a", "b"], 1]]),
+        (b"d: 2001-13-45\n<<: x\n", [[{"d": "2001-13-45"}, "x"]]),
+        (b"a: &a {b: 1}\nc: {<<: *a, d: 2}\n", [{"a": {"b": 1}, "c": {"b": 1, "d": 2}}]),
+        (b"a: 1\n---\n- b\n", [{"a": 1}, ["b"]]),
+        (b"", []),
+    ],
+)
+def test_every_reading_of_yaml_is_there(text: bytes, values: list[object]) -> None:
+    assert list(every_yaml(text)) == values
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b"a: 1\n---\nb: [", "format.yaml.malformed"),
+        (b"a: 1\n---\n!x b\n", "format.yaml.tag"),
+        (b"a: 1\n---\n!!map [b]\n", "format.yaml.malformed"),
+        (b"a: 1\n---\n" + b"[" * 40 + b"]" * 40, "format.yaml.too-deep"),
+        (b"&a a: 1\n---\nb: *a\n", "format.yaml.alias"),
+    ],
+)
+def test_what_stands_before_yaml_that_is_refused_is_there(text: bytes, code: str) -> None:
+    found: list[object] = []
+
+    def take() -> None:
+        for one in every_yaml(text):
+            found.append(one)  # noqa: PERF402 - until it raises
+
+    with pytest.raises(VallumError) as refusal:
+        take()
+    assert (refusal.value.code, found) == (code, [{"a": 1}])

@@ -58,7 +58,7 @@ def test_a_document_walked_in_small_windows_has_all_its_parts(
             memoryview(data),
             lambda part: parts.extend(scalars(part)),
             lambda key, _: parts.append(key),
-            lambda _: None,
+            lambda _, __: None,
         )
     finally:
         module._WINDOW, module._MAX_STRING = whole, strings

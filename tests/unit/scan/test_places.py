@@ -136,7 +136,8 @@ def test_no_value_is_at_an_address_of_the_streams_choice(what: str) -> None:
 def test_a_text_that_our_bounds_keep_us_from_reading_is_no_text(before: bytes) -> None:
     data = before + b"cos\nsystem\n(Vtrue\ntR."  # a pickle of protocol 0
     found = scan_bytes("x", data, model=replace(MODEL, max_stack=100)).files[0]
-    assert (found.format, found.findings[0].id) == ("pickle", "pickle.malformed")
+    assert found.format == "pickle"
+    assert "pickle.malformed" in {one.id for one in found.findings}
 
 
 def test_prose_is_no_number_that_is_too_long() -> None:

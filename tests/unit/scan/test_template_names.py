@@ -27,8 +27,26 @@ BUILT = [
     """{% set k = "_" ~ "x" %}{{ messages|selectattr(k)|first }}""",
     """{{ (messages|select)["gi_" "frame"] }}""",
     """{% macro m() %}{% endmacro %}{{ m["_environment"] }}""",
+    """{% macro m() %}{{ messages[caller()] }}{% endmacro %}{% call m() %}_{{ 1 }}{% endcall %}""",
+]
+REFUSED = [
+    "{% call lipsum() %}{% endcall %}",
+    "{% call messages.pop() %}{% endcall %}",
+    "{% macro m() %}{% endmacro %}{% call(x) m() %}{{ x }}{% endcall %}",
+    "{{ context }}{% for x in context %}{% endfor %}",
+    "{{ '{0.x}'.format(messages) }}",
+    "{{ '{0[x]}'.format(messages) }}",
+    "{{ '{0!r}'.format(messages) }}",
+    "{{ '{0.x' '}'.format(messages) }}",
+    "{{ '{:{}}'.format(messages, 9) }}",
+    "{{ '{:99999}'.format(messages) }}",
+    "{{ ('{0.' ~ 'x}').format(messages) }}",
+    "{{ ('{}').format(messages) }}",
 ]
 GIVEN = [
+    """{% for context in contexts %}{{ context.strip() }}{% endfor %}""",
+    """{% macro m(a) %}{{ caller() }}{% endmacro %}{% call m(1) %}{{ tool.name }}{% endcall %}""",
+    """{{ "<|image_{i:d}|>".format(i=ns.i) ~ '{}{{}}'.format(tool.name) }}""",
     """{% for k in tool.keys() | reject("in", ["a"]) %}{{ tool[k] }}{% endfor %}""",
     """{% for k, v in tool|dictsort %}{{ tool[k] }}{% endfor %}""",
     """{% set i = messages|length - 1 %}{{ messages[i].content ~ messages[i - 1] }}""",
@@ -48,6 +66,11 @@ GIVEN = [
 def test_a_name_that_is_built_is_a_finding(text: str) -> None:
     found = {one.id for one in scan_bytes("x", text.encode()).files[0].findings}
     assert found & {"template.computed", "template.internals"}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_a_template_that_calls_or_formats_what_it_may_not_is_refused(text: str) -> None:
+    assert scan_bytes("x", text.encode()).exit_code == 1
 
 
 @pytest.mark.parametrize("text", GIVEN)
