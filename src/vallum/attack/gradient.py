@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 from vallum.attack.evasion import Norm
 from vallum.attack.losses import log_odds
 from vallum.attack.predictor import Predictor, Records
-from vallum.attack.search import Attacked, Clip, Search, begin, check_count, check_step, unit
+from vallum.attack.search import (
+    Attacked,
+    Ball,
+    Clip,
+    Search,
+    begin,
+    check_count,
+    check_step,
+    chunks,
+    unit,
+)
 
 
 def fgsm(
@@ -105,21 +115,28 @@ def climb(
 ) -> None:
     """Climb once for every record that still stands, from it or (with `rng`) from random points."""
     size = np.float32(step_size)
-    for block in search.blocks(full=full):
+    for block in search.blocks(full=full, wide=True):
         rows, ball = block, search.ball.at(block)
-        points = ball.origin.copy() if rng is None else ball.random(rng)
+        points = ball.origin.copy() if rng is None else _drawn(ball, rng)
+        loss = log_odds(search.y[rows])
         for step in range(steps + 1):
             kept = search.keep(rows, full=full)
-            if not kept.all():
+            if np.count_nonzero(kept) < len(rows):
                 rows, points = rows[kept], points[kept]
-                ball = search.ball.at(rows)
+                ball, loss = search.ball.at(rows), log_odds(search.y[rows])
             if len(rows) == 0:
                 break
             if step == steps:
                 search.scores(rows, points)
                 break
-            _, slope = search.gradient(rows, points, log_odds(search.y[rows]))
+            _, slope = search.gradient(rows, points, loss)
             change = unit(slope, search.norm)
             change *= size
             points += change
             ball.project(points)
+
+
+def _drawn(ball: Ball, rng: np.random.Generator) -> Records:
+    # A batch at a time, so that how many are climbed at once changes no draw.
+    every = np.arange(len(ball.origin))
+    return np.concatenate([ball.at(every[one]).random(rng) for one in chunks(len(every))])

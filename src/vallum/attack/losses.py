@@ -29,15 +29,22 @@ def log_odds(y: Classes) -> Loss:
     It grows strictly with cross-entropy and has its gradient's direction, but where cross-entropy
     is rounded to zero, and its gradient with it, this one still points the way.
     """
+    at = np.arange(len(y))
 
     def loss(scores: Scores) -> tuple[Scores, Scores]:
-        rest, at = _without(scores, y)
-        top = rest.max(axis=1, keepdims=True)
-        slopes = np.exp(rest - top)
-        total = slopes.sum(axis=1, keepdims=True)
+        # In place and without the methods' wrappers: beside a small network's pass, 5 ms, the
+        # plain expressions were 3 %.
+        slopes = scores.copy()
+        flat, own = slopes.reshape(-1), at * scores.shape[1] + y
+        mine = flat[own]
+        flat[own] = -np.inf
+        top = np.maximum.reduce(slopes, axis=1, keepdims=True)
+        slopes -= top
+        np.exp(slopes, out=slopes)
+        total = np.add.reduce(slopes, axis=1, keepdims=True)
         slopes /= total
-        slopes[at, y] = -1.0
-        return top[:, 0] + np.log(total[:, 0]) - scores[at, y], slopes
+        flat[own] = -1.0
+        return (top + np.log(total))[:, 0] - mine, slopes
 
     return loss
 

@@ -1,8 +1,9 @@
 """A live torch module as attacks see it. torch is imported only when one is made."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vallum.attack.predictor import Loss, LossGradient, Records, Scores
 from vallum.base import GateError, InputError
@@ -65,6 +66,7 @@ class TorchPredictor:
         self._batch = batch_size
         parameter = next(module.parameters(), None)
         self._device = torch.device("cpu") if parameter is None else parameter.device
+        self._near = self._device.type == "cpu"
         self._parts = tuple(module.modules())
         self._settle()
 
@@ -89,16 +91,25 @@ class TorchPredictor:
         import torch
 
         self._settle()
-        given = self._tensor(x).requires_grad_()
+        if torch.is_grad_enabled():
+            return self._differentiated(self._tensor(x), loss)
         with torch.enable_grad():
-            logits = self._logits(given)
-            if not logits.requires_grad:
-                raise GateError("no gradient reaches the module's input", code="attack.gradient")
-            scores = _floats(logits)
-            values, slopes = loss(scores)
-            weights = torch.from_numpy(slopes.astype(np.float32)).to(self._device)
-            (gradient,) = torch.autograd.grad(logits, given, weights)
-        return LossGradient(scores, values, gradient.cpu().numpy())
+            return self._differentiated(self._tensor(x), loss)
+
+    def _differentiated(self, given: "torch.Tensor", loss: Loss) -> LossGradient:
+        import torch
+
+        given.requires_grad_()
+        logits = self._logits(given)
+        if not logits.requires_grad:
+            raise GateError("no gradient reaches the module's input", code="attack.gradient")
+        scores = _floats(logits)
+        values, slopes = loss(scores)
+        weights = torch.from_numpy(slopes.astype(np.float32))
+        if not logits.is_cpu:
+            weights = weights.to(logits.device)
+        (gradient,) = torch.autograd.grad(logits, given, weights)
+        return LossGradient(scores, values, _numbers(gradient))
 
     def _settle(self) -> None:
         """Put every part into evaluation mode, should somebody have put one into training."""
@@ -109,7 +120,8 @@ class TorchPredictor:
         import torch
 
         x = np.ascontiguousarray(x, dtype=np.float32)
-        return torch.from_numpy(x if x.flags.writeable else x.copy()).to(self._device)
+        made = torch.from_numpy(x if x.flags.writeable else x.copy())
+        return made if self._near else made.to(self._device)
 
     def _logits(self, given: "torch.Tensor") -> "torch.Tensor":
         import torch
@@ -123,5 +135,10 @@ class TorchPredictor:
 def _floats(logits: "torch.Tensor") -> Scores:
     if not logits.is_floating_point():
         raise GateError("the module answers no scores", code="attack.scores")
-    out: Scores = logits.detach().cpu().numpy().astype(np.float64)
+    return _numbers(logits.detach()).astype(np.float64)
+
+
+def _numbers(found: "torch.Tensor") -> NDArray[Any]:
+    # `cpu` goes through all of torch's dispatch to copy nothing, and this is in every step.
+    out: NDArray[Any] = (found if found.is_cpu else found.cpu()).numpy()
     return out

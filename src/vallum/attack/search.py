@@ -31,6 +31,8 @@ Mask = NDArray[np.bool_]
 Clip = tuple[float | Records, float | Records]
 BATCH = 256
 """Points in one question to the model: enough to fill it, few enough for a processor's cache."""
+_WIDER = 4
+_WIDE_WIDTH = 1024  # numbers in a record; wider ones fill memory instead
 _SLACK = 1e-5  # of the radius of a Euclidean ball, for sums in float32
 _ULP = 2.0**-24
 _PROBED = 16  # records asked twice
@@ -121,8 +123,12 @@ def unit(gradient: Records, norm: Norm) -> Records:
 
 def lengths(gap: NDArray[np.floating], norm: Norm) -> Scores:
     """Return the norm of each row, in float64."""
-    wide = gap.astype(np.float64)
-    out: Scores = np.abs(wide).max(axis=1) if norm == "linf" else np.sqrt((wide**2).sum(axis=1))
+    wide = gap.astype(np.float64, copy=False)
+    out: Scores = (
+        np.maximum.reduce(np.abs(wide), axis=1)
+        if norm == "linf"
+        else np.sqrt((wide**2).sum(axis=1))
+    )
     return out
 
 
@@ -180,6 +186,7 @@ class Search:
         self.queries: Rows = np.zeros(len(x), np.intp)
         self.gradients: Rows = np.zeros(len(x), np.intp)
         self.moved: Mask = np.zeros(len(x), np.bool_)
+        self.all_moved = False
         self.complete, self.late = True, False
         self.limit, self._late, self._repair = max_queries, late, repair
         self.log_scores = False
@@ -219,7 +226,7 @@ class Search:
         out.best, out.distance = out.ball.origin.copy(), np.full(len(rows), np.inf)
         out.queries, out.gradients = self.queries[rows], self.gradients[rows]
         out.clean, out.wrong_before = self.clean[rows], np.zeros(len(rows), np.bool_)
-        out.moved = np.zeros(len(rows), np.bool_)
+        out.moved, out.all_moved = np.zeros(len(rows), np.bool_), False
         out.complete, out.late, out.limit = True, False, max_queries
         return out
 
@@ -250,13 +257,15 @@ class Search:
         found: Mask = np.isfinite(self.distance)
         return found
 
-    def blocks(self, *, full: bool = False) -> Iterator[Rows]:
+    def blocks(self, *, full: bool = False, wide: bool = False) -> Iterator[Rows]:
         """Yield the rows still to attack, at most `BATCH` at a time.
 
-        With `full`, all that the model got right, flipped since or not.
+        With `full`, all that the model got right, flipped since or not. With `wide`, small records
+        come up to `_WIDER` times as many at once: what is done beside a pass is done less often.
         """
+        most = BATCH * min(_WIDER, max(1, _WIDE_WIDTH // self.best.shape[1])) if wide else BATCH
         left = np.flatnonzero(~(self.wrong_before if full else self.flipped))
-        for one in chunks(len(left)):
+        for one in chunks(len(left), most):
             yield left[one]
 
     def keep(self, rows: Rows, *, full: bool = False) -> Mask:
@@ -295,7 +304,9 @@ class Search:
         np.add.at(self.queries, rows, 1)
         np.add.at(self.gradients, rows, 1)
         flat = answer.gradient.reshape(points.shape)
-        np.logical_or.at(self.moved, rows, flat.any(axis=1))
+        if not self.all_moved:
+            np.logical_or.at(self.moved, rows, flat.any(axis=1))
+            self.all_moved = bool(self.moved.all())
         self._note(rows, points, answer.scores)
         return answer.values, flat
 
@@ -339,15 +350,19 @@ class Search:
         return scores
 
     def _note(self, rows: Rows, points: Records, scores: Scores) -> None:
-        hit = np.flatnonzero(scores.argmax(axis=1) != self.y[rows])
+        (hit,) = (scores.argmax(axis=1) != self.y[rows]).nonzero()
         if len(hit) == 0:
             return
-        far = lengths(points[hit].astype(np.float64) - self.ball.origin[rows[hit]], self.norm)
+        at = rows[hit]
+        gap = np.subtract(points[hit], self.ball.origin[at], dtype=np.float64)
+        far = lengths(gap, self.norm)
+        nearer = (far <= self.epsilon) & (far < self.distance[at])
+        if not np.count_nonzero(nearer):
+            return
         # Furthest first, so that of several points of one record the nearest is written last.
         order = np.argsort(-far)
+        order = order[nearer[order]]
         hit, far = hit[order], far[order]
-        nearer = far < np.where(far <= self.epsilon, self.distance[rows[hit]], -1.0)
-        hit, far = hit[nearer], far[nearer]
         self.distance[rows[hit]] = far
         self.best[rows[hit]] = points[hit]
 
@@ -466,10 +481,10 @@ def check_step(size: float | None) -> None:
         raise InputError(f"`step_size` must be positive; got {size}", code="attack.settings")
 
 
-def chunks(count: int) -> Iterator[slice]:
-    """Yield slices of at most `BATCH` that cover `count`."""
-    for first in range(0, count, BATCH):
-        yield slice(first, first + BATCH)
+def chunks(count: int, most: int = BATCH) -> Iterator[slice]:
+    """Yield slices of at most `most` that cover `count`."""
+    for first in range(0, count, most):
+        yield slice(first, first + most)
 
 
 def _rank(rows: Rows) -> Rows:

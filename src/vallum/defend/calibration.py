@@ -24,6 +24,10 @@ _COUNTED = 4
 _DEEP = 0.75
 _READABLE = 0.35
 """Beyond, labels do not depend on the data enough to tell which of them are wrong."""
+_EXPLAINED = 0.5
+"""Part of the conflicts below which drawn labels do not account for them: classes overlap."""
+_UNSURE = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7)
+"""Shares of rows that are half as sure."""
 _SHARES = np.concatenate([[0.0], np.geomspace(0.0005, 0.5, 40)])
 
 
@@ -67,7 +71,11 @@ def weigh(scores: Floats, y: Codes, rows: Rows, *, least: float = 0.0) -> Confli
     slope, share = (int(one) for one in np.unravel_index(int(best.argmax()), best.shape))
     few = _SHARES <= TOLERATED
     evidence = np.inf if least > TOLERATED else float(best.max() - best[:, few].max())
-    parted = _parted(margins(near, codes))
+    conflict = margins(near, codes)
+    explained = float(_SHARES[share]) * (1 - 1 / classes)
+    if least <= TOLERATED and explained < _EXPLAINED * float(np.mean(conflict > 0)):
+        evidence = min(evidence, float(best.max()) - _doubted(near, codes))
+    parted = _parted(conflict)
     if parted > 0:
         # Where all rows are equally sure, doubt about every row explains the same as wrong labels
         # in some. Two heaps with nothing between them are wrong labels.
@@ -88,6 +96,24 @@ def weigh(scores: Floats, y: Codes, rows: Rows, *, least: float = 0.0) -> Confli
         share=float(_SHARES[share]),
         evidence=evidence,
     )
+
+
+def _doubted(scores: Floats, y: Codes) -> float:
+    """Return the log-likelihood of the labels by two slopes and the tolerated share.
+
+    One slope takes classes for equally distinct everywhere. Where they lie in one another in some
+    places and not in others, one that fits the rest calls the conflicts of those places errors.
+    """
+    rows, classes = np.arange(len(y)), scores.shape[1]
+    likelihood = -np.inf
+    for slope in _SLOPES:
+        sure = softmax(slope * scores)[rows, y]
+        unsure = softmax(0.5 * slope * scores)[rows, y]
+        own = sure + np.array(_UNSURE)[:, None] * (unsure - sure)
+        for share in (0.0, TOLERATED):
+            mixed = np.maximum((1 - share) * own + share / classes, 1e-300)
+            likelihood = max(likelihood, float(np.log(mixed).sum(axis=1).max()))
+    return likelihood
 
 
 def _wrong(found: Floats, y: Codes, rows: Rows, rate: float) -> Floats:

@@ -9,7 +9,7 @@ from attack_victims import Scored, Watched, affine
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from vallum.attack import apgd, apgd_targeted, fab, fgsm, pgd, simba, square
+from vallum.attack import apgd, apgd_targeted, fab, fgsm, pgd, search, simba, square
 from vallum.attack.losses import difference, log_odds, logit_ratio
 from vallum.attack.search import Ball
 from vallum.base import GateError, InputError
@@ -191,6 +191,23 @@ def test_the_same_seed_finds_the_same_points(name: str) -> None:
     )
     assert (first.points == second.points).all()
     assert (first.queries == second.queries).all()
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_how_many_records_are_climbed_at_once_changes_no_point(
+    norm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x, y = affine(3, (6,), count=700)
+    epsilon = float(np.quantile(model.distance(x, norm), 0.3))
+    sizes, points = [], []
+    for wider in (4, 1):
+        monkeypatch.setattr(search, "_WIDER", wider)
+        watched = Watched(model)
+        found = run("pgd", watched, x, y, epsilon=epsilon, norm=norm, steps=5, restarts=2)
+        sizes.append(max(len(one) for one in watched.points))
+        points.append(found.points)
+    assert sizes == [700, 256]
+    assert (points[0] == points[1]).all()
 
 
 def test_a_record_that_is_wrong_unchanged_is_at_distance_zero_and_asked_no_more() -> None:

@@ -144,6 +144,13 @@ def test_clean_data_are_not_accused(name: str) -> None:
         assert not found.flagged.any()
 
 
+@pytest.mark.parametrize("seed", [6, 9, 103])
+def test_classes_that_lie_in_one_another_here_and_there_are_not_accused(seed: int) -> None:
+    """One slope for all rows calls a quarter of them in conflict, and a tenth drawn at random."""
+    x, y = datasets.make_classification(600, 20, n_informative=5, n_classes=4, random_state=seed)
+    assert not detect_poisoning(x, y, rng=rng(seed)).suspicious
+
+
 @pytest.mark.slow
 def test_at_most_one_clean_data_set_in_twenty_is_suspicious() -> None:
     images, classes = digits()

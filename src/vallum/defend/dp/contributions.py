@@ -20,7 +20,7 @@ from typing import Protocol
 import torch
 
 _ROWS_BYTES = 4 * 2**20
-_PIECE = 2**20  # bytes in single precision, in which they are measured
+_PIECE = 2**20  # bytes, in which they are measured
 _WORD = 4
 _FLOAT = torch.float32
 _CONVOLVED = 1024
@@ -62,7 +62,7 @@ class Kept:
         """
         rows = len(a)
         if a.device.type == "cpu":
-            rows = max(1, _PIECE // (parameter.numel() * _WORD))
+            rows = max(1, _PIECE // (parameter.numel() * a.element_size()))
             rows *= torch.get_num_threads()
         pieces, norms = [], []
         for left, right in zip(g.transpose(1, 2).split(rows), a.split(rows), strict=True):
@@ -241,10 +241,15 @@ def raised(inner: torch.Tensor, terms: int) -> torch.Tensor:
 
 
 def _norms(gradient: torch.Tensor) -> torch.Tensor:
-    """Return the norm of each of (n, ...), as it lies there."""
+    """Return the norm of each of (n, ...), as it lies there, never too small."""
     rows = gradient.flatten(1)
     if rows.dtype == _FLOAT:
         return torch.linalg.vector_norm(rows, dim=1)
+    if rows.dtype == torch.bfloat16 and rows.device.type == "cpu":
+        # Asked for single precision, torch widens all of it first. Its own bf16 kernel adds in
+        # single precision as well and rounds the norm alone, by half an epsilon at most.
+        narrow = torch.linalg.vector_norm(rows, dim=1).to(_FLOAT)
+        return narrow * (1 + torch.finfo(torch.bfloat16).eps)
     wide = torch.promote_types(rows.dtype, _FLOAT)
     return torch.linalg.vector_norm(rows, dim=1, dtype=wide).to(_FLOAT)
 

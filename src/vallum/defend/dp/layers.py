@@ -27,6 +27,8 @@ precision; of narrower numbers twice as many are kept.
 _LAYER = 1.5
 """One layer may take so many times more: where larger, inner products cost less."""
 _MATRIX = 2
+_PATCHES = 1024
+"""Positions that one product may add up, within what `Measured` allows for rounding."""
 _WIDE = (torch.float32, torch.float64)
 _WORD = 4  # bytes of single precision, in which sums are made of what is not kept
 
@@ -228,6 +230,10 @@ def _of_each(x: Any, g: Any, kernel: Any, shape: Any) -> torch.Tensor:
     """Return each sample's gradient of a kernel: one convolution in which samples are groups."""
     stride, padding, dilation, groups = shape
     n = len(x)
+    size = kernel.shape[2:]
+    apart = list(stride) == list(size) and groups == 1 and not any(padding)
+    if apart and all(one == 1 for one in dilation) and math.prod(g.shape[2:]) <= _PATCHES:
+        return torch.bmm(g.flatten(2), _patches(x, g.shape[2:], size)).flatten(1)
     # Only the kernel's shape is looked at.
     pattern = kernel.new_empty(1).expand(n * len(kernel), *kernel.shape[1:])
     found: torch.Tensor = torch.ops.aten.convolution_backward(
@@ -235,6 +241,16 @@ def _of_each(x: Any, g: Any, kernel: Any, shape: Any) -> torch.Tensor:
         stride, padding, dilation, False, [0] * len(stride), n * groups, [False, True, False],
     )[1]  # fmt: skip
     return found.view(n, -1)
+
+
+def _patches(x: torch.Tensor, counts: torch.Size, size: torch.Size) -> torch.Tensor:
+    """Return the patches (n, t, d) that a kernel of `size` sees which never sees a place twice."""
+    axes = len(size)
+    for axis, (count, side) in enumerate(zip(counts, size, strict=True)):
+        x = x.narrow(2 + axis, 0, count * side)
+    cut = x.reshape(*x.shape[:2], *(one for pair in zip(counts, size, strict=True) for one in pair))
+    places, within = range(2, 2 + 2 * axes, 2), range(3, 2 + 2 * axes, 2)
+    return cut.permute(0, *places, 1, *within).reshape(len(x), math.prod(counts), -1)
 
 
 def _convolver(
@@ -315,9 +331,13 @@ class _LayerNorm(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             mean, scale = mean.reshape(n, 1, -1).to(wide), scale.reshape(n, 1, -1).to(wide)
             product = slope * x.reshape(n, -1, width)
-            found = torch.bmm(scale, product).sub_(torch.bmm(mean * scale, slope))
+            # What is taken off, and the offset's share, in one reading of the slope.
+            both = torch.bmm(torch.cat([mean * scale, torch.ones_like(scale)], 1), slope)
+            found = torch.bmm(scale, product).sub_(both[:, :1])
             ledger.keep("weight", module.weight, found)
-        if ctx.needs_input_grad[2]:
+            if ctx.needs_input_grad[2]:
+                ledger.keep("bias", module.bias, both[:, 1])
+        elif ctx.needs_input_grad[2]:
             ledger.keep("bias", module.bias, slope.sum(1))
         return inner, None, None, None, None
 

@@ -72,6 +72,7 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "conv1d": lambda: (flat(nn.Conv1d(3, 4, 3, stride=2), width=16), torch.randn(N, 3, 9)),
     "conv2d": lambda: (flat(nn.Conv2d(4, 6, 3, padding=1, dilation=2), width=96), images()),
     "conv3d": lambda: (flat(nn.Conv3d(2, 3, 2), width=24), torch.randn(N, 2, 3, 3, 3)),
+    "patches": lambda: (flat(nn.Conv2d(4, 6, (2, 3), stride=(2, 3)), width=36), images(size=7)),
     "groups": lambda: (flat(nn.Conv2d(4, 8, 3, groups=2, bias=False), width=128), images()),
     "reflected": lambda: (flat(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), width=144),
                           images()),
@@ -167,6 +168,21 @@ def test_no_sample_moves_the_sum_by_more_than_is_accounted(
     *, name: str, seed: int, scale: float, keep: float, narrow: bool, alike: bool
 ) -> None:
     """Whoever is left out, and in whichever precision, the sum moves by at most the bound."""
+    check_bounded(name, seed=seed, scale=scale, keep=keep, narrow=narrow, alike=alike)
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("keep", [0.0, 1e9])
+def test_no_sample_moves_the_sum_of_patches_by_more(keep: float, *, narrow: bool) -> None:
+    """A kernel that sees every place once has a product of its own."""
+    for seed in range(6):
+        check_bounded("patches", seed=seed, scale=[1e-3, 1.0, 1e4][seed % 3], keep=keep,
+                      narrow=narrow, alike=seed > 2)  # fmt: skip
+
+
+def check_bounded(
+    name: str, *, seed: int, scale: float, keep: float, narrow: bool, alike: bool
+) -> None:
     torch.manual_seed(seed)
     model, x = MODELS[name]()
     if x.is_floating_point():
@@ -193,6 +209,25 @@ def test_no_sample_moves_the_sum_by_more_than_is_accounted(
             assert length_of(total(torch.tensor([left]))) <= bound
     finally:
         layers.KEEP = before
+
+
+@settings(max_examples=50)
+@given(
+    seed=st.integers(0, 2**31),
+    count=st.sampled_from([1, 7, 64, 1000, 300_000]),
+    scale=st.sampled_from([1e-15, 1.0, 1e15]),
+    alike=st.booleans(),
+)
+def test_norms_of_narrow_numbers_are_never_too_small(
+    *, seed: int, count: int, scale: float, alike: bool
+) -> None:
+    """However many are added up: a sum in bf16 would stand still at a few hundred."""
+    torch.manual_seed(seed)
+    rows = (torch.ones(2, count) if alike else torch.randn(2, count)).mul(scale).bfloat16()
+    exact = torch.linalg.vector_norm(rows.double(), dim=1)
+    found = contributions._norms(rows).double()
+    assert (found >= exact).all()
+    assert (found <= exact * 1.02).all()
 
 
 def test_what_is_kept_stays_within_its_room(monkeypatch: pytest.MonkeyPatch) -> None:
