@@ -169,8 +169,14 @@ def score(up: Up, endpoint: str, document: object, key: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def key(serving: Up) -> str:
+def coded(serving: Up) -> str:
     return deploy(serving, "coded")
+
+
+@pytest.fixture
+def key(serving: Up, coded: str) -> str:
+    wait(serving, "coded", coded)  # another test may have forbidden code, or ended its process
+    return coded
 
 
 def test_code_answers_with_its_model(serving: Up, key: str) -> None:
@@ -301,10 +307,13 @@ def test_code_is_refused_where_policy_scan_or_company_forbid_it(serving: Up) -> 
         with pytest.raises(InputError, match="scoring code cannot"):
             endpoints.deploy("refused", "small", code=made.id, **more)  # type: ignore[arg-type]
     allow(serving, code=False)
-    with pytest.raises(RefusedError, match="does not allow"):
-        endpoints.add_code("refused", tar)
-    with pytest.raises(RefusedError, match="does not allow"):
-        endpoints.deploy("refused", "small", code=made.id)
+    try:
+        with pytest.raises(RefusedError, match="does not allow"):
+            endpoints.add_code("refused", tar)
+        with pytest.raises(RefusedError, match="does not allow"):
+            endpoints.deploy("refused", "small", code=made.id)
+    finally:
+        allow(serving, code=True)
 
 
 @pytest.mark.parametrize(
