@@ -10,6 +10,7 @@ import uvicorn
 from vallum.base import InputError, Secret
 from vallum.base.proxies import Proxies
 from vallum.base.tls import DoorTls
+from vallum.gateway.accepting import Server
 from vallum.gateway.app import Gateway
 from vallum.gateway.crowd import Crowd, room
 from vallum.gateway.protocol import Connection
@@ -83,7 +84,7 @@ def main() -> None:
             host=arguments.host_header[0].lower().encode(),
             tls=RpcTls(arguments.cert, arguments.key, mutual=arguments.grpc_client_certificates),
         )
-    uvicorn.Server(config).run(sockets=sockets)
+    Server(config).run(sockets=sockets)
 
 
 def _tracer(arguments: argparse.Namespace) -> Tracer | None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from vallum.base import UnauthenticatedError, VallumError
 from vallum.gateway import protocol
+from vallum.gateway.accepting import Server
 from vallum.gateway.crowd import Crowd
 from vallum.gateway.metrics import Tally
 from vallum.gateway.protocol import MAX_HEAD_BYTES, Connection
@@ -65,7 +66,7 @@ class Served:
         self.app = Echo(most)
         listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = listening.getsockname()[1]
-        self.server = uvicorn.Server(
+        self.server = Server(
             uvicorn.Config(
                 self.app,
                 http=Connection,
