@@ -11,6 +11,7 @@ import httpx
 import pytest
 from running import WIDTH, Up, deploy, prepare, request, running
 
+from vallum.gateway.admission import FREE_REFUSALS, REFUSAL_S
 from vallum.schema import Quota, Rate
 
 ROW = [[1.0] * WIDTH]
@@ -49,6 +50,19 @@ def test_callers_are_told_what_is_left(serving: Up) -> None:
     bad = serving.score("asked", b"{", key=malformed)
     assert bad.status_code == 400
     assert bad.headers["ratelimit"].startswith('"rate";r=')
+
+
+def test_who_asks_on_and_on_waits_for_each_refusal(serving: Up) -> None:
+    key = deploy(serving, "noisy", rate_per_s=1, burst=1)
+    url = f"https://127.0.0.1:{serving.gateway_port}/v2/models/noisy/infer"
+    took_s = []
+    with serving.http() as client:
+        for _ in range(FREE_REFUSALS + 4):
+            begun_s = time.monotonic()
+            client.post(url, content=request(ROW), headers={"Authorization": f"Bearer {key}"})
+            took_s.append(time.monotonic() - begun_s)
+    assert min(took_s[-2:]) >= REFUSAL_S
+    assert min(took_s[:FREE_REFUSALS]) < REFUSAL_S
 
 
 def test_all_callers_of_an_endpoint_share_its_rate_and_its_quota(serving: Up) -> None:

@@ -36,6 +36,8 @@ _WHOSE: Final = {
     "endpoint": "the endpoint's",
 }
 MAX_PLANS: Final = 4096
+FREE_REFUSALS: Final = 20  # in a second; who asks on waits for each
+REFUSAL_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Admission:
         self._rates = KeptRates(spool)
         self._allowances = allowances
         self._plans: dict[str, _Plan] = {}
+        self._refused: dict[str, tuple[float, int]] = {}  # whose, in a second that began then
 
     async def save(self) -> None:
         """Keep what callers are ahead of their rates."""
@@ -114,6 +117,7 @@ class Admission:
                     self._rates.give_back(other, rate_per_s=rate)
                 wait_s = 1 if error.retry_after_s is None else math.ceil(error.retry_after_s)
                 request.limits = _fields(plan.policy, b'"%b";r=0;t=%d' % (bucket.name, wait_s))
+                self._slow_down(who, request, now_s)
                 raise
             taken.append((key, rate_per_s))
             if per in OWN:
@@ -145,6 +149,7 @@ class Admission:
             if one is not None and one.over:
                 used = b'"%b";r=0;t=%d' % (_name_of(quota), math.ceil(one.resets_s()))
                 request.limits = _fields(policy, used)
+                self._slow_down(who, request, time.monotonic())
                 raise used_up(
                     f"{_WHOSE[quota.per]} quota of {quota.requests} requests in one window is used"
                     " up",
@@ -163,6 +168,17 @@ class Admission:
                 window = math.ceil(one.resets_s())
                 said += b', "%b";r=%d;t=%d' % (_name_of(quota), left, window)
         request.limits = _fields(policy, said)
+
+    def _slow_down(self, who: Known, request: Request, now_s: float) -> None:
+        """Have who asks on and on wait for the refusals, which take the others' time."""
+        begun_s, count = self._refused.get(who.charged, (now_s, 0))
+        if now_s - begun_s >= 1.0:
+            begun_s, count = now_s, 0
+        if count >= FREE_REFUSALS:
+            request.delay_s = REFUSAL_S
+        elif len(self._refused) >= MAX_PLANS:
+            self._refused.clear()
+        self._refused[who.charged] = (begun_s, count + 1)
 
     def _plan(self, endpoint: ServedEndpoint) -> _Plan:
         if len(self._plans) >= MAX_PLANS:

@@ -61,7 +61,7 @@ from vallum.schema.serving import (
     Lease,
     ServedDeployment,
 )
-from vallum.workspace.desk import AsyncDesk, DelayedRefusalError, Desk
+from vallum.workspace.desk import AsyncDesk, Desk
 from vallum.workspace.engines.ray_room import RayPlace
 
 if TYPE_CHECKING:
@@ -357,8 +357,8 @@ class Gateway:
                 self._lessee.require()
                 answer = await self._looks.answer(request, path, token, self._routes)
         except VallumError as error:
-            if isinstance(error, DelayedRefusalError):
-                await asyncio.sleep(error.delay_s)
+            if delay_s := request.delay_s or getattr(error, "delay_s", 0.0):
+                await asyncio.sleep(delay_s)
             if not request.accounted:
                 self._books.count(error.code, request.client)
             self.metrics.refuse(code := error.code)

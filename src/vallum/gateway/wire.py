@@ -71,6 +71,7 @@ class Request:
     certificate = b""  # of the client, DER; there is none without mutual TLS
     spoken: Dialect = V2  # of what `/v2/models/NAME/infer` is asked and answered
     limits: tuple[tuple[bytes, bytes], ...] = ()  # what is left of them, once that is known
+    delay_s = 0.0  # until a refusal leaves
     accounted = False  # the control process logs its refusal, or a bundle does
     tally: Tally | None = None  # of the deployment that answers
     trace: Trace | None = None

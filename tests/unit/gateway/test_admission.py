@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vallum.base import LimitExceededError
 from vallum.gateway import admission as module
-from vallum.gateway.admission import LIMIT, POLICY, Admission
+from vallum.gateway.admission import FREE_REFUSALS, LIMIT, POLICY, REFUSAL_S, Admission
 from vallum.gateway.allowances import Allowances
 from vallum.gateway.routes import Known, Route
 from vallum.gateway.wire import Request
@@ -138,3 +138,27 @@ def test_a_restart_renews_no_rate(tmp_path: Path) -> None:
     assert let_in(limits, at, known("ann"), most=3) == 3
     asyncio.run(limits.save())
     assert let_in(made(tmp_path), at, known("ben")) == 2
+
+
+def test_who_asks_on_and_on_waits_for_each_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits, at = made(tmp_path), route(burst=1, rate_per_s=1)
+
+    def delays(who: Known, count: int) -> list[float]:
+        found = []
+        for _ in range(count):
+            request = Request("192.0.2.1")
+            with pytest.raises(LimitExceededError):
+                limits.take(at, who, request, gateways=1)
+            found.append(request.delay_s)
+        return found
+
+    for name in ("noisy", "ann"):
+        assert let_in(limits, at, known(name), most=1) == 1
+    assert delays(known("noisy"), FREE_REFUSALS + 5) == [0.0] * FREE_REFUSALS + [REFUSAL_S] * 5
+    assert delays(known("ann"), 1) == [0.0]
+    assert delays(known("noisy"), 1) == [REFUSAL_S]
+    monkeypatch.setattr(module.time, "monotonic", lambda: 1001.5)
+    assert let_in(limits, at, known("noisy"), most=1) == 1
+    assert delays(known("noisy"), 1) == [0.0]
