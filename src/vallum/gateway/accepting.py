@@ -3,14 +3,15 @@
 A handshake takes as long as several requests. An event loop accepts everybody who stands at the
 door in one turn, and then makes all their handshakes in one turn: a thousand who come together, as
 slow clients do that were sent away together, keep every request waiting for half a second. Here
-they come in by twos, and stand in the kernel's queue until then. Who begins no handshake for long
-makes room, the oldest first.
+they come in by twos, and stand in the kernel's queue until then; longer, the later the loop comes
+round. Who begins no handshake for long makes room, the oldest first.
 """
 
 import asyncio
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -21,7 +22,9 @@ PAUSE_S: Final = 0.002
 HANDSHAKE_S: Final = 10.0
 MAX_SHAKING: Final = 1024
 BACKLOG: Final = 2048
-_FULL_S: Final = 0.1  # without a descriptor
+_TICK_S: Final = 0.001  # of the loop's clock
+_LATE: Final = 4  # so many times as long as the loop is late nobody is let in
+_LONGEST_S: Final = 0.1  # also where no descriptor is left
 
 
 class Acceptor:
@@ -46,6 +49,8 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._shaking: dict[asyncio.Task[None], None] = {}  # oldest first
         self._timer: asyncio.TimerHandle | None = None
+        self._due_s = time.monotonic()
+        self._late_s = 0.0
         listening.setblocking(False)  # noqa: FBT003 - socket takes it by position
         listening.listen(BACKLOG)
         self._open()
@@ -60,10 +65,11 @@ class Acceptor:
 
     def _open(self) -> None:
         self._timer = None
+        self._late_s = max(0.0, time.monotonic() - self._due_s - _TICK_S)
         self._loop.add_reader(self._listening, self._ready)
 
     def _ready(self) -> None:
-        pause_s = PAUSE_S
+        pause_s = min(_LONGEST_S, PAUSE_S + _LATE * self._late_s)
         for _ in range(AT_ONCE):
             try:
                 client, _ = self._listening.accept()
@@ -72,10 +78,11 @@ class Acceptor:
             except ConnectionError:  # it left again
                 continue
             except OSError:  # no descriptor is left
-                pause_s = _FULL_S
+                pause_s = _LONGEST_S
                 break
             self._let_in(client)
         self._loop.remove_reader(self._listening)
+        self._due_s = time.monotonic() + pause_s
         self._timer = self._loop.call_later(pause_s, self._open)
 
     def _let_in(self, client: socket.socket) -> None:
