@@ -34,7 +34,10 @@ def steady(port: int, request: bytes, due_s: list[float], queue: Any) -> None:
     with asking.opened(port, http.CONNECTIONS, tls=True) as askers:
         times, none = asking.paced(askers, request, due_s)
     if len(times) < 0.98 * len(due_s):  # 503: a lease ran out
-        raise SystemExit(f"the machine is too busy: {none.count} of {len(due_s)} got no answer")
+        said = none.shown.decode(errors="replace")
+        raise SystemExit(
+            f"the machine is too busy: {none.count} of {len(due_s)} got no answer\n{said}"
+        )
     queue.put(times)
 
 
