@@ -135,6 +135,7 @@ _QUOTABLE = st.text(st.characters(exclude_characters="`", codec="utf-8"), min_si
 
 
 @given(key=_QUOTABLE, value=st.text(st.characters(codec="utf-8"), max_size=20))
+@example(key="team.", value="risk")
 def test_every_text_can_be_asked_for(key: str, value: str) -> None:
     escaped = value.replace("'", "''")
     one = run(tags=((key, value),))

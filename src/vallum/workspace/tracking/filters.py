@@ -383,10 +383,11 @@ class _Reader(Generic[T]):
             key += "." + self._name("a key")
         if entity == "attribute":
             return self._attribute(key)
-        keys = self._vocabulary.keys.get(str(entity), frozenset({key}))
-        families = tuple(one for one in keys if one.endswith("."))
-        if key in families or not (key in keys or key.startswith(families)):
-            raise _wrong(f"{entity} {key[:40]!a} is none of {', '.join(sorted(keys))}")
+        keys = self._vocabulary.keys.get(str(entity))
+        if keys is not None:  # others may have any
+            families = tuple(one for one in keys if one.endswith("."))
+            if key in families or not (key in keys or key.startswith(families)):
+                raise _wrong(f"{entity} {key[:40]!a} is none of {', '.join(sorted(keys))}")
         return Field(str(entity), key, numeric=entity == "metric")
 
     def _attribute(self, name: str) -> Field:
