@@ -1,5 +1,6 @@
 """How many processes answer for a deployment, as options and as fields of Azure's files say it."""
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,7 +52,7 @@ def scale_of(
     """Return what options ask for; None where they ask for one process here.
 
     Raises:
-        InputError: `instances` is not N or MIN:MAX.
+        InputError: `instances` is not N or MIN:MAX, or a time is no number.
     """
     found = _BOUNDS.match(instances)
     if found is None:
@@ -61,10 +62,18 @@ def scale_of(
     made = Scale(
         min_instances=int(found[1]), max_instances=int(found[2] or found[1]),
         target_percent=target_utilization, concurrency=concurrency, cool_down_s=cool_down,
-        engine=engine, queue_wait_ms=round(queue_wait * 1000),
-        request_timeout_ms=None if request_timeout is None else round(request_timeout * 1000),
+        engine=engine, queue_wait_ms=_ms(queue_wait, "--queue-wait"),
+        request_timeout_ms=(
+            None if request_timeout is None else _ms(request_timeout, "--request-timeout")
+        ),
     )  # fmt: skip
     return None if made == Scale() else made
+
+
+def _ms(seconds: float, option: str) -> int:
+    if not math.isfinite(seconds):
+        raise InputError(f"{option} takes a number of seconds", code="cli.usage")
+    return round(seconds * 1000)
 
 
 def azure_scale(path: Path, document: Mapping[str, object]) -> Scale | None:
@@ -101,7 +110,7 @@ def azure_scale(path: Path, document: Mapping[str, object]) -> Scale | None:
         concurrency=_number(path, requests, _PER_INSTANCE, 1),
         engine=RAY if document.get("instance_type") == RAY else LOCAL,
         queue_wait_ms=_number(path, requests, _QUEUE_WAIT, Scale().queue_wait_ms),
-        request_timeout_ms=_number(path, requests, _TIMEOUT, 0) or None,
+        request_timeout_ms=(_number(path, requests, _TIMEOUT, 0) if _TIMEOUT in requests else None),
     )
     return None if made == Scale() else made
 

@@ -87,7 +87,9 @@ class Acceptor:
 
     def _let_in(self, client: socket.socket) -> None:
         if len(self._shaking) >= MAX_SHAKING:
-            next(iter(self._shaking)).cancel()
+            oldest = next(iter(self._shaking))
+            del self._shaking[oldest]  # now: the next that comes in this turn ends another
+            oldest.cancel()
         task = self._loop.create_task(self._shake(client))
         self._shaking[task] = None
         task.add_done_callback(lambda done: self._shaking.pop(done, None))

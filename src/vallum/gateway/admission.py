@@ -125,7 +125,7 @@ class Admission:
                     said += b", "
                 left = int(burst - ahead_s * rate_per_s + 1e-6)
                 said += b'"%b";r=%d;t=%d' % (bucket.name, left, math.ceil(ahead_s))
-        request.limits = ((POLICY, plan.policy), (LIMIT, said))
+        request.limits = _fields(plan.policy, said)
 
     async def count(self, route: Route, who: Known, request: Request) -> None:
         """Take one request from every quota, or from none; notes in it what is left.

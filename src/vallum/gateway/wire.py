@@ -132,8 +132,7 @@ class Request:
         """Return the body if nothing of it is to come, as of most requests; else None."""
         if not self.complete or self._failure is not None:
             return None
-        parts = self._parts
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return self._joined()
 
     async def body(self) -> bytes:
         """Return the body, once it is complete.
@@ -150,6 +149,9 @@ class Request:
             await self._waiter
         if self._failure is not None:
             raise self._failure
+        return self._joined()
+
+    def _joined(self) -> bytes:
         parts = self._parts
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

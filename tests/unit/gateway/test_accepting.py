@@ -88,3 +88,27 @@ def test_who_never_shakes_hands_makes_room_and_garbage_ends_nobody_else(
         await asyncio.to_thread(strangers, port)
 
     with_door(work, served)
+
+
+def test_no_more_shake_hands_than_may_however_many_come_in_one_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accepting, "MAX_SHAKING", 3)
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(*authority(now=SystemClock().now()).write(tmp_path))
+
+    def strangers(port: int) -> None:
+        silent = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(12)]
+        for one in silent[:9]:
+            assert one.recv(1) == b""
+        for one in silent[9:]:
+            one.settimeout(0.1)
+            with pytest.raises(TimeoutError):
+                one.recv(1)
+        for one in silent:
+            one.close()
+
+    async def work(port: int) -> None:
+        await asyncio.to_thread(strangers, port)
+
+    with_door(work, served)

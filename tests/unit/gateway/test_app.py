@@ -19,6 +19,7 @@ from vallum.gateway.app import Gateway
 from vallum.gateway.bundle import Bundle
 from vallum.gateway.capturing import Captures
 from vallum.gateway.leasing import Lessee
+from vallum.gateway.routes import Route, Running
 from vallum.gateway.wire import Answer, Request
 from vallum.schema import CapturePolicy, api, rules
 
@@ -196,17 +197,22 @@ def test_what_is_captured_of_a_call_is_what_the_same_would_be_over_http(
     assert json.loads(taken[0][1])["outputs"][0]["shape"] == [1, 2]
 
 
+async def busy_for_long(gateway: Gateway, key: str) -> tuple[Route, Running, Bundle]:
+    """Have a deployment answer until its bundle is busy, and as old as a bundle gets."""
+    route = gateway._routes["quick"]
+    (running,) = route.running
+    for _ in range(120):
+        assert (await gateway.answer(asked("quick", key))).status == 200
+    assert running.bundle is not None
+    running.bundle.opened_s -= 60.0
+    return route, running, running.bundle
+
+
 def test_no_request_waits_while_a_busy_bundle_is_replaced(
     inner: Inner, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(gateway: Gateway) -> None:
-        route = gateway._routes["quick"]
-        running = route.running[0]
-        for _ in range(120):
-            assert (await gateway.answer(asked("quick", key))).status == 200
-        before = running.bundle
-        assert before is not None
-        before.opened_s -= 60.0  # it is as old as a bundle gets
+        route, running, before = await busy_for_long(gateway, key)
         begun, go = asyncio.Event(), asyncio.Event()
         call = gateway._books._desk.call
 
@@ -240,13 +246,7 @@ def test_a_full_disk_ends_no_timer_of_the_gateway(
         raise OSError(errno.ENOSPC, "no space left on device")
 
     async def work(gateway: Gateway) -> None:
-        route = gateway._routes["quick"]
-        running = route.running[0]
-        for _ in range(120):
-            assert (await gateway.answer(asked("quick", key))).status == 200
-        before = running.bundle
-        assert before is not None
-        before.opened_s -= 60.0
+        route, running, before = await busy_for_long(gateway, key)
         with monkeypatch.context() as patched:
             patched.setattr(Bundle, "create", full)
             await gateway._books.close_due(route, running)

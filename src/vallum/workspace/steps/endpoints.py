@@ -244,7 +244,8 @@ def _scale(act: Act, args: api.EndpointDeploy) -> Scale | None:
         )
     if not 1 <= one.queue_wait_ms <= MAX_WAIT_MS:
         raise InputError(f"a queue takes 1 to {MAX_WAIT_MS} ms", code="deploy.scale")
-    if not MIN_REQUEST_MS <= (one.request_timeout_ms or MAX_WAIT_MS) <= MAX_WAIT_MS:
+    timeout_ms = one.request_timeout_ms
+    if timeout_ms is not None and not MIN_REQUEST_MS <= timeout_ms <= MAX_WAIT_MS:
         raise InputError(
             f"a request takes {MIN_REQUEST_MS} to {MAX_WAIT_MS} ms", code="deploy.scale"
         )
