@@ -27,7 +27,7 @@ from uvicorn.server import ServerState
 
 from vallum.base import InputError, LimitExceededError, VallumError
 from vallum.base.networks import UNIX_PEER
-from vallum.gateway.crowd import Crowd
+from vallum.gateway.crowd import Crowd, Guest
 from vallum.gateway.wire import JSON, KEPT, Answer, Request
 from vallum.guard import MAX_BODY_BYTES
 
@@ -61,7 +61,11 @@ class App(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """One client. Made by uvicorn's server, which calls `shutdown` when it stops."""
+    """One client. Uvicorn's server calls `shutdown` when it stops.
+
+    Attributes:
+        newcomer: Whose place in the crowd it takes.
+    """
 
     def __init__(
         self,
@@ -86,6 +90,7 @@ class Connection(asyncio.Protocol):
         self._answering: Request | None = None
         self._read_paused = self._write_paused = self._ended = self._lost = False
         self._stranger = True
+        self.newcomer: Guest | None = None
         self._deadline_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -101,6 +106,8 @@ class Connection(asyncio.Protocol):
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn lists its own types
         self._deadline_s = time.monotonic() + HEAD_S
         self._timer = self._loop.call_later(_TICK_S, self._tick)
+        if self.newcomer is not None:
+            self._app.crowd.gone(self.newcomer)
         if not self._app.crowd.come(self):
             self.leave()
 

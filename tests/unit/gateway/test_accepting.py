@@ -13,10 +13,14 @@ from certificates import authority
 from vallum.base import SystemClock
 from vallum.gateway import accepting
 from vallum.gateway.accepting import AT_ONCE, PAUSE_S, Acceptor
+from vallum.gateway.crowd import Crowd, Guest
 
 
 class Greeter(asyncio.Protocol):
     """Says hello to everybody."""
+
+    def __init__(self, newcomer: Guest) -> None:
+        del newcomer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -24,12 +28,14 @@ class Greeter(asyncio.Protocol):
         transport.close()
 
 
-def with_door(work: Callable[[int], Awaitable[None]], context: ssl.SSLContext | None) -> None:
+def with_door(
+    work: Callable[[int], Awaitable[None]], context: ssl.SSLContext | None, *, most: int = 100
+) -> None:
     """Run `work` with the port of a door."""
 
     async def run() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            door = Acceptor(listening, Greeter, context)
+            door = Acceptor(listening, Greeter, context, Crowd(most))
             try:
                 await work(listening.getsockname()[1])
             finally:
@@ -61,10 +67,47 @@ def test_a_crowd_comes_in_by_twos() -> None:
     with_door(work, None)
 
 
-def test_who_never_shakes_hands_makes_room_and_garbage_ends_nobody_else(
+def client_hello() -> bytes:
+    """Return what a client says first."""
+    asked = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    asked.check_hostname, asked.verify_mode = False, ssl.CERT_NONE
+    said = ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        asked.wrap_bio(ssl.MemoryBIO(), said).do_handshake()
+    return said.read()
+
+
+def test_however_many_say_hello_at_once_their_handshakes_begin_by_twos(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accepting, "MAX_SHAKING", 3)
+    monkeypatch.setattr(accepting, "PAUSE_S", 0.02)
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(*authority(now=SystemClock().now()).write(tmp_path))
+    hello = client_hello()
+
+    def strangers(port: int) -> None:
+        crowd = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(20)]
+        for one in crowd:
+            one.sendall(hello[:9])  # what has come in part begins nothing
+        crowd[0].settimeout(0.5)  # all are in by then
+        with pytest.raises(TimeoutError):
+            crowd[0].recv(1)
+        begun_s = time.monotonic()
+        for one in crowd:
+            one.sendall(hello[9:])
+        for one in crowd:
+            one.settimeout(10)
+            assert one.recv(1) == b"\x16"
+            one.close()
+        assert time.monotonic() - begun_s > (20 / AT_ONCE - 1) * accepting.PAUSE_S * 0.8
+
+    async def work(port: int) -> None:
+        await asyncio.to_thread(strangers, port)
+
+    with_door(work, served)
+
+
+def test_who_never_shakes_hands_makes_room_and_garbage_ends_nobody_else(tmp_path: Path) -> None:
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     served.load_cert_chain(*authority(now=SystemClock().now()).write(tmp_path))
     asked = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -87,13 +130,10 @@ def test_who_never_shakes_hands_makes_room_and_garbage_ends_nobody_else(
     async def work(port: int) -> None:
         await asyncio.to_thread(strangers, port)
 
-    with_door(work, served)
+    with_door(work, served, most=3)
 
 
-def test_no_more_shake_hands_than_may_however_many_come_in_one_turn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(accepting, "MAX_SHAKING", 3)
+def test_no_more_shake_hands_than_may_however_many_come_in_one_turn(tmp_path: Path) -> None:
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     served.load_cert_chain(*authority(now=SystemClock().now()).write(tmp_path))
 
@@ -111,4 +151,4 @@ def test_no_more_shake_hands_than_may_however_many_come_in_one_turn(
     async def work(port: int) -> None:
         await asyncio.to_thread(strangers, port)
 
-    with_door(work, served)
+    with_door(work, served, most=3)

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -125,6 +127,23 @@ def post(path: str, body: bytes, *lines: str) -> bytes:
 
 
 CLOSE = "Connection: close"
+
+
+def test_a_connection_that_ended_is_freed_without_a_collection(served: Served) -> None:
+    """The gateway collects its oldest garbage once a minute: crowds must not wait for it."""
+    gc.collect()
+    gc.disable()
+    try:
+        with served.client() as client:
+            client.sendall(post("/task", b"one"))
+            client.recv(65536)
+            (held,) = [weakref.ref(one) for one in served.server.server_state.connections]
+        until_s = time.monotonic() + 10
+        while held() is not None:
+            assert time.monotonic() < until_s
+            time.sleep(0.01)
+    finally:
+        gc.enable()
 
 
 def test_a_connection_is_kept_and_closed_as_asked(served: Served) -> None:
