@@ -19,7 +19,7 @@ from vallum.gateway.tracing import Tracer
 from vallum.workspace.desk import AsyncDesk, Desk, read_token
 from vallum.workspace.engines.ray_room import RayPlace
 
-_COLLECT_S = 60
+_COLLECT_S = 300
 _OFTEN, _NEVER = 10, 1 << 30
 
 

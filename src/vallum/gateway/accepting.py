@@ -99,7 +99,9 @@ class Acceptor:
         came = False
         while self._free and self._greeted:
             came = True
-            self._begin(self._greeted.popleft())
+            if not (turn := self._greeted.popleft()).done():  # it has not left
+                self._free -= 1
+                turn.set_result(None)
         for _ in range(AT_ONCE if len(self._greeted) < _MAX_GREETED else 0):
             try:
                 client, _ = self._listening.accept()
@@ -141,9 +143,10 @@ class Acceptor:
         with contextlib.suppress(OSError):  # it leaves, breaks off, speaks no TLS or not in time
             if self._context is not None:
                 try:
-                    async with asyncio.timeout(HANDSHAKE_S):
-                        await self._hello(client)
-                        await self._called()
+                    if (wanted := _lacking(client)) or not self._begins():
+                        async with asyncio.timeout(HANDSHAKE_S):
+                            await self._hello(client, wanted)
+                            await self._called()
                 except BaseException:
                     client.close()
                     raise
@@ -152,10 +155,9 @@ class Acceptor:
                 ssl_handshake_timeout=None if self._context is None else HANDSHAKE_S,
             )  # fmt: skip
 
-    async def _hello(self, client: socket.socket) -> None:
-        """Wait until the whole first record is there, or what is no TLS; read none of it."""
-        wanted = _RECORD_BYTES
-        while True:
+    async def _hello(self, client: socket.socket, wanted: int) -> None:
+        """Wait until a client's hello is there; `wanted`: so many bytes first, 0: it is."""
+        while wanted:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
             ready = asyncio.Event()
             self._loop.add_reader(client, ready.set)
@@ -163,30 +165,45 @@ class Acceptor:
                 await ready.wait()
             finally:
                 self._loop.remove_reader(client)
-            head = client.recv(wanted, socket.MSG_PEEK)
-            if len(head) < wanted:
+            if (lacking := _lacking(client)) and lacking <= wanted:  # it said its last
                 raise ConnectionResetError
-            if wanted > _RECORD_BYTES or head[0] != _HANDSHAKE:
-                break
-            wanted += min(int.from_bytes(head[3:]), _MAX_RECORD_BYTES)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            wanted = lacking
+            if not wanted:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+    def _begins(self) -> bool:
+        """Begin a handshake in this turn; False: there were enough."""
+        if not self._free or self._greeted:
+            return False
+        self._free -= 1
+        if self._timer is None:
+            self._loop.remove_reader(self._listening)
+            self._rest(PAUSE_S)
+        return True
 
     async def _called(self) -> None:
         """Wait for one's turn to begin."""
-        turn = self._loop.create_future()
-        if self._free and not self._greeted:
-            self._begin(turn)
-            if self._timer is None:
-                self._loop.remove_reader(self._listening)
-                self._rest(PAUSE_S)
-        else:
+        if not self._begins():
+            turn = self._loop.create_future()
             self._greeted.append(turn)
-        await turn
+            await turn
 
-    def _begin(self, turn: asyncio.Future[None]) -> None:
-        if not turn.done():  # it has not left
-            self._free -= 1
-            turn.set_result(None)
+
+def _lacking(client: socket.socket) -> int:
+    """Return 0 where the first record, or what is no TLS, is there; else how many bytes must be.
+
+    Reads nothing. That is the bytes of its head first, then of the whole.
+    """
+    try:
+        said = client.recv(_RECORD_BYTES + _MAX_RECORD_BYTES, socket.MSG_PEEK)
+    except BlockingIOError:
+        return _RECORD_BYTES
+    if len(said) < _RECORD_BYTES:
+        return _RECORD_BYTES
+    if said[0] != _HANDSHAKE:
+        return 0
+    whole = _RECORD_BYTES + min(int.from_bytes(said[3:5]), _MAX_RECORD_BYTES)
+    return 0 if len(said) >= whole else whole
 
 
 class Server(uvicorn.Server):

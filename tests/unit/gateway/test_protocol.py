@@ -130,7 +130,7 @@ CLOSE = "Connection: close"
 
 
 def test_a_connection_that_ended_is_freed_without_a_collection(served: Served) -> None:
-    """The gateway collects its oldest garbage once a minute: crowds must not wait for it."""
+    """The gateway collects its oldest garbage every five minutes: crowds must not wait for it."""
     gc.collect()
     gc.disable()
     try:
