@@ -41,11 +41,12 @@ from vallum.gateway.routes import (
     Route,
     Running,
     choose,
-    dialect_of,
     drained,
     pick,
+    place_of,
     places_of,
     same,
+    shaped,
     standing_of,
 )
 from vallum.gateway.scripted import ScriptedModel, answer_with_code, follow
@@ -341,13 +342,9 @@ class Gateway:
         try:
             path = request.path
             token = self._head.check(request)
-            if path.startswith("/v2/models/") and path.endswith("/infer"):
-                endpoint = path[11:-6]
-                said = await self._infer(request, endpoint, token, request.spoken)
-                answer = Answer(200, said, extra=request.limits)
-            elif path.startswith("/endpoints/") and (spoken := dialect_of(path)) is not None:
-                endpoint = path[11 : path.rindex("/")]
-                said = await self._infer(request, endpoint, token, spoken)
+            if (place := place_of(path)) is not None:
+                endpoint, spoken = place
+                said = await self._infer(request, endpoint, token, spoken or request.spoken)
                 answer = Answer(200, said, extra=request.limits)
             elif path == "/livez":
                 answer = Answer(200, b'{"status":"ok"}')
@@ -453,7 +450,10 @@ class Gateway:
                 tally.rows += len(x)
                 if running.beside is not None:
                     outputs = self._books.watched(running, running.beside, who, x, outputs)
-                answered = await self._tellings.tell(route, running, who, outputs, len(x))
+                if route.endpoint.information is None:  # as `tell` would, without waiting
+                    answered = shaped(outputs, len(x), running.served.decimals)
+                else:
+                    answered = await self._tellings.tell(route, running, who, outputs, len(x))
                 status = 200
             except VallumError as error:
                 status = status_of(error)

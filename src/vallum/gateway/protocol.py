@@ -182,7 +182,10 @@ class Connection(asyncio.Protocol):
         if not request.headed:
             request.header_count += 1
             if (name := name.lower()) in KEPT:
-                request.keep_header(name, value)
+                if name in request.headers:
+                    request.keep_again(name, value)
+                else:
+                    request.headers[name] = value
 
     def on_headers_complete(self) -> None:
         """Queue the request: its answer may begin, and refuse, before its body has come."""

@@ -119,10 +119,15 @@ def shaped(outputs: Arrays, rows: int, decimals: int | None) -> list[Output]:
     return shaped
 
 
-def dialect_of(path: str) -> Dialect | None:
-    """Return what `/endpoints/NAME/invocations` or `…/score` speaks; nothing for other paths."""
-    name, _, last = path[11:].partition("/")
-    return DIALECTS.get(last) if name else None
+def place_of(path: str) -> tuple[str, Dialect | None] | None:
+    """Return the endpoint that a path asks to score, and what it speaks if the path says so."""
+    if path.startswith("/v2/models/") and path.endswith("/infer"):
+        return path[11:-6], None
+    if path.startswith("/endpoints/"):
+        name, _, last = path[11:].partition("/")
+        if name and (spoken := DIALECTS.get(last)) is not None:
+            return name, spoken
+    return None
 
 
 def choose(route: Route) -> Running:

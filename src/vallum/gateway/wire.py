@@ -88,18 +88,20 @@ class Request:
         """Count a header and keep it if it matters; `name` is in lower case."""
         self.header_count += 1
         if name in KEPT:
-            self.keep_header(name, value)
-
-    def keep_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header of `KEPT`."""
-        if name in self.headers:
-            if name == FORWARDED:  # one list in several lines: RFC 9110, section 5.3
-                value = self.headers[name] + b"," + value
-            elif name == TRACE_HEADER:  # several parents are none: W3C Trace Context, 4.1
-                value = b""
+            if name in self.headers:
+                self.keep_again(name, value)
             else:
-                self.repeated = name
-        self.headers[name] = value
+                self.headers[name] = value
+
+    def keep_again(self, name: bytes, value: bytes) -> None:
+        """Keep what may be said twice of a header of `KEPT`, or that it was."""
+        if name == FORWARDED:  # one list in several lines: RFC 9110, section 5.3
+            self.headers[name] += b"," + value
+        elif name == TRACE_HEADER:  # several parents are none: W3C Trace Context, 4.1
+            self.headers[name] = b""
+        else:
+            self.repeated = name
+            self.headers[name] = value
 
     def add_body(self, part: bytes) -> None:
         """Add a part of the body; beyond `MAX_BODY_BYTES` nothing is kept."""

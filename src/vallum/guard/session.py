@@ -60,13 +60,11 @@ class Session:
             GateError: It answers something that is no array.
             Exception: Of onnxruntime, of many kinds: it fails on this input.
         """
-        out: Arrays = []
         values = self._run(self._outputs, {self._input: x}, None)
-        for name, value in zip(self._outputs, values, strict=True):
+        for value in values:
             if not isinstance(value, np.ndarray):
                 raise GateError("the model answers what is no tensor", code="model.output")
-            out.append((name, value))
-        return out
+        return list(zip(self._outputs, values, strict=True))
 
 
 def _give_back() -> None:

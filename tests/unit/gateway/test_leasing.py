@@ -1,6 +1,7 @@
 """The gateway's lease, against the control process's own inner door."""
 
 import asyncio
+import sys
 import threading
 import time
 from pathlib import Path
@@ -24,10 +25,17 @@ async def ready(gateway: Gateway) -> int:
 
 
 def busy(seconds: float) -> None:
-    """Hold up the event loop, and the interpreter with it."""
+    """Hold up the event loop, and the interpreter with it.
+
+    Here the control process shares the interpreter, and each of its steps waits for a turn: they
+    are short, so that all of them do not take longer than they would in a process of their own.
+    """
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         sum(range(1000))
+    sys.setswitchinterval(usual)
 
 
 def test_an_event_loop_that_is_late_does_not_cost_the_lease(inner: Inner, tmp_path: Path) -> None:
