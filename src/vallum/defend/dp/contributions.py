@@ -19,7 +19,7 @@ from typing import Protocol
 
 import torch
 
-_ROWS_BYTES = 4 * 2**20
+_ROWS_BYTES = 2**20  # of rows that are widened: the second cache has them for the sum
 _PIECE = 2**20  # bytes, in which they are measured
 _WORD = 4
 _FLOAT = torch.float32
