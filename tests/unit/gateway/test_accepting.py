@@ -28,6 +28,19 @@ class Greeter(asyncio.Protocol):
         transport.close()
 
 
+@pytest.fixture
+def served(tmp_path: Path) -> ssl.SSLContext:
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(*authority(now=SystemClock().now()).write(tmp_path))
+    return made
+
+
+def unchecked() -> ssl.SSLContext:
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+    return made
+
+
 def with_door(
     work: Callable[[int], Awaitable[None]], context: ssl.SSLContext | None, *, most: int = 100
 ) -> None:
@@ -69,20 +82,16 @@ def test_a_crowd_comes_in_by_twos() -> None:
 
 def client_hello() -> bytes:
     """Return what a client says first."""
-    asked = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    asked.check_hostname, asked.verify_mode = False, ssl.CERT_NONE
     said = ssl.MemoryBIO()
     with pytest.raises(ssl.SSLWantReadError):
-        asked.wrap_bio(ssl.MemoryBIO(), said).do_handshake()
+        unchecked().wrap_bio(ssl.MemoryBIO(), said).do_handshake()
     return said.read()
 
 
 def test_however_many_say_hello_at_once_their_handshakes_begin_by_twos(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    served: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(accepting, "PAUSE_S", 0.02)
-    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    served.load_cert_chain(*authority(now=SystemClock().now()).write(tmp_path))
     hello = client_hello()
 
     def strangers(port: int) -> None:
@@ -107,11 +116,9 @@ def test_however_many_say_hello_at_once_their_handshakes_begin_by_twos(
     with_door(work, served)
 
 
-def test_who_never_shakes_hands_makes_room_and_garbage_ends_nobody_else(tmp_path: Path) -> None:
-    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    served.load_cert_chain(*authority(now=SystemClock().now()).write(tmp_path))
-    asked = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    asked.check_hostname, asked.verify_mode = False, ssl.CERT_NONE
+def test_who_never_shakes_hands_makes_room_and_garbage_ends_nobody_else(
+    served: ssl.SSLContext,
+) -> None:
 
     def strangers(port: int) -> None:
         silent = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(4)]
@@ -120,7 +127,7 @@ def test_who_never_shakes_hands_makes_room_and_garbage_ends_nobody_else(tmp_path
             garbage.sendall(b"GET / HTTP/1.1\r\n\r\n")
             while garbage.recv(100):  # an alert, then the end
                 pass
-        assert hello(port, asked) == b"hello"
+        assert hello(port, unchecked()) == b"hello"
         silent[3].settimeout(0.1)
         with pytest.raises(TimeoutError):  # the newest is still waited for
             silent[3].recv(1)
@@ -133,9 +140,7 @@ def test_who_never_shakes_hands_makes_room_and_garbage_ends_nobody_else(tmp_path
     with_door(work, served, most=3)
 
 
-def test_no_more_shake_hands_than_may_however_many_come_in_one_turn(tmp_path: Path) -> None:
-    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    served.load_cert_chain(*authority(now=SystemClock().now()).write(tmp_path))
+def test_no_more_shake_hands_than_may_however_many_come_in_one_turn(served: ssl.SSLContext) -> None:
 
     def strangers(port: int) -> None:
         silent = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(12)]
