@@ -54,7 +54,8 @@ def make_private(
         max_grad_norm: What each sample's gradient is clipped to, > 0.
         epochs: Expected passes over the data, > 0.
         batch_size: Expected size of a batch; a `DataLoader`'s own, or 64, if not given.
-        physical_batch: Samples computed at a time, >= 1; bounds memory and changes nothing else.
+        physical_batch: Samples computed at a time, >= 1; bounds memory, and below 64 not always:
+            a batch is filled up to a size that lets nobody's rounding depend on the others.
         accountant: `pld` or `rdp`.
         replace: Put replacements where layers cannot be trained privately: group for batch
             normalisation, our attention for torch's. The optimizer is pointed at their parameters.

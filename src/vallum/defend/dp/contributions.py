@@ -44,6 +44,10 @@ class Contribution(Protocol):
         """Forget the samples of `rows`, (n,) bool: infinities times zero are not zero."""
         ...
 
+    def recorded(self) -> Sequence[Sequence[torch.Tensor]]:
+        """Return all that is known of the samples, tensors (n, ...) in pieces (., ...)."""
+        ...
+
 
 class Kept:
     """Each sample's gradient, (n, ...), in the precision that it was computed in."""
@@ -105,6 +109,10 @@ class Kept:
             one.masked_fill(of[:, None], 0) for one, of in zip(self._pieces, of_each, strict=True)
         ]
 
+    def recorded(self) -> Sequence[Sequence[torch.Tensor]]:
+        """Return the samples' gradients."""
+        return [self._pieces]
+
 
 class Pairs:
     """Inputs (n, t, d) and output gradients (n, t, p) of a matrix (p, d): shares are g^T a."""
@@ -144,6 +152,10 @@ class Pairs:
         """Make the samples' inputs and gradients zero."""
         self._a = [one.masked_fill(rows[:, None, None], 0) for one in self._a]
         self._g = [one.masked_fill(rows[:, None, None], 0) for one in self._g]
+
+    def recorded(self) -> Sequence[Sequence[torch.Tensor]]:
+        """Return inputs and output gradients."""
+        return [[one] for one in (*self._a, *self._g)]
 
     def _wide(self) -> tuple[torch.Tensor, torch.Tensor]:
         return _joined(self._a), _joined(self._g)
@@ -190,6 +202,10 @@ class Measured:
         wide = rows.view(-1, *[1] * (self._g.ndim - 1))
         self._a, self._g = self._a.masked_fill(wide, 0), self._g.masked_fill(wide, 0)
 
+    def recorded(self) -> Sequence[Sequence[torch.Tensor]]:
+        """Return norms, inputs and output gradients."""
+        return [[self._norms], [self._a], [self._g]]
+
 
 class Looked:
     """Rows of a table that were looked up, ids (n, t), and output gradients (n, t, d)."""
@@ -221,6 +237,10 @@ class Looked:
     def drop(self, rows: torch.Tensor) -> None:
         """Make the samples' gradients zero."""
         self._g = [one.masked_fill(rows[:, None, None], 0) for one in self._g]
+
+    def recorded(self) -> Sequence[Sequence[torch.Tensor]]:
+        """Return what was looked up, and output gradients."""
+        return [[one] for one in (*self._ids, *self._g)]
 
 
 def raised(inner: torch.Tensor, terms: int) -> torch.Tensor:

@@ -34,9 +34,13 @@ _WORD = 4  # bytes of single precision, in which sums are made of what is not ke
 
 
 class Room:
-    """What the gradients kept in one pass may take beyond what they are made from."""
+    """What the gradients kept in one pass may take beyond what they are made from.
+
+    `precisions` are what autocast was set to while layers were called, None where it was off.
+    """
 
     def __init__(self) -> None:
+        self.precisions: set[torch.dtype | None] = set()
         self.begin()
 
     def begin(self) -> None:

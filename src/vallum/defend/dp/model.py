@@ -109,6 +109,10 @@ def _chosen(forward: Callable[..., torch.Tensor], ledger: Ledger) -> Callable[..
     def run(module: nn.Module, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - torch's
         if module.training and torch.is_grad_enabled():
             ledger.uses += 1
+            kind = module.weight.device.type
+            ledger.room.precisions.add(
+                torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+            )
             return forward(module, ledger, *given, **named)
         return type(module).forward(module, *given, **named)
 

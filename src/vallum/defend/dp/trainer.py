@@ -14,6 +14,7 @@ from vallum.defend.dp.layers import Room
 from vallum.defend.dp.noise import BLOCK, add_noise
 from vallum.defend.dp.problems import Problem
 from vallum.defend.dp.sampling import poisson_sample
+from vallum.defend.dp.shapes import Precisions, Shapes, bits, largest, signal, without_chance
 from vallum.defend.dp.spend import SLACK, Spend
 
 _PROBES = (3, 5)
@@ -28,7 +29,8 @@ class Trainer:
     """A model under private training: holds its ledgers, and the steps that are left.
 
     One logical batch may come in several physical ones; what they add up to is clipped sample by
-    sample, and noise is added once. Made by `make_private`.
+    sample, and noise is added once. A physical batch may end with samples of its own again, which
+    count for nothing: see `vallum.defend.dp.shapes`. Made by `make_private`.
     """
 
     def __init__(
@@ -47,11 +49,12 @@ class Trainer:
         self.spend = spend
         self.replaced = tuple(str(one) for one in replaced)
         self._rows = rows
-        self._physical = physical_batch
         self._expected = spend.sampling_rate * spend.records
+        self._physical = largest(physical_batch, self._expected, spend.records)
+        self._shapes = Shapes(self._physical, self._bits)
         self._parameters = [one for one in model.parameters() if one.requires_grad]
         self._sums: list[torch.Tensor] | None = None
-        self._awaited = False
+        self._drawn: int | None = None
         self._steps = 0
         self._room = Room()
         self._ledgers = models.attach(model, self._room)
@@ -61,6 +64,10 @@ class Trainer:
     def steps_left(self) -> int:
         """Return how many noisy steps `spend` still pays for."""
         return self.spend.steps - self._steps
+
+    @property
+    def _precisions(self) -> Precisions:
+        return frozenset(self._room.precisions)
 
     def batches(self, *, steps: int | None = None) -> Iterator[tuple[torch.Tensor, ...]]:
         """Yield physical batches of Poisson samples; after each, call `step`.
@@ -74,18 +81,31 @@ class Trainer:
             ConflictError: A batch was yielded and `step` was not called for it.
         """
         wanted = self.steps_left if steps is None else min(steps, self.steps_left)
+        first_of_all = not self._precisions
         for _ in range(wanted):
             drawn = poisson_sample(self.spend.records, self.spend.sampling_rate)
             for first in range(0, len(drawn), self._physical):
-                self._awaited = True
-                yield self._rows(drawn[first : first + self._physical].tolist())
-                if self._awaited:
-                    raise ConflictError(
-                        "a batch was taken and no step was made of it",
-                        code="defend.dp.step",
-                        hint="call step(losses) once for every batch",
-                    )
+                places = drawn[first : first + self._physical].tolist()
+                filled = self.filled(places)
+                yield from self._stepped(filled, len(places))
+                # The first step tells in which precision the passes run; a tiny batch may then be
+                # found to be of a wrong size, and is taken anew.
+                if first_of_all and not self._shapes.fits(len(filled), self._precisions):
+                    self._sums = None
+                    yield from self._stepped(self.filled(places), len(places))
+                first_of_all = False
             self._finish()
+
+    def _stepped(self, places: list[int], drawn: int) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Yield a physical batch, of which the first so many count, and see that it is used."""
+        self._drawn = drawn
+        yield self._rows(places)
+        if self._drawn is not None:
+            raise ConflictError(
+                "a batch was taken and no step was made of it",
+                code="defend.dp.step",
+                hint="call step(losses) once for every batch",
+            )
 
     def step(self, losses: torch.Tensor) -> None:
         """Run the backward pass of a physical batch, and clip what each sample contributes.
@@ -99,22 +119,34 @@ class Trainer:
             InputError: It is not one loss a sample, or a layer does not keep samples apart.
             ConflictError: No batch waits for a step.
         """
-        if not self._awaited:
+        if self._drawn is None:
             raise ConflictError(
                 "no batch waits for a step", code="defend.dp.step",
                 hint="for batch in trainer.batches(): trainer.step(losses)",
             )  # fmt: skip
-        total = self.clipped(losses)
+        total = self.clipped(losses, self._drawn)
         if self._sums is not None:
             held = zip(self._sums, total, strict=True)
             total = [one.to(torch.float64).add_(more) for one, more in held]
         self._sums = total
-        self._awaited = False
+        self._drawn = None
 
-    def clipped(self, losses: torch.Tensor) -> list[torch.Tensor]:
+    def filled(self, places: list[int]) -> list[int]:
+        """Return the records of a physical batch: `places`, and some of them again.
+
+        Args:
+            places: Numbers of records, at least one, at most as many as the largest batch has.
+        """
+        return self._shapes.fill(places, self._precisions)
+
+    def clipped(self, losses: torch.Tensor, drawn: int | None = None) -> list[torch.Tensor]:
         """Return the sum over samples of clipped gradients, one tensor a trained parameter.
 
         This is not private: `step` adds the noise. It is here for those who check the clipping.
+
+        Args:
+            losses: As of `step`.
+            drawn: How many count, from the first; all, if not given.
 
         Raises:
             InputError: As of `step`.
@@ -125,6 +157,19 @@ class Trainer:
                 code="defend.dp.losses",
                 hint='make the loss with reduction="none"',
             )
+        parts = self._parts(losses)
+        self._refuse_gradients()
+        with torch.no_grad():
+            return self._weighted(parts, len(losses) if drawn is None else drawn)
+
+    def release(self) -> nn.Module:
+        """Return the model as it was handed over, trained; nothing of this trainer stays in it."""
+        models.detach(self.model)
+        memory.give_back()
+        return self.model
+
+    def _parts(self, losses: torch.Tensor) -> list[Contribution]:
+        """Run the backward pass; return what the layers recorded."""
         try:
             for ledger in self._ledgers:
                 ledger.samples = len(losses)
@@ -134,15 +179,33 @@ class Trainer:
                 ledger.samples = None
             parts = [one for ledger in self._ledgers for one in ledger.take()]
             self._room.begin()
-        self._refuse_gradients()
-        with torch.no_grad():
-            return self._weighted(parts)
+        return parts
 
-    def release(self) -> nn.Module:
-        """Return the model as it was handed over, trained; nothing of this trainer stays in it."""
-        models.detach(self.model)
-        memory.give_back()
-        return self.model
+    def _bits(self, places: Indices, precisions: Precisions) -> torch.Tensor:
+        """Return bits (k, n) of all that passes compute about each of n samples.
+
+        They are noise, the same at a place each time, where records are floating-point numbers:
+        the size of a batch is not to be chosen by what the records say.
+        """
+        if not self.model.training:
+            raise ConflictError("the model is not in training mode", code="defend.dp.model")
+        found = []
+        for precision in precisions:
+            device = self._parameters[0].device.type
+            cast = torch.autocast(device, precision, enabled=precision is not None)
+            with without_chance(self.model), torch.enable_grad(), cast:
+                given = self._rows([at % self.spend.records for at in places])[0]
+                if isinstance(given, torch.Tensor) and given.is_floating_point():
+                    given = torch.randn(len(given), *given.shape[1:])[places].to(given)
+                try:
+                    answer = _answer(self.model(given))
+                except Exception as error:
+                    # Whatever a model raises about records that nobody else would ask it about.
+                    raise InputError("the model answers nothing", code="defend.dp.model") from error
+                parts = self._parts(signal(answer))
+            found.append(bits([answer]))
+            found.extend(bits(one) for part in parts for one in part.recorded())
+        return torch.stack(found)
 
     def _refuse_gradients(self) -> None:
         """Refuse what reached a parameter around its layer."""
@@ -155,8 +218,8 @@ class Trainer:
                     hint="call the layer, in training mode; do not read its weight in `forward`",
                 )
 
-    def _weighted(self, parts: list[Contribution]) -> list[torch.Tensor]:
-        """Return what the contributions sum up to, clipped; `parts` is empty then."""
+    def _weighted(self, parts: list[Contribution], drawn: int) -> list[torch.Tensor]:
+        """Return what those of the first samples sum up to, clipped; `parts` is empty then."""
         if not parts:
             return [torch.zeros_like(one) for one in self._parameters]
         norms = torch.stack([one.norms() for one in parts])
@@ -169,6 +232,7 @@ class Trainer:
         length = torch.linalg.vector_norm(norms, dim=0, dtype=torch.float64)
         bound = self.spend.max_grad_norm * (1 - SLACK)
         weights = (bound / length.clamp(min=1e-300)).clamp(max=1.0).to(torch.float32)
+        weights[drawn:] = 0
         # Tied parameters are refused: each has one part, or none where its layer was not called.
         found = {}
         while parts:  # each is let go at once
@@ -226,7 +290,7 @@ def check_apart(model: nn.Module, rows: Rows, records: int) -> None:
             answers = []
             for others in (range(1, _PROBES[0]), range(_PROBES[0], 2 * _PROBES[0] - 1)):
                 torch.manual_seed(0)
-                answers.append(_first(model(rows([0, *others])[0])))
+                answers.append(_answer(model(rows([0, *others])[0]))[0].double())
     finally:
         model.train(training)
     scale = max(float(answers[0].abs().max()), 1e-6)
@@ -238,14 +302,14 @@ def check_apart(model: nn.Module, rows: Rows, records: int) -> None:
         )
 
 
-def _first(answer: Any) -> torch.Tensor:  # noqa: ANN401 - whatever the model answers
+def _answer(answer: Any) -> torch.Tensor:  # noqa: ANN401 - whatever the model answers
     while isinstance(answer, (tuple, list)):
         answer = answer[0]
     if isinstance(answer, dict):
         answer = next(iter(answer.values()))
     if not isinstance(answer, torch.Tensor) or answer.ndim == 0:
         raise InputError("the model answers no tensor of samples", code="defend.dp.model")
-    return answer[0].detach().double()
+    return answer
 
 
 def rows_of(data: Any, device: torch.device) -> tuple[Rows, int]:  # noqa: ANN401 - what users have

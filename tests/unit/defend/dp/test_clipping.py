@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vallum.base import ConflictError, InputError, VallumError
@@ -17,6 +17,7 @@ from torch.nn import functional  # noqa: E402
 
 from vallum.defend.dp import contributions, layers  # noqa: E402
 from vallum.defend.dp.contributions import Pairs  # noqa: E402
+from vallum.defend.dp.model import make_trainable  # noqa: E402
 from vallum.defend.dp.modules import Attention, Offset  # noqa: E402
 from vallum.defend.dp.spend import SLACK  # noqa: E402
 from vallum.defend.dp.trainer import Trainer, rows_of  # noqa: E402
@@ -99,15 +100,16 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
 
 
 def prepared(
-    model: nn.Module, x: Any, y: Any, *, bound: float = 0.5, rate: float = 0.5, noise: float = 1.0
-) -> Trainer:
+    model: nn.Module, x: Any, y: Any, *, bound: float = 0.5, rate: float = 0.5, noise: float = 1.0,
+    physical: int = 4,
+) -> Trainer:  # fmt: skip
     spend = Spend(
         epsilon=1.0, delta=1e-3, accountant="none", noise_multiplier=noise, sampling_rate=rate,
         steps=3, max_grad_norm=bound, records=len(x),
     )  # fmt: skip
     rows, _ = rows_of((x, y), torch.device("cpu"))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    return Trainer(model, optimizer, rows, spend=spend, physical_batch=4)
+    return Trainer(model, optimizer, rows, spend=spend, physical_batch=physical)
 
 
 def one_by_one(model: nn.Module, x: Any, y: Any, bound: float) -> list[Any]:
@@ -136,10 +138,7 @@ def test_the_sum_is_that_of_passes_over_single_samples(
     torch.manual_seed(0)
     model, x = MODELS[name]()
     y = torch.arange(len(x)) % 3
-    if name == "encoder":
-        from vallum.defend.dp.model import make_trainable
-
-        make_trainable(model)
+    make_trainable(model)
     expected = one_by_one(model, x, y, 0.5)
     trainer = prepared(model, x, y)
     found = trainer.clipped(functional.cross_entropy(model(x), y, reduction="none"))
@@ -152,9 +151,13 @@ def test_the_sum_is_that_of_passes_over_single_samples(
 
 
 SMALL = ("sequences", "twice", "conv2d", "group norm", "layer norm of the last", "embedding twice",
-         "attention", "rms norm")  # fmt: skip
+         "attention", "encoder", "rms norm")  # fmt: skip
 
 
+# Saturated: where its products are made with as many rows as there are samples, these move the sum
+# by 0.70 and 1.14 of a bound of 0.5, on some processors.
+@example(name="attention", seed=122, scale=1e4, keep=0.0, narrow=False, alike=True)
+@example(name="encoder", seed=114, scale=1e4, keep=1e9, narrow=False, alike=True)
 @settings(max_examples=40)
 @given(
     name=st.sampled_from(SMALL),
@@ -185,28 +188,31 @@ def check_bounded(
 ) -> None:
     torch.manual_seed(seed)
     model, x = MODELS[name]()
+    make_trainable(model)
     if x.is_floating_point():
         x = x * scale
         if alike:  # positions that nearly cancel
             x = x[:, :1].expand_as(x) * (1 + 1e-3 * torch.randn_like(x))
     y = torch.randint(3, (len(x),))
     bound = 0.5
-    trainer = prepared(model, x, y, bound=bound)
+    trainer = prepared(model, x, y, bound=bound, rate=1.0, physical=N)
     before, layers.KEEP = layers.KEEP, keep
     try:
 
-        def total(of: Any) -> list[Any]:
+        def total(of: list[int]) -> list[Any]:
+            filled = trainer.filled(of)
             with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
-                answers = model(x[of])
-            return trainer.clipped(functional.cross_entropy(answers, y[of], reduction="none") * 50)
+                answers = model(x[filled])
+            losses = functional.cross_entropy(answers, y[filled], reduction="none") * 50
+            return trainer.clipped(losses, len(of))
 
-        whole = total(torch.arange(len(x)))
+        total([0])  # tells in which precision the passes run
+        whole = total(list(range(len(x))))
         for left in range(len(x)):
-            of = torch.tensor([one for one in range(len(x)) if one != left])
-            without = total(of)
+            without = total([one for one in range(len(x)) if one != left])
             moved = length_of([a - b for a, b in zip(whole, without, strict=True)])
             assert moved <= bound
-            assert length_of(total(torch.tensor([left]))) <= bound
+            assert length_of(total([left])) <= bound
     finally:
         layers.KEEP = before
 
@@ -240,7 +246,7 @@ def test_what_is_kept_stays_within_its_room(monkeypatch: pytest.MonkeyPatch) -> 
     trainer = prepared(model, x, y)
     forms: list[type] = []
     weighted = trainer._weighted
-    trainer._weighted = lambda parts: (forms.extend(map(type, parts)), weighted(parts))[1]  # type: ignore[method-assign]
+    trainer._weighted = lambda parts, n: (forms.extend(map(type, parts)), weighted(parts, n))[1]  # type: ignore[method-assign]
     for _ in range(2):
         forms.clear()
         found = trainer.clipped(functional.cross_entropy(model(x), y, reduction="none"))
