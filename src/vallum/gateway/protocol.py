@@ -33,11 +33,11 @@ from vallum.guard import MAX_BODY_BYTES
 
 _LOG = structlog.get_logger("vallum.gateway")
 MAX_HEAD_BYTES = 32 * 1024
-HEAD_S = 10.0
+HEAD_S = 30.0  # the crowd bounds the slow: sent away, they would come again for a handshake
 BODY_S = 30.0
 _MAX_WIRE_BYTES = 2 * MAX_BODY_BYTES  # of a body as sent: with chunk headers and trailers
 _HIGH_WATER_BYTES = 64 * 1024  # of a body that nobody has asked for yet
-_TICK_S = 2.0
+_TICK_S = 0.1  # at least, between two looks at what is late
 _OK = 200
 _REASONS = {one.value: one.phrase.encode() for one in HTTPStatus}
 
@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
         self._read_paused = self._write_paused = self._ended = self._lost = False
         self._stranger = True
         self.newcomer: Guest | None = None
-        self._deadline_s = 0.0
+        self._deadline_s = self._looks_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     # -- transport ------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
         self._certificate = (secured and secured.getpeercert(binary_form=True)) or b""
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn lists its own types
         self._deadline_s = time.monotonic() + HEAD_S
-        self._timer = self._loop.call_later(_TICK_S, self._tick)
+        self._look(HEAD_S)
         if self.newcomer is not None:
             self._app.crowd.gone(self.newcomer)
         if not self._app.crowd.come(self):
@@ -258,7 +258,7 @@ class Connection(asyncio.Protocol):
         if not request.complete:
             # What still comes is thrown away: a close now could cost the client the answer.
             request.discard()
-            self._deadline_s = time.monotonic() + BODY_S
+            self._within(BODY_S)
             if request.late:
                 self._close()
         else:
@@ -333,7 +333,7 @@ class Connection(asyncio.Protocol):
         self._wire_bytes += size
         if not request.headed:
             if first:
-                self._deadline_s = time.monotonic() + HEAD_S
+                self._within(HEAD_S)
             if self._wire_bytes > MAX_HEAD_BYTES:
                 self._refuse(
                     LimitExceededError(f"a head exceeds {MAX_HEAD_BYTES} bytes", code="score.head")
@@ -342,7 +342,7 @@ class Connection(asyncio.Protocol):
         if not request.timed:
             request.timed = True
             self._wire_bytes = size
-            self._deadline_s = time.monotonic() + BODY_S
+            self._within(BODY_S)
         if self._wire_bytes > _MAX_WIRE_BYTES:
             self._refuse(
                 LimitExceededError(f"the body exceeds {MAX_BODY_BYTES} bytes", code="score.body")
@@ -350,9 +350,23 @@ class Connection(asyncio.Protocol):
         if self._answering is not None:
             self._flow()
 
+    def _within(self, seconds: float) -> None:
+        """Set a deadline that may be earlier than the one before."""
+        self._deadline_s = time.monotonic() + seconds
+        if self._deadline_s < self._looks_s:
+            self._look(seconds)
+
+    def _look(self, seconds: float) -> None:
+        """Look at the deadline once, then: ten thousand idle connections are to cost nothing."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._looks_s = time.monotonic() + seconds
+        self._timer = self._loop.call_later(seconds, self._tick)
+
     def _tick(self) -> None:
-        self._timer = self._loop.call_later(_TICK_S, self._tick)
-        if time.monotonic() < self._deadline_s:
+        left_s = self._deadline_s - time.monotonic()
+        self._look(max(left_s, _TICK_S))
+        if left_s > 0:
             return
         if self._write_paused or (self._ended and self._answering is None):
             self._transport.abort()

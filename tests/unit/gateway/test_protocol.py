@@ -290,6 +290,13 @@ def test_slow_heads_and_bodies_and_silence_end(
     answer = served.talk(post("/", b"body")[:-1])
     assert b"score.slow" in answer
     assert b"connection: close" in answer
+    with served.client() as client:
+        client.sendall(post("/", b"kept"))
+        assert received(client, close=False).endswith(b"kept")
+        time.sleep(0.3)  # now nothing is due before the connection has been silent for a minute
+        client.sendall(b"POST / HT")
+        client.settimeout(5)
+        assert client.recv(1) == b""
 
 
 def test_a_crowd_makes_room_for_who_comes_and_keeps_who_is_known() -> None:
