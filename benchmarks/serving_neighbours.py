@@ -6,9 +6,12 @@ A running `vallum up` with all guards and TLS; callers are processes of their ow
 
 *noisy*: an honest caller asks 80 times a second, evenly, on 8 open connections; in every other
 round 16 connections of another key ask as fast as they can, above their rate. *loris*: the same
-while 5,000 connections send their heads byte by byte. The bar is 1.5 x the 99th percentile of quiet
-rounds. *soak*: memory after each tenth of `--requests`, or of `--soak-s` seconds; after the
-first, which warms up, it may not grow by more than 5 per cent (`make soak` takes an hour).
+while 5,000 connections send their heads byte by byte, and come again when they are sent away; for a
+minute before, so that as many come as leave. They run on what processor time the others leave
+(SCHED_IDLE), as if they came from another machine; `--beside` lets them take what they can. The bar
+is 1.5 x the 99th percentile of quiet rounds. *soak*: memory after each tenth of `--requests`, or of
+`--soak-s` seconds; after the first, which warms up, it may not grow by more than 5 per cent (`make
+soak` takes an hour).
 """
 
 import argparse
@@ -38,6 +41,7 @@ HONEST = 8
 NOISY = 16
 PAUSE_S = 0.1
 SLOW = 5_000
+SETTLE_S = 60.0
 MIB = 1024 * 1024
 GROWTH = 1.05  # after the first tenth
 REFUSED: list[int] = []  # requests of honest callers, by round
@@ -116,8 +120,9 @@ def caller(
     queue.put(asyncio.run(run()))
 
 
-def crawl(port: int, seconds: float, ready: Any) -> None:
+def crawl(port: int, seconds: float, ready: Any, policy: int) -> None:
     """Open connections that send a head byte by byte, and open them again when they are closed."""
+    os.sched_setscheduler(0, policy, os.sched_param(0))
 
     async def one(head: bytes) -> None:
         while True:
@@ -133,7 +138,7 @@ def crawl(port: int, seconds: float, ready: Any) -> None:
     async def run() -> None:
         head = f"POST /v2/models/e/infer HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nX: ".encode()
         tasks = [asyncio.create_task(one(head + b"a" * 1000)) for _ in range(SLOW)]
-        await asyncio.sleep(seconds / 2)
+        await asyncio.sleep(seconds)
         ready.set()
         await asyncio.sleep(3600)
         del tasks
@@ -203,6 +208,7 @@ def main() -> None:
     parser.add_argument("--soak-s", type=float, default=0.0, help="instead of --requests")
     parser.add_argument("--pause-s", type=float, default=0.0, help="between a soak's requests")
     parser.add_argument("--quick", action="store_true", help="two short rounds, a short soak")
+    parser.add_argument("--beside", action="store_true", help="attackers share the processors")
     given = parser.parse_args()
     rounds = ROUNDS
     if given.quick:
@@ -247,8 +253,9 @@ def main() -> None:
 
             def slow() -> Any:
                 ready = multiprocessing.Event()
-                process = start(crawl, port, 20.0, ready)
-                ready.wait(60)
+                policy = os.SCHED_OTHER if given.beside else os.SCHED_IDLE
+                process = start(crawl, port, SETTLE_S, ready, policy)
+                ready.wait(SETTLE_S + 60)
                 return process
 
             def stop(process: Any) -> str:

@@ -11,6 +11,7 @@ Source: RFC 9112 (the grammar is llhttp's, strict), RFC 9110.
 """
 
 import asyncio
+import secrets
 import time
 import types
 from collections import deque
@@ -34,6 +35,7 @@ from vallum.guard import MAX_BODY_BYTES
 _LOG = structlog.get_logger("vallum.gateway")
 MAX_HEAD_BYTES = 32 * 1024
 HEAD_S = 30.0  # the crowd bounds the slow: sent away, they would come again for a handshake
+_SPREAD = 33  # per cent
 BODY_S = 30.0
 _MAX_WIRE_BYTES = 2 * MAX_BODY_BYTES  # of a body as sent: with chunk headers and trailers
 _HIGH_WATER_BYTES = 64 * 1024  # of a body that nobody has asked for yet
@@ -91,6 +93,8 @@ class Connection(asyncio.Protocol):
         self._read_paused = self._write_paused = self._ended = self._lost = False
         self._stranger = True
         self.newcomer: Guest | None = None
+        # Not all who came together are to come back together.
+        self._head_s = HEAD_S * (1 + (secrets.randbelow(2 * _SPREAD) - _SPREAD) / 100)
         self._deadline_s = self._looks_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -104,8 +108,8 @@ class Connection(asyncio.Protocol):
         secured = transport.get_extra_info("ssl_object")
         self._certificate = (secured and secured.getpeercert(binary_form=True)) or b""
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn lists its own types
-        self._deadline_s = time.monotonic() + HEAD_S
-        self._look(HEAD_S)
+        self._deadline_s = time.monotonic() + self._head_s
+        self._look(self._head_s)
         if self.newcomer is not None:
             self._app.crowd.gone(self.newcomer)
         if not self._app.crowd.come(self):
@@ -333,7 +337,7 @@ class Connection(asyncio.Protocol):
         self._wire_bytes += size
         if not request.headed:
             if first:
-                self._within(HEAD_S)
+                self._within(self._head_s)
             if self._wire_bytes > MAX_HEAD_BYTES:
                 self._refuse(
                     LimitExceededError(f"a head exceeds {MAX_HEAD_BYTES} bytes", code="score.head")
