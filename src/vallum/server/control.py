@@ -29,6 +29,7 @@ from vallum.base.version import VERSION
 from vallum.sandbox import Process, spawn
 from vallum.server.app import make_app
 from vallum.server.internal import make_internal
+from vallum.store import Unchanged
 from vallum.workspace.bootstrap import Places, ensure_certificates, opened
 from vallum.workspace.capture_books import expire_captures
 from vallum.workspace.environment import RunningCode
@@ -37,7 +38,7 @@ from vallum.workspace.kernel import Kernel
 from vallum.workspace.lending import forget_ended
 from vallum.workspace.serving import Serving
 from vallum.workspace.steps.claim import claimed
-from vallum.workspace.tracking.bundles import close_due
+from vallum.workspace.tracking.bundles import all_open, close_due
 from vallum.workspace.watch import LOOK_S, StoredModels
 
 _LOG = structlog.get_logger("vallum.control")
@@ -346,12 +347,15 @@ class Control:
         """Publish checkpoints, flush counted refusals, charge lost bundles, until stopped."""
         house = self._kernel.house
         looked_s = -EXPIRE_S
+        open_metrics = Unchanged(
+            house.database.stamp, lambda: all_open(house), house.clock.monotonic
+        )
         while not self._stop.wait(CHECKPOINT_S):
             try:
                 house.publisher.checkpoint()
                 house.refusals.flush_due()
                 serving.charge_unclosed()
-                close_due(house)
+                close_due(house, among=open_metrics())
                 house.residents.expire()
                 if house.clock.monotonic() - looked_s >= EXPIRE_S:
                     looked_s = house.clock.monotonic()

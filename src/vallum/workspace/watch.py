@@ -11,6 +11,7 @@ from collections.abc import Callable
 from vallum.base import IntegrityError, NotFoundError, VallumError
 from vallum.schema import Deployment, Part
 from vallum.schema.serving import DeploymentFailed
+from vallum.store import Unchanged
 from vallum.workspace.context import Context
 from vallum.workspace.deployments import LIVE
 from vallum.workspace.environment import RunningCode
@@ -29,6 +30,8 @@ class StoredModels:
     ) -> None:
         self._serving = serving
         self._monotonic = monotonic
+        stamp = serving.kernel.house.database.stamp
+        self._running = Unchanged(stamp, self._read_running, monotonic)
         self._looks: dict[str, tuple[object, float]] = {}
         self._code = code
         self._code_s = 0.0
@@ -79,7 +82,7 @@ class StoredModels:
             self._verify(identity, whole=changed)
             self._looks[identity] = (look, self._monotonic())
 
-    def _running(self) -> tuple[list[tuple[str, tuple[Part, ...]]], list[str]]:
+    def _read_running(self) -> tuple[list[tuple[str, tuple[Part, ...]]], list[str]]:
         """Return what runs with its parts, and what runs without what it was made from."""
         house = self._serving.kernel.house
         with house.database.snapshot() as snapshot:

@@ -118,3 +118,31 @@ def test_tables_must_be_made_first_and_not_be_newer(tmp_path: Path) -> None:
         database.migrate()
     assert caught.value.code == "store.newer"
     database.close()
+
+
+def test_what_is_written_past_the_database_moves_its_stamp(tmp_path: Path) -> None:
+    database = opened(tmp_path)
+    note(database, "a")
+    stamps = [database.stamp()]
+    assert database.stamp() == stamps[0]
+    data = (tmp_path / "v.db").read_bytes()
+    with (tmp_path / "v.db").open("r+b") as file:  # the same bytes, at another time
+        file.write(data)
+    stamps.append(database.stamp())
+    (tmp_path / "copy").write_bytes(data)
+    (tmp_path / "copy").rename(tmp_path / "v.db")
+    stamps.append(database.stamp())
+    assert len(set(stamps)) == 3
+    database.close()
+
+
+def test_a_database_that_went_away_has_no_stamp_and_another_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    database = opened(tmp_path)
+    before = database.stamp()
+    database._changes._connection.close()  # as PostgreSQL ends a session
+    with pytest.raises(UnavailableError):
+        database.stamp()
+    assert database.stamp() != before
+    database.close()

@@ -5,12 +5,14 @@ import struct
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from conftest_workspace import Place
 
-from vallum.base import InputError, ManualClock
+from vallum.base import InputError, IntegrityError, ManualClock
 from vallum.guard import count_decisions, pack_decisions
 from vallum.schema import EntryKind, api
-from vallum.schema.serving import MAX_TRACES, BundleClose, BundleOpen, LeaseAsk, TraceAt
+from vallum.schema.serving import MAX_TRACES, BundleClose, BundleOpen, Lease, LeaseAsk, TraceAt
+from vallum.store.tables import records
 from vallum.workspace.serving import Serving
 
 RECORDS = b"".join(struct.pack("<dH22s", at, status, b"who") for at, status in
@@ -115,3 +117,30 @@ def test_gateways_are_told_how_many_live(place: Place) -> None:
     assert serving.lease(LeaseAsk(gateway="a", have=-1)).gateways == 2
     clock.advance(0.2)  # the lease of the other one has run out
     assert serving.lease(LeaseAsk(gateway="a", have=-1)).gateways == 1
+
+
+def test_a_lease_is_read_once_until_something_changes_be_it_no_authority(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    really = Serving._read_lease
+
+    def noting(serving: Serving) -> Lease:
+        read.append(1)
+        return really(serving)
+
+    monkeypatch.setattr(Serving, "_read_lease", noting)
+    serving, _ = opened(place)
+    asked = LeaseAsk(gateway="g", have=-1)
+    first = [serving.lease(asked) for _ in range(3)]
+    assert first[0] == first[2]
+    assert len(read) <= 2  # the first opens what it needs, which may touch the files
+    read.clear()
+    with place.kernel.house.database.transaction() as tx:  # an endpoint is no authority
+        tx.connection.execute(
+            sa.update(records).where(records.c.kind == "endpoint").values(content=b"{}")
+        )
+    for _ in range(2):
+        with pytest.raises(IntegrityError):
+            serving.lease(asked)
+    assert len(read) == 2
