@@ -19,11 +19,13 @@ from urllib.parse import quote
 
 import structlog
 import uvicorn
+import uvloop
 
 from vallum.audit import Courier
 from vallum.base import Secret, VallumError
 from vallum.base.hosts import UNIX_SCHEME
 from vallum.base.listening import Place, listen, listen_unix, remove_unix
+from vallum.base.ticking import Unhurried
 from vallum.base.tls import DoorTls
 from vallum.base.version import VERSION
 from vallum.sandbox import Process, spawn
@@ -39,7 +41,7 @@ from vallum.workspace.lending import forget_ended
 from vallum.workspace.serving import Serving
 from vallum.workspace.steps.claim import claimed
 from vallum.workspace.tracking.bundles import all_open, close_due
-from vallum.workspace.watch import LOOK_S, StoredModels
+from vallum.workspace.watch import LOOK_S, PARTS, StoredModels
 
 _LOG = structlog.get_logger("vallum.control")
 CERTIFICATE_S = 2.0
@@ -47,6 +49,7 @@ CHECKPOINT_S = 0.9  # merge delay at most 1 s
 MIND_S = 0.25  # between looks for doors that ended
 FIRST_S, LONGEST_S = 0.5, 30.0  # until one is started again; twice as long each time
 STEADY_S = 60.0  # a door that stood so long begins anew
+BEHIND = 10  # niceness of what nobody waits for
 EXPIRE_S = 60.0  # between looks for captured requests whose time is over
 GATEWAY = "vallum.gateway"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -120,7 +123,7 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host.lower()
 
 
-class _Server(uvicorn.Server):
+class _Server(Unhurried, uvicorn.Server):
     """A server that leaves signals to `Control`: there are two in one process."""
 
     @contextlib.contextmanager
@@ -207,6 +210,7 @@ class Control:
             for one in beside:
                 one.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            serving.release()
             for child in reversed(self._children.values()):
                 await asyncio.to_thread(child.stop, 10.0)
             self._stop.set()
@@ -325,12 +329,13 @@ class Control:
 
     def _watch(self, serving: Serving) -> None:
         """Stop deployments whose stored model changes, until stopped."""
+        _give_way()
         code = RunningCode.of()
         code.verify()  # how it is now is how it has to stay
         stored = StoredModels(serving, self._kernel.house.clock.monotonic, code)
-        while not self._stop.wait(LOOK_S):
+        while not self._stop.wait(LOOK_S / PARTS):
             try:
-                stored.check()
+                stored.check_part()
             except VallumError as error:
                 _LOG.error("stored models cannot be looked at", code=error.code)
             except Exception:  # noqa: BLE001 - a thread that ends would watch nothing from then on
@@ -345,6 +350,7 @@ class Control:
 
     def _tick(self, serving: Serving) -> None:
         """Publish checkpoints, flush counted refusals, charge lost bundles, until stopped."""
+        _give_way()
         house = self._kernel.house
         looked_s = -EXPIRE_S
         open_metrics = Unchanged(
@@ -365,6 +371,12 @@ class Control:
                 _LOG.error("no checkpoint", code=error.code)
             except Exception:  # noqa: BLE001 - as above
                 _LOG.exception("no checkpoint")
+
+
+def _give_way() -> None:
+    """Let requests go before what this thread does; it still gets its tenth where all is busy."""
+    with contextlib.suppress(OSError):  # only this thread's
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BEHIND)
 
 
 def run_control(
@@ -397,4 +409,5 @@ def run_control(
             prepare(kernel.house)
         ensure_certificates(places, list(bind.hosts), kernel.house.clock)
         control = Control(kernel, places, bind)
-        asyncio.run(control.serve(ready, started=children))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(control.serve(ready, started=children))

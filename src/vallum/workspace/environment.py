@@ -7,6 +7,7 @@ what runs: the process in memory is the old one, but the next that starts would 
 import hashlib
 import os
 import struct
+from collections.abc import Iterator
 from importlib.util import find_spec, source_from_cache
 from pathlib import Path
 
@@ -16,7 +17,9 @@ PACKAGES = ("vallum", "onnxruntime", "numpy", "msgspec")
 _CACHE = "__pycache__"
 _NEVER_RUN = (".pyi", ".pxd", ".pyx", ".c", ".h", ".a", ".md", ".typed")
 _NEVER_LOADED = frozenset({"tests", "demo_job"})
-_CHUNK = 1024 * 1024
+_CHUNK = 256 * 1024
+_FILE_COSTS = 32 * 1024  # as many bytes as opening one takes
+_AT_ONCE = 32  # looks
 _REPLACED = "replaced when it is imported"
 _HEADER_BYTES = 16  # of compiled code (PEP 552): magic, flags, time and size of the source
 _WORD = 0xFFFFFFFF
@@ -64,6 +67,21 @@ class RunningCode:
         Raises:
             IntegrityError: A file changed, came or went.
         """
+        for _ in self.looks():
+            pass
+        if every:
+            for _ in self.hashes():
+                pass
+
+    def looks(self) -> Iterator[float]:
+        """Do what `verify` does, a little at a time: others want the processor, too.
+
+        Yields:
+            What share of it is done.
+
+        Raises:
+            IntegrityError: A file changed, came or went.
+        """
         if not self._known:
             files, self._places = self._walk()
             self._known = {
@@ -73,26 +91,58 @@ class RunningCode:
         places = self._places
         if self._moved():
             files, places = self._walk()
-        else:
-            files = self._looks()
-        seen = set()
-        for path, look in files:
-            seen.add(path)
-            known = self._known.get(path)
-            if known is None:
-                if f"/{_CACHE}/" in path:  # Python compiles what is imported late
-                    self._known[path] = (look, _hash(path))
-                    continue
-                raise _changed(path, "is new")
-            if every or look != known[0]:
+            for path, seen in files:
+                if path not in self._known:
+                    if f"/{_CACHE}/" not in path:
+                        raise _changed(path, "is new")
+                    self._known[path] = (seen, _hash(path))  # Python compiles what is imported late
+        yield 0.0
+        paths = tuple(self._known)
+        for at, path in enumerate(paths, 1):
+            look, known = _look(path), self._known[path]
+            if look is None:
+                if f"/{_CACHE}/" not in path:
+                    raise _changed(path, "is gone")
+            elif look != known[0]:
                 now = _hash(path)
                 if known[1] not in {now, _REPLACED}:
                     raise _changed(path, "is not what it was")
-                self._known[path] = (look, known[1] if look == known[0] else now)
-        for path in self._known.keys() - seen:
-            if f"/{_CACHE}/" not in path:
-                raise _changed(path, "is gone")
+                self._known[path] = (look, now)
+            if not at % _AT_ONCE:
+                yield at / len(paths)
         self._places = places  # only if all is well: what was found once is found again
+
+    def hashes(self) -> Iterator[float]:
+        """Compare the hash of every file, a little at a time.
+
+        Yields:
+            What share of it is done.
+
+        Raises:
+            IntegrityError: A file is not what it was.
+        """
+        paths = tuple(self._known)
+        whole = sum(self._known[path][0][0] + _FILE_COSTS for path in paths) or 1
+        done = paused = 0
+        for path in paths:
+            total = hashlib.sha256()
+            try:
+                with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as below
+                    while chunk := file.read(_CHUNK):
+                        total.update(chunk)
+                        done += len(chunk)
+                        if done - paused >= _CHUNK:
+                            paused = done
+                            yield done / whole
+            except FileNotFoundError:  # a look tells what that means
+                continue
+            except OSError:
+                total = hashlib.sha256()  # of what was read: hashing it in one go fails, too
+            done += _FILE_COSTS
+            known = self._known[path][1]
+            # One that Python replaced while it was read here is hashed in one go.
+            if known not in {total.hexdigest(), _REPLACED} and _hash(path) != self._known[path][1]:
+                raise _changed(path, "is not what it was")
 
     def _walk(self) -> tuple[list[tuple[str, _Look]], dict[str, _Look]]:
         """Return every file and every folder, and how each looks."""
@@ -110,10 +160,6 @@ class RunningCode:
                     if look is not None:
                         files.append((path, look))
         return files, places
-
-    def _looks(self) -> list[tuple[str, _Look]]:
-        looks = ((path, _look(path)) for path in self._known)
-        return [(path, look) for path, look in looks if look is not None]
 
     def _moved(self) -> bool:
         """Tell whether a file came or went: that changes the folder."""

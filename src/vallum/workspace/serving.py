@@ -6,6 +6,7 @@ request after a revoke is refused.
 """
 
 import base64
+import threading
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -62,6 +63,8 @@ from vallum.workspace.traces import check_traces
 from vallum.workspace.watches import SYSTEM_GATEWAY, log_caller
 
 UNCLOSED_S = 120.0
+JOB_LOOK_S = 0.2  # a queued job starts that soon, be it from another server
+JOB_LOOKS = 25
 SCORE = "onlineEndpoints/score/action"
 PICK = "onlineEndpoints/deployments/score/action"
 _VERIFY_BYTES = 1024 * 1024
@@ -76,6 +79,7 @@ class Serving:
     _lease: Unchanged[Lease] = field(init=False)
     _waiting: Unchanged[bool] = field(init=False)
     _open: Unchanged[list[OpenBundle]] = field(init=False)
+    _released: threading.Event = field(default_factory=threading.Event)
     _ready: dict[str, frozenset[str]] = field(default_factory=dict)  # deployment to gateways
 
     def __post_init__(self) -> None:
@@ -321,8 +325,20 @@ class Serving:
             return house.records.list(snapshot, "bundle", OpenBundle)
 
     def job_waits(self) -> bool:
-        """Tell whether a job is queued: an idle worker's question is no decision to log."""
-        return self._waiting()
+        """Tell whether a job is queued, after a while if none is.
+
+        An idle worker's question is no decision to log, and it need not ask all the time.
+        """
+        for _ in range(JOB_LOOKS):
+            if self._waiting():
+                return True
+            if self._released.wait(JOB_LOOK_S):
+                break
+        return False
+
+    def release(self) -> None:
+        """Let nobody wait for a job any more."""
+        self._released.set()
 
     def _read_waiting(self) -> bool:
         house = self.kernel.house

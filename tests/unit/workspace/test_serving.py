@@ -1,7 +1,10 @@
 """Bundles at the control process: what a gateway says must amount to what it kept."""
 
 import base64
+import io
 import struct
+import tarfile
+import threading
 
 import msgspec
 import pytest
@@ -13,7 +16,7 @@ from vallum.guard import count_decisions, pack_decisions
 from vallum.schema import EntryKind, api
 from vallum.schema.serving import MAX_TRACES, BundleClose, BundleOpen, Lease, LeaseAsk, TraceAt
 from vallum.store.tables import records
-from vallum.workspace.serving import Serving
+from vallum.workspace.serving import JOB_LOOK_S, JOB_LOOKS, Serving
 
 RECORDS = b"".join(struct.pack("<dH22s", at, status, b"who") for at, status in
                    enumerate((200, 200, 429, 400)))  # fmt: skip
@@ -144,3 +147,26 @@ def test_a_lease_is_read_once_until_something_changes_be_it_no_authority(
         with pytest.raises(IntegrityError):
             serving.lease(asked)
     assert len(read) == 2
+
+
+def test_who_waits_for_a_job_is_told_at_once_and_let_go_at_the_end(place: Place) -> None:
+    serving = Serving(place.kernel)
+    told: list[bool] = []
+    waiting = threading.Thread(target=lambda: told.append(serving.job_waits()))
+    waiting.start()
+    code = io.BytesIO()
+    with tarfile.open(fileobj=code, mode="w") as made:
+        made.addfile(tarfile.TarInfo("a.py"))
+    assert not told
+    place.do(
+        "job.submit", api.JobSubmit(name="j", entry="a.py"), content=io.BytesIO(code.getvalue())
+    )
+    waiting.join(JOB_LOOKS * JOB_LOOK_S / 2)
+    assert told == [True]
+
+    place.do("job.cancel", api.Named(name="j"))
+    waiting = threading.Thread(target=lambda: told.append(serving.job_waits()))
+    waiting.start()
+    serving.release()
+    waiting.join(JOB_LOOKS * JOB_LOOK_S / 2)
+    assert told == [True, False]
