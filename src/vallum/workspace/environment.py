@@ -8,16 +8,17 @@ import hashlib
 import os
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from importlib.util import find_spec, source_from_cache
 from pathlib import Path
 
 from vallum.base import IntegrityError
+from vallum.crypto.fingerprint import BLOCK_BYTES, Fingerprint
 
 PACKAGES = ("vallum", "onnxruntime", "numpy", "msgspec")
 _CACHE = "__pycache__"
 _NEVER_RUN = (".pyi", ".pxd", ".pyx", ".c", ".h", ".a", ".md", ".typed")
 _NEVER_LOADED = frozenset({"tests", "demo_job"})
-_CHUNK = 256 * 1024
 _FILE_COSTS = 32 * 1024  # as many bytes as opening one takes
 _AT_ONCE = 32  # looks
 _REPLACED = "replaced when it is imported"
@@ -27,13 +28,25 @@ _WORD = 0xFFFFFFFF
 _Look = tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """How a file looked, what it hashed to, and where its blocks are among the fingerprints."""
+
+    look: _Look
+    digest: str
+    first: int
+    blocks: int
+
+
 class RunningCode:
     """Holds how every file of some packages looked and what it hashed to."""
 
     def __init__(self, folders: tuple[Path, ...]) -> None:
         self._folders = folders
-        self._known: dict[str, tuple[_Look, str]] = {}
+        self._known: dict[str, _Known] = {}
         self._places: dict[str, _Look] = {}
+        self._prints = Fingerprint()
+        self._buffer = memoryview(bytearray(BLOCK_BYTES))
 
     @classmethod
     def of(cls, packages: tuple[str, ...] = PACKAGES) -> "RunningCode":
@@ -55,7 +68,7 @@ class RunningCode:
             return ""
         total = hashlib.sha256()
         for path in sorted(self._known):
-            total.update(f"{path}\0{self._known[path][1]}\n".encode())
+            total.update(f"{path}\0{self._known[path].digest}\n".encode())
         return f"sha256:{total.hexdigest()}"
 
     def verify(self, *, every: bool = False) -> None:
@@ -84,9 +97,9 @@ class RunningCode:
         """
         if not self._known:
             files, self._places = self._walk()
-            self._known = {
-                path: (look, _REPLACED if _is_stale(path) else _hash(path)) for path, look in files
-            }
+            self._known = {path: self._read(path, look) for path, look in files}
+            for path in filter(_is_stale, self._known):
+                self._known[path] = replace(self._known[path], digest=_REPLACED)
             return
         places = self._places
         if self._moved():
@@ -95,7 +108,7 @@ class RunningCode:
                 if path not in self._known:
                     if f"/{_CACHE}/" not in path:
                         raise _changed(path, "is new")
-                    self._known[path] = (seen, _hash(path))  # Python compiles what is imported late
+                    self._known[path] = self._read(path, seen)  # Python compiles what comes late
         yield 0.0
         paths = tuple(self._known)
         for at, path in enumerate(paths, 1):
@@ -103,17 +116,20 @@ class RunningCode:
             if look is None:
                 if f"/{_CACHE}/" not in path:
                     raise _changed(path, "is gone")
-            elif look != known[0]:
-                now = _hash(path)
-                if known[1] not in {now, _REPLACED}:
+            elif look != known.look:
+                if known.digest not in {self._hash(path), _REPLACED}:
                     raise _changed(path, "is not what it was")
-                self._known[path] = (look, now)
+                self._known[path] = (
+                    self._read(path, look)
+                    if known.digest == _REPLACED
+                    else replace(known, look=look)
+                )
             if not at % _AT_ONCE:
                 yield at / len(paths)
         self._places = places  # only if all is well: what was found once is found again
 
     def hashes(self) -> Iterator[float]:
-        """Compare the hash of every file, a little at a time.
+        """Compare every byte of every file, a little at a time.
 
         Yields:
             What share of it is done.
@@ -122,27 +138,53 @@ class RunningCode:
             IntegrityError: A file is not what it was.
         """
         paths = tuple(self._known)
-        whole = sum(self._known[path][0][0] + _FILE_COSTS for path in paths) or 1
+        whole = sum(self._known[path].look[0] + _FILE_COSTS for path in paths) or 1
         done = paused = 0
         for path in paths:
-            total = hashlib.sha256()
+            known = self._known[path]
+            same, at = True, 0
             try:
-                with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as below
-                    while chunk := file.read(_CHUNK):
-                        total.update(chunk)
-                        done += len(chunk)
-                        if done - paused >= _CHUNK:
-                            paused = done
-                            yield done / whole
+                for block in self._blocks(path):
+                    same = at < known.blocks and self._prints.matches(known.first + at, block)
+                    if not same:
+                        break
+                    at += 1
+                    done += len(block)
+                    if done - paused >= BLOCK_BYTES:
+                        paused = done
+                        yield done / whole
             except FileNotFoundError:  # a look tells what that means
                 continue
             except OSError:
-                total = hashlib.sha256()  # of what was read: hashing it in one go fails, too
+                same = False
             done += _FILE_COSTS
-            known = self._known[path][1]
-            # One that Python replaced while it was read here is hashed in one go.
-            if known not in {total.hexdigest(), _REPLACED} and _hash(path) != self._known[path][1]:
+            if (same and at == known.blocks) or known.digest == _REPLACED:
+                continue
+            # One that Python replaced while it was read here is read again in one go.
+            if self._hash(path) != self._known[path].digest:
                 raise _changed(path, "is not what it was")
+
+    def _read(self, path: str, look: _Look) -> _Known:
+        first = len(self._prints)
+        digest = self._hash(path, self._prints)
+        return _Known(look, digest, first, len(self._prints) - first)
+
+    def _hash(self, path: str, prints: Fingerprint | None = None) -> str:
+        total = hashlib.sha256()
+        try:
+            for block in self._blocks(path):
+                total.update(block)
+                if prints is not None:
+                    prints.add(block)
+        except OSError:
+            return ""
+        return total.hexdigest()
+
+    def _blocks(self, path: str) -> Iterator[memoryview]:
+        """Yield a file's blocks; each is gone when the next is read, of this file or another."""
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - 2,000 of them, every minute
+            while count := file.readinto(self._buffer):
+                yield self._buffer[:count]
 
     def _walk(self) -> tuple[list[tuple[str, _Look]], dict[str, _Look]]:
         """Return every file and every folder, and how each looks."""
@@ -194,17 +236,6 @@ def _look(path: str) -> _Look | None:
         return None
     # Nobody sets the time of the last change of an inode, as one sets that of its content.
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
-
-
-def _hash(path: str) -> str:
-    total = hashlib.sha256()
-    try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - 2,000 of them, every minute
-            while chunk := file.read(_CHUNK):
-                total.update(chunk)
-    except OSError:
-        return ""
-    return total.hexdigest()
 
 
 def _changed(path: str, how: str) -> IntegrityError:

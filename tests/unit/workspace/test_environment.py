@@ -3,6 +3,7 @@
 import os
 import py_compile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def hidden_change(package: Path) -> None:
 def unseen_change(code: RunningCode, path: str) -> None:
     """Change a byte, with no trace in how the file looks."""
     Path(path).write_bytes(b"#" + Path(path).read_bytes()[1:])
-    code._known[path] = (_look(path) or (), code._known[path][1])
+    code._known[path] = replace(code._known[path], look=_look(path) or ())
 
 
 @pytest.mark.parametrize(

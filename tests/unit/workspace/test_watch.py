@@ -5,6 +5,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -234,8 +235,8 @@ def test_changed_code_that_left_no_trace_is_found_within_a_minute_by_parts(
     assert watched._code is not None
     path = str(tmp_path / "code/serve.py")
     Path(path).write_text("x = 2\n")
-    _, known = watched._code._known[path]  # as if it looked as before
-    watched._code._known[path] = (_look(path) or (), known)
+    known = watched._code._known[path]  # as if it looked as before
+    watched._code._known[path] = replace(known, look=_look(path) or ())
     assert LOOK_S < parts_until_failed(place, watched, time) < 60
 
 
