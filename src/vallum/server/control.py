@@ -6,6 +6,7 @@ key, and both die with it. Order of stopping: gateway (closes its bundles), work
 
 import asyncio
 import contextlib
+import gc
 import os
 import secrets
 import signal
@@ -46,10 +47,11 @@ from vallum.workspace.watch import LOOK_S, PARTS, StoredModels
 _LOG = structlog.get_logger("vallum.control")
 CERTIFICATE_S = 2.0
 CHECKPOINT_S = 0.9  # merge delay at most 1 s
-MIND_S = 0.25  # between looks for doors that ended
+MIND_S = 0.25  # between looks for doors that ended, where the system does not tell
 FIRST_S, LONGEST_S = 0.5, 30.0  # until one is started again; twice as long each time
 STEADY_S = 60.0  # a door that stood so long begins anew
 BEHIND = 10  # niceness of what nobody waits for
+CHARGE_S = 10.0  # between looks for bundles of answers that nobody closed
 EXPIRE_S = 60.0  # between looks for captured requests whose time is over
 GATEWAY = "vallum.gateway"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -169,6 +171,9 @@ class Control:
                 log_config=None,
                 lifespan="off",
                 access_log=False,
+                server_header=False,
+                date_header=False,
+                proxy_headers=False,
                 # Longer than our clients keep a connection (httpx: 5 s, uvicorn's default too): who
                 # closes first must be who knows whether a question is on its way.
                 timeout_keep_alive=75,
@@ -204,6 +209,7 @@ class Control:
             tasks.append(asyncio.create_task(api.serve(sockets=doors)))
             while not (api.started or tasks[-1].done()):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
+            gc.freeze()  # what is there to stay need not be looked through for garbage
             ready(claimed(house))
             await tasks[-1]
         finally:
@@ -227,8 +233,13 @@ class Control:
         loop = asyncio.get_running_loop()
         began_s = dict.fromkeys(self._children, loop.time())
         wait_s = dict.fromkeys(self._children, FIRST_S)
+        ended = asyncio.Event()
+        told = all(_tell_end(child, ended) for child in self._children.values())
         while True:
-            await asyncio.sleep(MIND_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if told else MIND_S):
+                    await ended.wait()
+            ended.clear()
             for module, child in list(self._children.items()):
                 code = child.poll()
                 if code is None:
@@ -245,8 +256,10 @@ class Control:
                     if module == GATEWAY:
                         self._scoring = self._bind.listen_scoring()
                     self._children[module] = self._start(module, socket_path, token)
+                    told = _tell_end(self._children[module], ended) and told
                 except (VallumError, OSError) as error:
                     _LOG.error("it cannot be started", door=module, kind=type(error).__name__)
+                    ended.set()
                 began_s[module] = loop.time()
 
     async def _follow(self, config: uvicorn.Config) -> None:
@@ -352,7 +365,7 @@ class Control:
         """Publish checkpoints, flush counted refusals, charge lost bundles, until stopped."""
         _give_way()
         house = self._kernel.house
-        looked_s = -EXPIRE_S
+        looked_s = charged_s = -EXPIRE_S
         open_metrics = Unchanged(
             house.database.stamp, lambda: all_open(house), house.clock.monotonic
         )
@@ -360,9 +373,11 @@ class Control:
             try:
                 house.publisher.checkpoint()
                 house.refusals.flush_due()
-                serving.charge_unclosed()
                 close_due(house, among=open_metrics())
-                house.residents.expire()
+                if house.clock.monotonic() - charged_s >= CHARGE_S:
+                    charged_s = house.clock.monotonic()
+                    serving.charge_unclosed()
+                    house.residents.expire()
                 if house.clock.monotonic() - looked_s >= EXPIRE_S:
                     looked_s = house.clock.monotonic()
                     expire_captures(house)
@@ -371,6 +386,23 @@ class Control:
                 _LOG.error("no checkpoint", code=error.code)
             except Exception:  # noqa: BLE001 - as above
                 _LOG.exception("no checkpoint")
+
+
+def _tell_end(child: Process, ended: asyncio.Event) -> bool:
+    """Set `ended` when a process ends; False: this system cannot tell."""
+    try:
+        descriptor = os.pidfd_open(child.pid)
+    except OSError:
+        return False
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        ended.set()
+
+    loop.add_reader(descriptor, end)
+    return True
 
 
 def _give_way() -> None:

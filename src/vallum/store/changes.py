@@ -82,6 +82,26 @@ class Changes:
             connection.close()
 
 
+class Commits:
+    """Counts what this process commits, for who waits for it. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self.count = 0
+
+    def tell(self) -> None:
+        """Wake who waits."""
+        with self._changed:
+            self.count += 1
+            self._changed.notify_all()
+
+    def wait(self, seen: int, wait_s: float) -> None:
+        """Wait until `count` is no longer `seen`; `wait_s` at most."""
+        with self._changed:
+            if self.count == seen:
+                self._changed.wait(wait_s)
+
+
 class Unchanged(Generic[T]):
     """Holds what was read last, for as long as nothing is committed. Safe for threads."""
 

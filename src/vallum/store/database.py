@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from vallum.base import ConflictError, InputError, IntegrityError, UnavailableError, VallumError
 from vallum.base.hosts import is_loopback
-from vallum.store.changes import Changes, Stamp
+from vallum.store.changes import Changes, Commits, Stamp
 
 WAIT_S = 10
 """Seconds to wait for the writer lock, for a connection, or for the database to answer."""
@@ -50,6 +50,7 @@ class Database:
         self._writers = writers
         self._readers = readers
         self._changes = Changes(readers)
+        self.commits = Commits()
 
     @classmethod
     def open(cls, url: str) -> "Database":
@@ -131,6 +132,7 @@ class Database:
                 connection.rollback()
                 raise
             _commit(connection)
+        self.commits.tell()
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:

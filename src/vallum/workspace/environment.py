@@ -110,9 +110,9 @@ class RunningCode:
                         raise _changed(path, "is new")
                     self._known[path] = self._read(path, seen)  # Python compiles what comes late
         yield 0.0
-        paths = tuple(self._known)
-        for at, path in enumerate(paths, 1):
-            look, known = _look(path), self._known[path]
+        held = tuple(self._known.items())
+        for at, (path, known) in enumerate(held, 1):
+            look = _look(path)
             if look is None:
                 if f"/{_CACHE}/" not in path:
                     raise _changed(path, "is gone")
@@ -125,7 +125,7 @@ class RunningCode:
                     else replace(known, look=look)
                 )
             if not at % _AT_ONCE:
-                yield at / len(paths)
+                yield at / len(held)
         self._places = places  # only if all is well: what was found once is found again
 
     def hashes(self) -> Iterator[float]:

@@ -63,8 +63,9 @@ from vallum.workspace.traces import check_traces
 from vallum.workspace.watches import SYSTEM_GATEWAY, log_caller
 
 UNCLOSED_S = 120.0
-JOB_LOOK_S = 0.2  # a queued job starts that soon, be it from another server
-JOB_LOOKS = 25
+JOB_LOOK_S = 1.0  # for what another process queued
+JOB_PAUSE_S = 0.1
+JOB_LOOKS = 5
 SCORE = "onlineEndpoints/score/action"
 PICK = "onlineEndpoints/deployments/score/action"
 _VERIFY_BYTES = 1024 * 1024
@@ -94,10 +95,10 @@ class Serving:
     # -- leases ---------------------------------------------------------------------------------
 
     def lease(self, question: LeaseAsk) -> Lease:
-        """Return what may be served; waits up to `wait_s` while nothing has changed."""
+        """Return what may be served; waits up to `wait_s` while nothing has changed here."""
         gateways = self._gateways.renew(question.gateway, question.have)
-        if question.wait_s > 0 and self._lease().generation == question.have:
-            self._gateways.wait(question.wait_s)
+        if question.wait_s > 0:
+            self._gateways.wait(question.have, question.wait_s)
             gateways = self._gateways.renew(question.gateway, question.have)
         # What changed past the log's back gives out none.
         return msgspec.structs.replace(self._lease(), gateways=gateways)
@@ -329,16 +330,20 @@ class Serving:
 
         An idle worker's question is no decision to log, and it need not ask all the time.
         """
+        commits = self.kernel.house.database.commits
         for _ in range(JOB_LOOKS):
+            seen = commits.count
             if self._waiting():
                 return True
-            if self._released.wait(JOB_LOOK_S):
+            commits.wait(seen, JOB_LOOK_S)
+            if self._released.wait(JOB_PAUSE_S):  # there may be many commits, and many jobs
                 break
         return False
 
     def release(self) -> None:
         """Let nobody wait for a job any more."""
         self._released.set()
+        self.kernel.house.database.commits.tell()
 
     def _read_waiting(self) -> bool:
         house = self.kernel.house

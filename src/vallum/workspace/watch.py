@@ -39,7 +39,7 @@ class StoredModels:
         self._ids: list[str] = []  # of what runs on the code
         self._code_looks: Iterator[float] = iter(())
         self._hashes: Iterator[float] | None = None
-        self._hashed_s = 0.0  # when they began
+        self._hashed = self._hashed_s = 0.0  # what share of them is done, and when they began
         self._part = 0
         self._told = ""
 
@@ -148,11 +148,12 @@ class StoredModels:
         try:
             if part == 0:
                 self._code_looks = code.looks()
-            _go_on(self._code_looks, (part + 1) / PARTS)
-            if self._hashes is not None:
-                _go_on(self._hashes, (now_s - self._hashed_s) / VERIFY_S)
-            if self._hashes is None or now_s - self._hashed_s >= VERIFY_S:
-                self._hashes, self._hashed_s = code.hashes(), now_s
+            _go_on(self._code_looks, part / (PARTS - 1))  # the first looks at folders and models
+            share = (now_s - self._hashed_s) / VERIFY_S
+            if self._hashes is not None and share > self._hashed:
+                self._hashed = _go_on(self._hashes, share)
+            if self._hashes is None or share >= 1.0:
+                self._hashes, self._hashed, self._hashed_s = code.hashes(), 0.0, now_s
         except IntegrityError as error:
             stopped, self._ids = self._ids, []
             for identity in stopped:
@@ -161,8 +162,9 @@ class StoredModels:
                 )
 
 
-def _go_on(work: Iterator[float], share: float) -> None:
-    """Go on with `work` until that share of it is done."""
+def _go_on(work: Iterator[float], share: float) -> float:
+    """Go on with `work` until that share of it is done; return what share is."""
     for done in work:
         if done >= share and share < 1.0:
-            return
+            return done
+    return 1.0

@@ -3,6 +3,7 @@
 
 import sqlite3
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -145,4 +146,19 @@ def test_a_database_that_went_away_has_no_stamp_and_another_when_it_is_back(
     with pytest.raises(UnavailableError):
         database.stamp()
     assert database.stamp() != before
+    database.close()
+
+
+def test_who_waits_for_a_commit_is_woken_by_one_and_by_none_that_failed(tmp_path: Path) -> None:
+    database = opened(tmp_path)
+    seen = database.commits.count
+    with pytest.raises(RuntimeError), database.transaction():
+        raise RuntimeError
+    assert database.commits.count == seen
+    waiting = threading.Thread(target=database.commits.wait, args=(seen, 30.0))
+    waiting.start()
+    note(database, "a")
+    waiting.join(10.0)
+    assert not waiting.is_alive()
+    database.commits.wait(seen, 30.0)  # it came already
     database.close()

@@ -5,6 +5,7 @@ import io
 import struct
 import tarfile
 import threading
+import time
 
 import msgspec
 import pytest
@@ -16,6 +17,7 @@ from vallum.guard import count_decisions, pack_decisions
 from vallum.schema import EntryKind, api
 from vallum.schema.serving import MAX_TRACES, BundleClose, BundleOpen, Lease, LeaseAsk, TraceAt
 from vallum.store.tables import records
+from vallum.workspace.gateways import LEASE_S
 from vallum.workspace.serving import JOB_LOOK_S, JOB_LOOKS, Serving
 
 RECORDS = b"".join(struct.pack("<dH22s", at, status, b"who") for at, status in
@@ -170,3 +172,14 @@ def test_who_waits_for_a_job_is_told_at_once_and_let_go_at_the_end(place: Place)
     serving.release()
     waiting.join(JOB_LOOKS * JOB_LOOK_S / 2)
     assert told == [True, False]
+
+
+def test_what_changed_while_no_gateway_waited_is_told_at_once(place: Place) -> None:
+    serving = Serving(place.kernel)
+    place.kernel.set_barrier(serving.barrier)
+    have = serving.lease(LeaseAsk(gateway="g", have=-1)).generation
+    place.do("identity.create", api.IdentityCreate(name="ann"))  # waits until `g` has no lease
+    began_s = time.monotonic()
+    lease = serving.lease(LeaseAsk(gateway="g", have=have, wait_s=LEASE_S))
+    assert lease.generation > have
+    assert time.monotonic() - began_s < LEASE_S / 4
