@@ -50,7 +50,6 @@ CHECKPOINT_S = 0.9  # merge delay at most 1 s
 MIND_S = 0.25  # between looks for doors that ended, where the system does not tell
 FIRST_S, LONGEST_S = 0.5, 30.0  # until one is started again; twice as long each time
 STEADY_S = 60.0  # a door that stood so long begins anew
-BEHIND = 10  # niceness of what nobody waits for
 CHARGE_S = 10.0  # between looks for bundles of answers that nobody closed
 EXPIRE_S = 60.0  # between looks for captured requests whose time is over
 GATEWAY = "vallum.gateway"
@@ -342,7 +341,6 @@ class Control:
 
     def _watch(self, serving: Serving) -> None:
         """Stop deployments whose stored model changes, until stopped."""
-        _give_way()
         code = RunningCode.of()
         code.verify()  # how it is now is how it has to stay
         stored = StoredModels(serving, self._kernel.house.clock.monotonic, code)
@@ -363,7 +361,6 @@ class Control:
 
     def _tick(self, serving: Serving) -> None:
         """Publish checkpoints, flush counted refusals, charge lost bundles, until stopped."""
-        _give_way()
         house = self._kernel.house
         looked_s = charged_s = -EXPIRE_S
         open_metrics = Unchanged(
@@ -403,12 +400,6 @@ def _tell_end(child: Process, ended: asyncio.Event) -> bool:
 
     loop.add_reader(descriptor, end)
     return True
-
-
-def _give_way() -> None:
-    """Let requests go before what this thread does; it still gets its tenth where all is busy."""
-    with contextlib.suppress(OSError):  # only this thread's
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BEHIND)
 
 
 def run_control(
