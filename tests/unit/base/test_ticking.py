@@ -19,8 +19,8 @@ class Server(Unhurried, uvicorn.Server):
         return await super().on_tick(counter)
 
 
-async def app(*_: Any) -> None:
-    raise AssertionError("nobody asks")
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError(f"nobody asks: {scope}, {receive}, {send}")
 
 
 @pytest.mark.parametrize("after_s", [0.0, TICK_S / 2], ids=["soon", "late"])
