@@ -18,8 +18,9 @@ from vallum.base import (
 )
 from vallum.crypto import Keyring
 from vallum.schema import Endpoint, RoleAssignment
-from vallum.store import AUTHORITY_KINDS, Database, Records
+from vallum.store import AUTHORITY_KINDS, Database, Records, Unchanged
 from vallum.store import tables as t
+from vallum.store.changes import READ_S
 
 WS = "ws-test"
 KIND = "role-assignment"
@@ -382,3 +383,47 @@ def test_a_connection_that_dies_at_commit_is_told_apart(
         }[moment]
     )
     database.close()
+
+
+def test_the_stamp_moves_with_each_commit_and_not_otherwise(
+    filled: Database, database_url: str
+) -> None:
+    for _ in range(2):  # SQLite touches its files when it opens a connection, as the first does
+        stamps = [filled.stamp()]
+        with filled.snapshot() as snap:
+            snap.connection.execute(sa.select(t.records)).all()
+    assert filled.stamp() == stamps[0]
+    other = Database.open(database_url)
+    for by in (filled, other, filled):
+        behind(by, sa.update(t.records).values(name_key=t.records.c.name_key))
+        stamps.append(filled.stamp())
+        assert filled.stamp() == stamps[-1]
+    other.close()
+    assert len(set(stamps)) == 4
+
+
+def test_what_was_read_is_read_again_once_anything_was_committed(filled: Database) -> None:
+    now_s = 0.0
+    read: list[int] = []
+
+    def count() -> int:
+        with filled.snapshot() as snap:
+            found = snap.connection.execute(
+                sa.select(sa.func.count()).select_from(t.records)
+            ).scalar_one()
+        read.append(found)
+        return found
+
+    held = Unchanged(filled.stamp, count, lambda: now_s)
+    held()  # opens what it needs, which may touch the files
+    held()
+    read.clear()
+    held.forget()
+    assert [held(), held()] == [6, 6]
+    assert read == [6]
+    behind(filled, sa.delete(t.records).where(t.records.c.id == "ep-0001"))
+    assert [held(), held()] == [5, 5]
+    assert read == [6, 5]
+    now_s = READ_S  # whatever was not seen is within a minute
+    assert held() == 5
+    assert read == [6, 5, 5]

@@ -77,7 +77,7 @@ class Log:
         self._database = database
         self._records = records
         self._keys = keys
-        self._clock = clock
+        self.clock = clock
         self.origin = origin
 
     @property
@@ -159,7 +159,7 @@ class Log:
             [(ask.action, ask.resource.id) for ask in decision.asks],
             own=own,
             lifetime_s=lifetime_s,
-            clock=self._clock,
+            clock=self.clock,
         )
         tx.pending[entry.id] = entry
         return permit
@@ -199,7 +199,7 @@ class Log:
             [(step, resource) for resource in resources],
             own="",
             lifetime_s=lifetime_s,
-            clock=self._clock,
+            clock=self.clock,
         )
 
     def seal(
@@ -359,7 +359,7 @@ class Log:
             sa.select(log_entries.c.leaf).order_by(log_entries.c.idx.desc()).limit(1)
         ).scalar_one_or_none()
         if leaf is None:
-            return self._clock.now()
+            return self.clock.now()
         return parse_timestamp(self.decode(_blob(leaf)).at)
 
     def leaves(self, snap: Snapshot, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
@@ -460,7 +460,7 @@ class Log:
         )
 
     def _now(self, snap: Snapshot) -> datetime:
-        return max(self._clock.now(), self.newest_at(snap))
+        return max(self.clock.now(), self.newest_at(snap))
 
 
 def _blob(value: object) -> bytes:

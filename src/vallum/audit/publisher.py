@@ -18,7 +18,7 @@ from vallum.audit.note import Checkpoint, verify_checkpoint
 from vallum.audit.tiles import Tiles
 from vallum.base import IntegrityError
 from vallum.base.proofs import leaf_hash
-from vallum.store import Database, Snapshot
+from vallum.store import Database, Snapshot, Unchanged
 from vallum.store.tables import checkpoints
 
 _REBUILD = 256 * 256  # whole tiles of two levels at a time
@@ -37,6 +37,7 @@ class Publisher:
         self._lock = threading.Lock()
         self._last: Head | None = None  # what this process published last, with its note
         self._note = ""
+        self._current = Unchanged(database.stamp, self._publish, log.clock.monotonic)
 
     def check_anchors(self) -> None:
         """Refuse to open behind, or beside, what an anchor has seen.
@@ -103,39 +104,44 @@ class Publisher:
             UnavailableError: Tiles, database or an anchor cannot be written; try again.
         """
         with self._lock:
-            with self._database.snapshot() as snap:
-                head = self._log.head(snap)
-                size, note = self._newest(snap)
-                if note:
-                    seen = self._read(note)
-                    if seen.size != size or (size == head.size and seen.root != head.root):
-                        raise IntegrityError(
-                            "the newest checkpoint is not the one of its size",
-                            code="audit.checkpoint",
-                        )
-                if size > head.size:
+            if any(anchor.newest() != self._note for anchor in self._anchors):
+                self._current.forget()
+            return self._current()
+
+    def _publish(self) -> str:
+        with self._database.snapshot() as snap:
+            head = self._log.head(snap)
+            size, note = self._newest(snap)
+            if note:
+                seen = self._read(note)
+                if seen.size != size or (size == head.size and seen.root != head.root):
                     raise IntegrityError(
-                        f"the log ends at {head.size}, but {size} entries were published",
-                        code="audit.rollback",
+                        "the newest checkpoint is not the one of its size",
+                        code="audit.checkpoint",
                     )
-                self._check_continues(snap, head)
-                if note and size == head.size:
-                    self._keep(note)
-                    self._last, self._note = head, note
-                    return note
-                # From the start of the last tile, so that a lost partial tile is made again.
-                start = size - size % 256
-                hashes = [leaf_hash(leaf) for _, leaf in self._log.leaves(snap, start, head.size)]
-            if len(hashes) != head.size - start:
-                raise IntegrityError("log entries are missing", code="audit.missing")
-            self._tiles.extend(start, hashes)
-            note = self._log.sign_head(head)
-            with self._database.transaction() as tx:
-                tx.connection.execute(sa.delete(checkpoints).where(checkpoints.c.size == head.size))
-                tx.connection.execute(sa.insert(checkpoints).values(size=head.size, note=note))
-            self._keep(note)
-            self._last, self._note = head, note
-            return note
+            if size > head.size:
+                raise IntegrityError(
+                    f"the log ends at {head.size}, but {size} entries were published",
+                    code="audit.rollback",
+                )
+            self._check_continues(snap, head)
+            if note and size == head.size:
+                self._keep(note)
+                self._last, self._note = head, note
+                return note
+            # From the start of the last tile, so that a lost partial tile is made again.
+            start = size - size % 256
+            hashes = [leaf_hash(leaf) for _, leaf in self._log.leaves(snap, start, head.size)]
+        if len(hashes) != head.size - start:
+            raise IntegrityError("log entries are missing", code="audit.missing")
+        self._tiles.extend(start, hashes)
+        note = self._log.sign_head(head)
+        with self._database.transaction() as tx:
+            tx.connection.execute(sa.delete(checkpoints).where(checkpoints.c.size == head.size))
+            tx.connection.execute(sa.insert(checkpoints).values(size=head.size, note=note))
+        self._keep(note)
+        self._last, self._note = head, note
+        return note
 
     def published(self) -> tuple[int, str]:
         """Return the size and note that this process published last; 0 and nothing before."""

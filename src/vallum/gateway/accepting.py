@@ -20,6 +20,7 @@ from typing import Final, cast
 
 import uvicorn
 
+from vallum.base.ticking import Unhurried
 from vallum.gateway.crowd import Crowd, Guest
 from vallum.gateway.protocol import App, Connection
 
@@ -206,7 +207,7 @@ def _lacking(client: socket.socket) -> int:
     return 0 if len(said) >= whole else whole
 
 
-class Server(uvicorn.Server):
+class Server(Unhurried, uvicorn.Server):
     """Uvicorn's server with such doors."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

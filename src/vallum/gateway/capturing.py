@@ -76,6 +76,7 @@ class Captures:
         self._desk = desk
         self._runner = runner
         self._waiting: deque[_Taken] = deque()
+        self._taken = asyncio.Event()
         self._waiting_bytes = 0
         self._pieces: dict[str, _Piece] = {}
         self._patience_s: dict[str, float] = {}
@@ -124,10 +125,14 @@ class Captures:
             )
         )
         self._waiting_bytes += size
+        self._taken.set()
 
     async def run(self) -> None:
         """Redact what waits and hand in what is due, until it is cancelled."""
         while True:
+            if not self._pieces and self._resident is None:
+                await self._taken.wait()
+            self._taken.clear()
             await asyncio.sleep(LOOK_S)
             await self._work()
 

@@ -2,8 +2,9 @@
 
 A lease that runs out stops all answers, so it must not wait for them: on a machine that is
 overloaded the event loop may take longer than a lease lasts to come round. It is renewed from a
-thread of its own, over a connection of its own, at a third of its life. What changed is taken up
-by the event loop, and acknowledged only then; until it is, nothing is renewed: closed, not late.
+thread of its own, over a connection of its own, before half of its life is over. What changed is
+taken up by the event loop, and acknowledged only then; until it is, nothing is renewed: closed,
+not late.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from vallum.workspace.desk import Desk
 
 _LOG = structlog.get_logger("vallum.gateway")
 
-WAIT_S = 0.3  # of a second: the next question is asked at a third of the lease's life
+WAIT_S = 0.4  # of a second: the next question is asked before half of the lease's life is over
 RETRY_S = 0.1
 JOIN_S = 2.0
 _NICE = -10  # where the system allows it

@@ -6,6 +6,7 @@ key, and both die with it. Order of stopping: gateway (closes its bundles), work
 
 import asyncio
 import contextlib
+import gc
 import os
 import secrets
 import signal
@@ -19,16 +20,19 @@ from urllib.parse import quote
 
 import structlog
 import uvicorn
+import uvloop
 
 from vallum.audit import Courier
 from vallum.base import Secret, VallumError
 from vallum.base.hosts import UNIX_SCHEME
 from vallum.base.listening import Place, listen, listen_unix, remove_unix
+from vallum.base.ticking import Unhurried
 from vallum.base.tls import DoorTls
 from vallum.base.version import VERSION
 from vallum.sandbox import Process, spawn
 from vallum.server.app import make_app
 from vallum.server.internal import make_internal
+from vallum.store import Unchanged
 from vallum.workspace.bootstrap import Places, ensure_certificates, opened
 from vallum.workspace.capture_books import expire_captures
 from vallum.workspace.environment import RunningCode
@@ -37,15 +41,16 @@ from vallum.workspace.kernel import Kernel
 from vallum.workspace.lending import forget_ended
 from vallum.workspace.serving import Serving
 from vallum.workspace.steps.claim import claimed
-from vallum.workspace.tracking.bundles import close_due
-from vallum.workspace.watch import LOOK_S, StoredModels
+from vallum.workspace.tracking.bundles import all_open, close_due
+from vallum.workspace.watch import LOOK_S, PARTS, StoredModels
 
 _LOG = structlog.get_logger("vallum.control")
 CERTIFICATE_S = 2.0
 CHECKPOINT_S = 0.9  # merge delay at most 1 s
-MIND_S = 0.25  # between looks for doors that ended
+MIND_S = 0.25  # between looks for doors that ended, where the system does not tell
 FIRST_S, LONGEST_S = 0.5, 30.0  # until one is started again; twice as long each time
 STEADY_S = 60.0  # a door that stood so long begins anew
+CHARGE_S = 10.0  # between looks for bundles of answers that nobody closed
 EXPIRE_S = 60.0  # between looks for captured requests whose time is over
 GATEWAY = "vallum.gateway"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -119,7 +124,7 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host.lower()
 
 
-class _Server(uvicorn.Server):
+class _Server(Unhurried, uvicorn.Server):
     """A server that leaves signals to `Control`: there are two in one process."""
 
     @contextlib.contextmanager
@@ -165,6 +170,9 @@ class Control:
                 log_config=None,
                 lifespan="off",
                 access_log=False,
+                server_header=False,
+                date_header=False,
+                proxy_headers=False,
                 # Longer than our clients keep a connection (httpx: 5 s, uvicorn's default too): who
                 # closes first must be who knows whether a question is on its way.
                 timeout_keep_alive=75,
@@ -200,12 +208,14 @@ class Control:
             tasks.append(asyncio.create_task(api.serve(sockets=doors)))
             while not (api.started or tasks[-1].done()):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
+            gc.freeze()  # what is there to stay need not be looked through for garbage
             ready(claimed(house))
             await tasks[-1]
         finally:
             for one in beside:
                 one.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            serving.release()
             for child in reversed(self._children.values()):
                 await asyncio.to_thread(child.stop, 10.0)
             self._stop.set()
@@ -222,8 +232,13 @@ class Control:
         loop = asyncio.get_running_loop()
         began_s = dict.fromkeys(self._children, loop.time())
         wait_s = dict.fromkeys(self._children, FIRST_S)
+        ended = asyncio.Event()
+        told = all(_tell_end(child, ended) for child in self._children.values())
         while True:
-            await asyncio.sleep(MIND_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if told else MIND_S):
+                    await ended.wait()
+            ended.clear()
             for module, child in list(self._children.items()):
                 code = child.poll()
                 if code is None:
@@ -240,8 +255,10 @@ class Control:
                     if module == GATEWAY:
                         self._scoring = self._bind.listen_scoring()
                     self._children[module] = self._start(module, socket_path, token)
+                    told = _tell_end(self._children[module], ended) and told
                 except (VallumError, OSError) as error:
                     _LOG.error("it cannot be started", door=module, kind=type(error).__name__)
+                    ended.set()
                 began_s[module] = loop.time()
 
     async def _follow(self, config: uvicorn.Config) -> None:
@@ -327,9 +344,9 @@ class Control:
         code = RunningCode.of()
         code.verify()  # how it is now is how it has to stay
         stored = StoredModels(serving, self._kernel.house.clock.monotonic, code)
-        while not self._stop.wait(LOOK_S):
+        while not self._stop.wait(LOOK_S / PARTS):
             try:
-                stored.check()
+                stored.check_part()
             except VallumError as error:
                 _LOG.error("stored models cannot be looked at", code=error.code)
             except Exception:  # noqa: BLE001 - a thread that ends would watch nothing from then on
@@ -345,14 +362,19 @@ class Control:
     def _tick(self, serving: Serving) -> None:
         """Publish checkpoints, flush counted refusals, charge lost bundles, until stopped."""
         house = self._kernel.house
-        looked_s = -EXPIRE_S
+        looked_s = charged_s = -EXPIRE_S
+        open_metrics = Unchanged(
+            house.database.stamp, lambda: all_open(house), house.clock.monotonic
+        )
         while not self._stop.wait(CHECKPOINT_S):
             try:
                 house.publisher.checkpoint()
                 house.refusals.flush_due()
-                serving.charge_unclosed()
-                close_due(house)
-                house.residents.expire()
+                close_due(house, among=open_metrics())
+                if house.clock.monotonic() - charged_s >= CHARGE_S:
+                    charged_s = house.clock.monotonic()
+                    serving.charge_unclosed()
+                    house.residents.expire()
                 if house.clock.monotonic() - looked_s >= EXPIRE_S:
                     looked_s = house.clock.monotonic()
                     expire_captures(house)
@@ -361,6 +383,23 @@ class Control:
                 _LOG.error("no checkpoint", code=error.code)
             except Exception:  # noqa: BLE001 - as above
                 _LOG.exception("no checkpoint")
+
+
+def _tell_end(child: Process, ended: asyncio.Event) -> bool:
+    """Set `ended` when a process ends; False: this system cannot tell."""
+    try:
+        descriptor = os.pidfd_open(child.pid)
+    except OSError:
+        return False
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        ended.set()
+
+    loop.add_reader(descriptor, end)
+    return True
 
 
 def run_control(
@@ -393,4 +432,5 @@ def run_control(
             prepare(kernel.house)
         ensure_certificates(places, list(bind.hosts), kernel.house.clock)
         control = Control(kernel, places, bind)
-        asyncio.run(control.serve(ready, started=children))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(control.serve(ready, started=children))

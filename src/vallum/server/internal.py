@@ -4,13 +4,13 @@ Every call carries a token that only our own processes were given, through a pip
 MessagePack records; errors travel as their class, so that both sides raise alike.
 """
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import msgspec
 import structlog
 
@@ -59,8 +59,8 @@ def make_internal(
     """Return the ASGI application of the inner socket."""
     calls = _calls(kernel, serving)
     expected = b"Bearer " + token.reveal()
-    limiter = anyio.CapacityLimiter(THREADS)
-    renewals = anyio.CapacityLimiter(THREADS)  # no lease waits for what else is asked
+    threads = ThreadPoolExecutor(THREADS, "inner")
+    renewals = ThreadPoolExecutor(THREADS, "renewals")  # no lease waits for what else is asked
 
     async def app(
         scope: MutableMapping[str, Any],
@@ -92,8 +92,8 @@ def make_internal(
             return call.answer(question)
 
         try:
-            reply = await anyio.to_thread.run_sync(
-                run, limiter=renewals if call.ask is LeaseAsk else limiter
+            reply = await asyncio.get_running_loop().run_in_executor(
+                renewals if call.ask is LeaseAsk else threads, run
             )
             await _answer(send, 200, msgspec.msgpack.encode(reply))
         except VallumError as error:

@@ -2,6 +2,7 @@
 
 from vallum.store.authority import AUTHORITY_KINDS, AuthorityRows
 from vallum.store.backend import open_backend
+from vallum.store.changes import Unchanged
 from vallum.store.database import Database, Snapshot, Transaction
 from vallum.store.objects import Objects, chunks
 from vallum.store.records import Records, Stored
@@ -15,6 +16,7 @@ __all__ = [
     "Snapshot",
     "Stored",
     "Transaction",
+    "Unchanged",
     "chunks",
     "open_backend",
 ]

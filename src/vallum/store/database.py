@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from vallum.base import ConflictError, InputError, IntegrityError, UnavailableError, VallumError
 from vallum.base.hosts import is_loopback
+from vallum.store.changes import Changes, Commits, Stamp
 
 WAIT_S = 10
 """Seconds to wait for the writer lock, for a connection, or for the database to answer."""
@@ -48,6 +49,8 @@ class Database:
     def __init__(self, writers: Engine, readers: Engine) -> None:
         self._writers = writers
         self._readers = readers
+        self._changes = Changes(readers)
+        self.commits = Commits()
 
     @classmethod
     def open(cls, url: str) -> "Database":
@@ -129,6 +132,7 @@ class Database:
                 connection.rollback()
                 raise
             _commit(connection)
+        self.commits.tell()
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
@@ -136,8 +140,18 @@ class Database:
         with _translated(), self._readers.connect() as connection, connection.begin():
             yield Snapshot(connection)
 
+    def stamp(self) -> Stamp:
+        """Return what stands for all that a snapshot shows now: equal, nothing was committed.
+
+        Raises:
+            UnavailableError: The database is gone.
+        """
+        with _translated():
+            return self._changes.stamp()
+
     def close(self) -> None:
         """Close every connection."""
+        self._changes.close()
         self._readers.dispose()
         self._writers.dispose()
 

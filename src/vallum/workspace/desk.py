@@ -63,7 +63,7 @@ class _Inner(HTTPConnection):
 class Desk:
     """Blocking calls, for the worker and for leases. Safe for threads, which wait for each other.
 
-    Leases are renewed three times a second, beside the requests of the same processor: what this
+    Leases are renewed some times a second, beside the requests of the same processor: what this
     takes, they wait for. It is the standard library's client for that.
     """
 

@@ -7,16 +7,20 @@ what runs: the process in memory is the old one, but the next that starts would 
 import hashlib
 import os
 import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from importlib.util import find_spec, source_from_cache
 from pathlib import Path
 
 from vallum.base import IntegrityError
+from vallum.crypto.fingerprint import BLOCK_BYTES, Fingerprint
 
 PACKAGES = ("vallum", "onnxruntime", "numpy", "msgspec")
 _CACHE = "__pycache__"
 _NEVER_RUN = (".pyi", ".pxd", ".pyx", ".c", ".h", ".a", ".md", ".typed")
 _NEVER_LOADED = frozenset({"tests", "demo_job"})
-_CHUNK = 1024 * 1024
+_FILE_COSTS = 32 * 1024  # as many bytes as opening one takes
+_AT_ONCE = 32  # looks
 _REPLACED = "replaced when it is imported"
 _HEADER_BYTES = 16  # of compiled code (PEP 552): magic, flags, time and size of the source
 _WORD = 0xFFFFFFFF
@@ -24,13 +28,25 @@ _WORD = 0xFFFFFFFF
 _Look = tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """How a file looked, what it hashed to, and where its blocks are among the fingerprints."""
+
+    look: _Look
+    digest: str
+    first: int
+    blocks: int
+
+
 class RunningCode:
     """Holds how every file of some packages looked and what it hashed to."""
 
     def __init__(self, folders: tuple[Path, ...]) -> None:
         self._folders = folders
-        self._known: dict[str, tuple[_Look, str]] = {}
+        self._known: dict[str, _Known] = {}
         self._places: dict[str, _Look] = {}
+        self._prints = Fingerprint()
+        self._buffer = memoryview(bytearray(BLOCK_BYTES))
 
     @classmethod
     def of(cls, packages: tuple[str, ...] = PACKAGES) -> "RunningCode":
@@ -52,7 +68,7 @@ class RunningCode:
             return ""
         total = hashlib.sha256()
         for path in sorted(self._known):
-            total.update(f"{path}\0{self._known[path][1]}\n".encode())
+            total.update(f"{path}\0{self._known[path].digest}\n".encode())
         return f"sha256:{total.hexdigest()}"
 
     def verify(self, *, every: bool = False) -> None:
@@ -64,35 +80,111 @@ class RunningCode:
         Raises:
             IntegrityError: A file changed, came or went.
         """
+        for _ in self.looks():
+            pass
+        if every:
+            for _ in self.hashes():
+                pass
+
+    def looks(self) -> Iterator[float]:
+        """Do what `verify` does, a little at a time: others want the processor, too.
+
+        Yields:
+            What share of it is done.
+
+        Raises:
+            IntegrityError: A file changed, came or went.
+        """
         if not self._known:
             files, self._places = self._walk()
-            self._known = {
-                path: (look, _REPLACED if _is_stale(path) else _hash(path)) for path, look in files
-            }
+            self._known = {path: self._read(path, look) for path, look in files}
+            for path in filter(_is_stale, self._known):
+                self._known[path] = replace(self._known[path], digest=_REPLACED)
             return
         places = self._places
         if self._moved():
             files, places = self._walk()
-        else:
-            files = self._looks()
-        seen = set()
-        for path, look in files:
-            seen.add(path)
-            known = self._known.get(path)
-            if known is None:
-                if f"/{_CACHE}/" in path:  # Python compiles what is imported late
-                    self._known[path] = (look, _hash(path))
-                    continue
-                raise _changed(path, "is new")
-            if every or look != known[0]:
-                now = _hash(path)
-                if known[1] not in {now, _REPLACED}:
+            for path, seen in files:
+                if path not in self._known:
+                    if f"/{_CACHE}/" not in path:
+                        raise _changed(path, "is new")
+                    self._known[path] = self._read(path, seen)  # Python compiles what comes late
+        yield 0.0
+        held = tuple(self._known.items())
+        for at, (path, known) in enumerate(held, 1):
+            look = _look(path)
+            if look is None:
+                if f"/{_CACHE}/" not in path:
+                    raise _changed(path, "is gone")
+            elif look != known.look:
+                if known.digest not in {self._hash(path), _REPLACED}:
                     raise _changed(path, "is not what it was")
-                self._known[path] = (look, known[1] if look == known[0] else now)
-        for path in self._known.keys() - seen:
-            if f"/{_CACHE}/" not in path:
-                raise _changed(path, "is gone")
+                self._known[path] = (
+                    self._read(path, look)
+                    if known.digest == _REPLACED
+                    else replace(known, look=look)
+                )
+            if not at % _AT_ONCE:
+                yield at / len(held)
         self._places = places  # only if all is well: what was found once is found again
+
+    def hashes(self) -> Iterator[float]:
+        """Compare every byte of every file, a little at a time.
+
+        Yields:
+            What share of it is done.
+
+        Raises:
+            IntegrityError: A file is not what it was.
+        """
+        paths = tuple(self._known)
+        whole = sum(self._known[path].look[0] + _FILE_COSTS for path in paths) or 1
+        done = paused = 0
+        for path in paths:
+            known = self._known[path]
+            same, at = True, 0
+            try:
+                for block in self._blocks(path):
+                    same = at < known.blocks and self._prints.matches(known.first + at, block)
+                    if not same:
+                        break
+                    at += 1
+                    done += len(block)
+                    if done - paused >= BLOCK_BYTES:
+                        paused = done
+                        yield done / whole
+            except FileNotFoundError:  # a look tells what that means
+                continue
+            except OSError:
+                same = False
+            done += _FILE_COSTS
+            if (same and at == known.blocks) or known.digest == _REPLACED:
+                continue
+            # One that Python replaced while it was read here is read again in one go.
+            if self._hash(path) != self._known[path].digest:
+                raise _changed(path, "is not what it was")
+
+    def _read(self, path: str, look: _Look) -> _Known:
+        first = len(self._prints)
+        digest = self._hash(path, self._prints)
+        return _Known(look, digest, first, len(self._prints) - first)
+
+    def _hash(self, path: str, prints: Fingerprint | None = None) -> str:
+        total = hashlib.sha256()
+        try:
+            for block in self._blocks(path):
+                total.update(block)
+                if prints is not None:
+                    prints.add(block)
+        except OSError:
+            return ""
+        return total.hexdigest()
+
+    def _blocks(self, path: str) -> Iterator[memoryview]:
+        """Yield a file's blocks; each is gone when the next is read, of this file or another."""
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - 2,000 of them, every minute
+            while count := file.readinto(self._buffer):
+                yield self._buffer[:count]
 
     def _walk(self) -> tuple[list[tuple[str, _Look]], dict[str, _Look]]:
         """Return every file and every folder, and how each looks."""
@@ -110,10 +202,6 @@ class RunningCode:
                     if look is not None:
                         files.append((path, look))
         return files, places
-
-    def _looks(self) -> list[tuple[str, _Look]]:
-        looks = ((path, _look(path)) for path in self._known)
-        return [(path, look) for path, look in looks if look is not None]
 
     def _moved(self) -> bool:
         """Tell whether a file came or went: that changes the folder."""
@@ -148,17 +236,6 @@ def _look(path: str) -> _Look | None:
         return None
     # Nobody sets the time of the last change of an inode, as one sets that of its content.
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
-
-
-def _hash(path: str) -> str:
-    total = hashlib.sha256()
-    try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - 2,000 of them, every minute
-            while chunk := file.read(_CHUNK):
-                total.update(chunk)
-    except OSError:
-        return ""
-    return total.hexdigest()
 
 
 def _changed(path: str, how: str) -> IntegrityError:

@@ -23,6 +23,7 @@ class Gateways:
     house: House
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _held: dict[str, _Gateway] = field(default_factory=dict)
+    _newest: int = -1  # generation that somebody waited for
 
     def renew(self, name: str, generation: int) -> int:
         """Extend a gateway's lease; `generation` is what it serves under.
@@ -51,14 +52,19 @@ class Gateways:
             now_s = self.house.clock.monotonic()
             return frozenset(name for name, one in self._held.items() if one.until_s > now_s)
 
-    def wait(self, wait_s: float) -> None:
-        """Wait until something changes, for half a lease at most."""
+    def wait(self, have: int, wait_s: float) -> None:
+        """Wait until a generation after `have` is waited for, for half a lease at most.
+
+        Wakes also when another gateway switches. What another server changed is not seen here.
+        """
         with self._changed:
-            self._changed.wait(min(wait_s, LEASE_S / 2))
+            if have >= self._newest:
+                self._changed.wait(min(wait_s, LEASE_S / 2))
 
     def barrier(self, generation: int) -> None:
         """Wait until no live gateway serves under an older generation."""
         with self._changed:
+            self._newest = max(self._newest, generation)
             self._changed.notify_all()
             while True:
                 now = self.house.clock.monotonic()

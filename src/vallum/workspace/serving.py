@@ -6,6 +6,7 @@ request after a revoke is refused.
 """
 
 import base64
+import threading
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -51,6 +52,7 @@ from vallum.schema.serving import (
     ServedDeployment,
     ServedEndpoint,
 )
+from vallum.store import Unchanged
 from vallum.workspace.captures import allowed_now, keep_piece
 from vallum.workspace.context import Context, ask
 from vallum.workspace.deployments import LIVE, index_name, take_over
@@ -61,6 +63,9 @@ from vallum.workspace.traces import check_traces
 from vallum.workspace.watches import SYSTEM_GATEWAY, log_caller
 
 UNCLOSED_S = 120.0
+JOB_LOOK_S = 1.0  # for what another process queued
+JOB_PAUSE_S = 0.1
+JOB_LOOKS = 5
 SCORE = "onlineEndpoints/score/action"
 PICK = "onlineEndpoints/deployments/score/action"
 _VERIFY_BYTES = 1024 * 1024
@@ -72,32 +77,37 @@ class Serving:
 
     kernel: Kernel
     _gateways: Gateways = field(init=False)
+    _lease: Unchanged[Lease] = field(init=False)
+    _waiting: Unchanged[bool] = field(init=False)
+    _open: Unchanged[list[OpenBundle]] = field(init=False)
+    _released: threading.Event = field(default_factory=threading.Event)
     _ready: dict[str, frozenset[str]] = field(default_factory=dict)  # deployment to gateways
 
     def __post_init__(self) -> None:
         """Know no gateway yet."""
-        self._gateways = Gateways(self.kernel.house)
+        house = self.kernel.house
+        self._gateways = Gateways(house)
+        stamp, monotonic = house.database.stamp, house.clock.monotonic
+        self._lease = Unchanged(stamp, self._read_lease, monotonic)
+        self._waiting = Unchanged(stamp, self._read_waiting, monotonic)
+        self._open = Unchanged(stamp, self._read_open, monotonic)
 
     # -- leases ---------------------------------------------------------------------------------
 
     def lease(self, question: LeaseAsk) -> Lease:
-        """Return what may be served; waits up to `wait_s` while nothing has changed."""
+        """Return what may be served; waits up to `wait_s` while nothing has changed here."""
         gateways = self._gateways.renew(question.gateway, question.have)
-        if question.wait_s > 0 and self._generation() == question.have:
-            self._gateways.wait(question.wait_s)
+        if question.wait_s > 0:
+            self._gateways.wait(question.have, question.wait_s)
             gateways = self._gateways.renew(question.gateway, question.have)
-        return self._lease(gateways)  # what changed past the log's back gives out none
+        # What changed past the log's back gives out none.
+        return msgspec.structs.replace(self._lease(), gateways=gateways)
 
     def barrier(self, generation: int) -> None:
         """Wait until no live gateway serves under an older generation."""
         self._gateways.barrier(generation)
 
-    def _generation(self) -> int:
-        house = self.kernel.house
-        with house.database.snapshot() as snapshot:
-            return house.records.authority_generation(snapshot)
-
-    def _lease(self, gateways: int = 1) -> Lease:
+    def _read_lease(self) -> Lease:
         house = self.kernel.house
         with house.database.snapshot() as snapshot:
             generation = house.records.authority_generation(snapshot)
@@ -154,7 +164,6 @@ class Serving:
             lease_s=LEASE_S,
             endpoints=tuple(endpoints),
             authorities=tuple(sorted(authorities)),
-            gateways=gateways,
         )
 
     # -- who ------------------------------------------------------------------------------------
@@ -295,12 +304,7 @@ class Serving:
         """Log as findings the bundles that nobody closed in time; they count in full."""
         house = self.kernel.house
         before = timestamp(house.clock.now() - timedelta(seconds=UNCLOSED_S))
-        with house.database.snapshot() as snapshot:
-            left = [
-                one
-                for one in house.records.list(snapshot, "bundle", OpenBundle)
-                if one.opened_at < before
-            ]
+        left = [one for one in self._open() if one.opened_at < before]
         for one in left:
             with house.log.transaction() as tx:
                 permit = house.log.system_permit(
@@ -316,8 +320,32 @@ class Serving:
                 house.log.seal(tx, permit, changes=[change], details=charged)
         return len(left)
 
+    def _read_open(self) -> list[OpenBundle]:
+        house = self.kernel.house
+        with house.database.snapshot() as snapshot:
+            return house.records.list(snapshot, "bundle", OpenBundle)
+
     def job_waits(self) -> bool:
-        """Tell whether a job is queued: an idle worker's question is no decision to log."""
+        """Tell whether a job is queued, after a while if none is.
+
+        An idle worker's question is no decision to log, and it need not ask all the time.
+        """
+        commits = self.kernel.house.database.commits
+        for _ in range(JOB_LOOKS):
+            seen = commits.count
+            if self._waiting():
+                return True
+            commits.wait(seen, JOB_LOOK_S)
+            if self._released.wait(JOB_PAUSE_S):  # there may be many commits, and many jobs
+                break
+        return False
+
+    def release(self) -> None:
+        """Let nobody wait for a job any more."""
+        self._released.set()
+        self.kernel.house.database.commits.tell()
+
+    def _read_waiting(self) -> bool:
         house = self.kernel.house
         with house.database.snapshot() as snapshot:
             context = Context(

@@ -3,6 +3,7 @@
 
 import sqlite3
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -117,4 +118,47 @@ def test_tables_must_be_made_first_and_not_be_newer(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError) as caught:
         database.migrate()
     assert caught.value.code == "store.newer"
+    database.close()
+
+
+def test_what_is_written_past_the_database_moves_its_stamp(tmp_path: Path) -> None:
+    database = opened(tmp_path)
+    note(database, "a")
+    stamps = [database.stamp()]
+    assert database.stamp() == stamps[0]
+    data = (tmp_path / "v.db").read_bytes()
+    with (tmp_path / "v.db").open("r+b") as file:  # the same bytes, at another time
+        file.write(data)
+    stamps.append(database.stamp())
+    (tmp_path / "copy").write_bytes(data)
+    (tmp_path / "copy").rename(tmp_path / "v.db")
+    stamps.append(database.stamp())
+    assert len(set(stamps)) == 3
+    database.close()
+
+
+def test_a_database_that_went_away_has_no_stamp_and_another_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    database = opened(tmp_path)
+    before = database.stamp()
+    database._changes._connection.close()  # as PostgreSQL ends a session
+    with pytest.raises(UnavailableError):
+        database.stamp()
+    assert database.stamp() != before
+    database.close()
+
+
+def test_who_waits_for_a_commit_is_woken_by_one_and_by_none_that_failed(tmp_path: Path) -> None:
+    database = opened(tmp_path)
+    seen = database.commits.count
+    with pytest.raises(RuntimeError), database.transaction():
+        raise RuntimeError
+    assert database.commits.count == seen
+    waiting = threading.Thread(target=database.commits.wait, args=(seen, 30.0))
+    waiting.start()
+    note(database, "a")
+    waiting.join(10.0)
+    assert not waiting.is_alive()
+    database.commits.wait(seen, 30.0)  # it came already
     database.close()

@@ -3,12 +3,13 @@
 import os
 import py_compile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from vallum.base import IntegrityError
-from vallum.workspace.environment import RunningCode
+from vallum.workspace.environment import RunningCode, _look
 
 
 @pytest.fixture
@@ -35,6 +36,12 @@ def hidden_change(package: Path) -> None:
     before = path.stat()
     path.write_bytes(b"\1" + bytes(99))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def unseen_change(code: RunningCode, path: str) -> None:
+    """Change a byte, with no trace in how the file looks."""
+    Path(path).write_bytes(b"#" + Path(path).read_bytes()[1:])
+    code._known[path] = replace(code._known[path], look=_look(path) or ())
 
 
 @pytest.mark.parametrize(
@@ -79,8 +86,7 @@ def test_a_change_that_left_no_trace_is_found_when_everything_is_hashed(
     package: Path, code: RunningCode
 ) -> None:
     path = str(package / "a.py")
-    look, _ = code._known[path]
-    code._known[path] = (look, "0" * 64)  # as if the bytes had changed and nothing else
+    unseen_change(code, path)
     code.verify()
     with pytest.raises(IntegrityError):
         code.verify(every=True)
@@ -111,3 +117,38 @@ def test_compiled_code_that_was_stale_at_the_start_may_be_replaced_once(package:
     compiled.write_bytes(b"something else")
     with pytest.raises(IntegrityError, match="pyc"):
         code.verify()
+
+
+def test_looks_and_hashes_can_be_taken_a_little_at_a_time(tmp_path: Path) -> None:
+    for at in range(100):
+        (tmp_path / f"m{at}.py").write_text("x = 1\n")
+    (tmp_path / "large.so").write_bytes(bytes(1024 * 1024))
+    code = RunningCode((tmp_path,))
+    code.verify()
+    for work, pieces in ((code.looks(), 4), (code.hashes(), 4)):
+        shares = list(work)
+        assert len(shares) >= pieces
+        assert shares == sorted(shares)
+        assert shares[-1] <= 1.0
+
+
+def test_what_python_compiles_anew_while_it_is_hashed_is_no_change(tmp_path: Path) -> None:
+    source = tmp_path / "a.py"
+    source.write_text(f"x = {'a' * 1024 * 1024!r}\n")
+    compiled = Path(py_compile.compile(str(source), doraise=True) or "")
+    source.write_text(f"x = {'bc' * 1024 * 1024!r}\n")
+    code = RunningCode((tmp_path,))
+    code.verify()
+    hashes = code.hashes()
+    while next(hashes) < 0.9:  # somewhere within what was compiled
+        pass
+    py_compile.compile(str(source), doraise=True)
+    code.verify()
+    assert all(share <= 1.0 for share in hashes)
+    hashes = code.hashes()
+    next(hashes)
+    compiled.unlink()  # a look judges that
+    list(hashes)
+    unseen_change(code, str(source))
+    with pytest.raises(IntegrityError):
+        list(code.hashes())

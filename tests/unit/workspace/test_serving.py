@@ -1,17 +1,24 @@
 """Bundles at the control process: what a gateway says must amount to what it kept."""
 
 import base64
+import io
 import struct
+import tarfile
+import threading
+import time
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from conftest_workspace import Place
 
-from vallum.base import InputError, ManualClock
+from vallum.base import InputError, IntegrityError, ManualClock
 from vallum.guard import count_decisions, pack_decisions
 from vallum.schema import EntryKind, api
-from vallum.schema.serving import MAX_TRACES, BundleClose, BundleOpen, LeaseAsk, TraceAt
-from vallum.workspace.serving import Serving
+from vallum.schema.serving import MAX_TRACES, BundleClose, BundleOpen, Lease, LeaseAsk, TraceAt
+from vallum.store.tables import records
+from vallum.workspace.gateways import LEASE_S
+from vallum.workspace.serving import JOB_LOOK_S, JOB_LOOKS, Serving
 
 RECORDS = b"".join(struct.pack("<dH22s", at, status, b"who") for at, status in
                    enumerate((200, 200, 429, 400)))  # fmt: skip
@@ -115,3 +122,64 @@ def test_gateways_are_told_how_many_live(place: Place) -> None:
     assert serving.lease(LeaseAsk(gateway="a", have=-1)).gateways == 2
     clock.advance(0.2)  # the lease of the other one has run out
     assert serving.lease(LeaseAsk(gateway="a", have=-1)).gateways == 1
+
+
+def test_a_lease_is_read_once_until_something_changes_be_it_no_authority(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    really = Serving._read_lease
+
+    def noting(serving: Serving) -> Lease:
+        read.append(1)
+        return really(serving)
+
+    monkeypatch.setattr(Serving, "_read_lease", noting)
+    serving, _ = opened(place)
+    asked = LeaseAsk(gateway="g", have=-1)
+    first = [serving.lease(asked) for _ in range(3)]
+    assert first[0] == first[2]
+    assert len(read) <= 2  # the first opens what it needs, which may touch the files
+    read.clear()
+    with place.kernel.house.database.transaction() as tx:  # an endpoint is no authority
+        tx.connection.execute(
+            sa.update(records).where(records.c.kind == "endpoint").values(content=b"{}")
+        )
+    for _ in range(2):
+        with pytest.raises(IntegrityError):
+            serving.lease(asked)
+    assert len(read) == 2
+
+
+def test_who_waits_for_a_job_is_told_at_once_and_let_go_at_the_end(place: Place) -> None:
+    serving = Serving(place.kernel)
+    told: list[bool] = []
+    waiting = threading.Thread(target=lambda: told.append(serving.job_waits()))
+    waiting.start()
+    code = io.BytesIO()
+    with tarfile.open(fileobj=code, mode="w") as made:
+        made.addfile(tarfile.TarInfo("a.py"))
+    assert not told
+    place.do(
+        "job.submit", api.JobSubmit(name="j", entry="a.py"), content=io.BytesIO(code.getvalue())
+    )
+    waiting.join(JOB_LOOKS * JOB_LOOK_S / 2)
+    assert told == [True]
+
+    place.do("job.cancel", api.Named(name="j"))
+    waiting = threading.Thread(target=lambda: told.append(serving.job_waits()))
+    waiting.start()
+    serving.release()
+    waiting.join(JOB_LOOKS * JOB_LOOK_S / 2)
+    assert told == [True, False]
+
+
+def test_what_changed_while_no_gateway_waited_is_told_at_once(place: Place) -> None:
+    serving = Serving(place.kernel)
+    place.kernel.set_barrier(serving.barrier)
+    have = serving.lease(LeaseAsk(gateway="g", have=-1)).generation
+    place.do("identity.create", api.IdentityCreate(name="ann"))  # waits until `g` has no lease
+    began_s = time.monotonic()
+    lease = serving.lease(LeaseAsk(gateway="g", have=have, wait_s=LEASE_S))
+    assert lease.generation > have
+    assert time.monotonic() - began_s < LEASE_S / 4

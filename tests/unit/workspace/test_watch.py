@@ -5,6 +5,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ from running import small_model
 
 from vallum.base import ConflictError, IntegrityError
 from vallum.schema import DeploymentState, api, rules
-from vallum.workspace.environment import RunningCode
+from vallum.workspace.environment import RunningCode, _look
 from vallum.workspace.serving import Serving
-from vallum.workspace.watch import LOOK_S, VERIFY_S, StoredModels
+from vallum.workspace.watch import LOOK_S, PARTS, VERIFY_S, StoredModels
 
 
 class Time:
@@ -205,6 +206,38 @@ def test_changed_code_stops_what_runs(
     assert findings(place) == ["environment.changed"]
     watched.check()  # nothing runs any more
     assert len(findings(place)) == 1
+
+
+def parts_until_failed(place: Place, watched: StoredModels, time: Time) -> float:
+    """Go on with the parts of checks, as the server does; return how many seconds it took."""
+    began_s = time.now_s
+    while state(place) is DeploymentState.STARTING and time.now_s < began_s + 100:
+        for _ in range(PARTS):
+            time.now_s += LOOK_S / PARTS
+            watched.check_part()
+    assert findings(place) == ["environment.changed"]
+    return time.now_s - began_s
+
+
+def test_changed_code_is_found_as_soon_by_parts(
+    place: Place, watched: StoredModels, time: Time, tmp_path: Path
+) -> None:
+    for _ in range(3):
+        time.now_s += LOOK_S / PARTS
+        watched.check_part()
+    (tmp_path / "code/serve.py").write_text("x = 2\n")
+    assert parts_until_failed(place, watched, time) <= 2 * LOOK_S
+
+
+def test_changed_code_that_left_no_trace_is_found_within_a_minute_by_parts(
+    place: Place, watched: StoredModels, time: Time, tmp_path: Path
+) -> None:
+    assert watched._code is not None
+    path = str(tmp_path / "code/serve.py")
+    Path(path).write_text("x = 2\n")
+    known = watched._code._known[path]  # as if it looked as before
+    watched._code._known[path] = replace(known, look=_look(path) or ())
+    assert parts_until_failed(place, watched, time) < 60
 
 
 def test_what_runs_cannot_be_deleted_under_it(place: Place, watched: StoredModels) -> None:

@@ -117,18 +117,30 @@ def absorb(act: Act, run: Run) -> Run:
     return run
 
 
-def close_due(house: House, *, everything: bool = False) -> int:
-    """Close the bundles whose lease is over; returns how many."""
-    limit = house.clock.now() - timedelta(seconds=0.0 if everything else LEASE_S)
-    limit_ms = int(limit.timestamp() * 1000)
+def all_open(house: House) -> list[tuple[str, int]]:
+    """Return the open bundles of all runs, each with when it was opened."""
     with house.database.snapshot() as snapshot:
         context = Context(records=house.records, snapshot=snapshot, workspace_id=house.workspace_id)
-        due = [
-            one.id
-            for bundles in opened(context).values()
-            for one in bundles
-            if one.opened_ms <= limit_ms
-        ]
+        return [(one.id, one.opened_ms) for some in opened(context).values() for one in some]
+
+
+def close_due(
+    house: House,
+    *,
+    everything: bool = False,
+    among: Iterable[tuple[str, int]] | None = None,
+) -> int:
+    """Close the bundles whose lease is over; returns how many.
+
+    Args:
+        house: The workspace.
+        everything: Those too whose lease is not over.
+        among: What is open, where that is known.
+    """
+    limit = house.clock.now() - timedelta(seconds=0.0 if everything else LEASE_S)
+    limit_ms = int(limit.timestamp() * 1000)
+    open_now = all_open(house) if among is None else among
+    due = [identity for identity, opened_ms in open_now if opened_ms <= limit_ms]
     return sum(_close(house, identity) for identity in due)
 
 
