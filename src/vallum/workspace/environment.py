@@ -97,9 +97,10 @@ class RunningCode:
         """
         if not self._known:
             files, self._places = self._walk()
-            self._known = {path: self._read(path, look) for path, look in files}
-            for path in filter(_is_stale, self._known):
-                self._known[path] = replace(self._known[path], digest=_REPLACED)
+            for path, seen in files:
+                stale = _is_stale(path)  # before it is read: it may be replaced at any moment
+                known = self._read(path, seen)
+                self._known[path] = replace(known, digest=_REPLACED) if stale else known
             return
         places = self._places
         if self._moved():

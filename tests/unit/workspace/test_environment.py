@@ -5,6 +5,7 @@ import py_compile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +118,29 @@ def test_compiled_code_that_was_stale_at_the_start_may_be_replaced_once(package:
     compiled.write_bytes(b"something else")
     with pytest.raises(IntegrityError, match="pyc"):
         code.verify()
+
+
+def test_what_python_compiles_anew_while_the_server_starts_is_no_change(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its other processes import what it reads, after an upgrade."""
+    source = package / "a.py"
+    compiled = py_compile.compile(str(source), doraise=True)
+    source.write_text("x = 'longer than before'\n")
+    read = RunningCode._read
+
+    def raced(self: RunningCode, path: str, look: tuple[int, ...]) -> Any:
+        found = read(self, path, look)
+        if path == compiled:
+            py_compile.compile(str(source), doraise=True)
+        return found
+
+    monkeypatch.setattr(RunningCode, "_read", raced)
+    code = RunningCode((package,))
+    code.verify()
+    monkeypatch.undo()
+    code.verify()
+    code.verify(every=True)
 
 
 def test_looks_and_hashes_can_be_taken_a_little_at_a_time(tmp_path: Path) -> None:
