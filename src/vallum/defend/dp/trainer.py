@@ -199,10 +199,10 @@ class Trainer:
                     given = torch.randn(len(given), *given.shape[1:])[places].to(given)
                 try:
                     answer = _answer(self.model(given))
+                    parts = self._parts(signal(answer))
                 except Exception as error:
                     # Whatever a model raises about records that nobody else would ask it about.
                     raise InputError("the model answers nothing", code="defend.dp.model") from error
-                parts = self._parts(signal(answer))
             found.append(bits([answer]))
             found.extend(bits(one) for part in parts for one in part.recorded())
         return torch.stack(found)

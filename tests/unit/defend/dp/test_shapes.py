@@ -96,7 +96,13 @@ def test_batches_are_about_as_large_as_those_that_are_drawn() -> None:
     assert [largest(256, 64, 1000), largest(16, 64, 1000), largest(256, 64, 70)] == [96, 16, 70]
 
 
-def trained(model: nn.Module, draws: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> Any:
+def trained(
+    model: nn.Module,
+    draws: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    answer: Any = None,
+) -> Any:
     """Take steps on the draws; return the sizes of batches, and what each step was given."""
     x, y = torch.randn(20, 6), torch.arange(20) % 3
     monkeypatch.setattr(trainers, "poisson_sample", lambda *_: torch.tensor(draws.pop(0)))
@@ -114,7 +120,7 @@ def trained(model: nn.Module, draws: list[list[int]], monkeypatch: pytest.Monkey
     sizes = []
     for a, b in trainer.batches():
         sizes.append(len(a))
-        trainer.step(functional.cross_entropy(model(a), b, reduction="none"))
+        trainer.step(functional.cross_entropy((answer or model)(a), b, reduction="none"))
     return sizes, sums
 
 
@@ -152,6 +158,26 @@ def test_the_first_batch_is_taken_anew_where_its_size_was_wrong(
     assert len(sums) == 2
     for left, right in zip(*sums, strict=True):
         torch.testing.assert_close(left, right)
+
+
+class Paired(nn.Module):  # type: ignore[misc]
+    """What it answers first has no slope."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, x: Any) -> Any:
+        scores = self.layer(x)
+        return scores.argmax(1), scores
+
+
+def test_a_model_that_cannot_be_tried_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is trained all the same, in batches of one size."""
+    model = Paired()
+    with pytest.warns(RuntimeWarning, match="the accounted sensitivity does not cover that"):
+        sizes, _ = trained(model, [[1, 2], [3]], monkeypatch, answer=lambda one: model(one)[1])
+    assert sizes == [16, 16]
 
 
 def test_a_model_that_looks_at_places_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
