@@ -50,7 +50,6 @@ CHECKPOINT_S = 0.9  # merge delay at most 1 s
 MIND_S = 0.25  # between looks for doors that ended, where the system does not tell
 FIRST_S, LONGEST_S = 0.5, 30.0  # until one is started again; twice as long each time
 STEADY_S = 60.0  # a door that stood so long begins anew
-CHARGE_S = 10.0  # between looks for bundles of answers that nobody closed
 EXPIRE_S = 60.0  # between looks for captured requests whose time is over
 GATEWAY = "vallum.gateway"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -362,7 +361,7 @@ class Control:
     def _tick(self, serving: Serving) -> None:
         """Publish checkpoints, flush counted refusals, charge lost bundles, until stopped."""
         house = self._kernel.house
-        looked_s = charged_s = -EXPIRE_S
+        looked_s = -EXPIRE_S
         open_metrics = Unchanged(
             house.database.stamp, lambda: all_open(house), house.clock.monotonic
         )
@@ -370,11 +369,9 @@ class Control:
             try:
                 house.publisher.checkpoint()
                 house.refusals.flush_due()
+                serving.charge_unclosed()
                 close_due(house, among=open_metrics())
-                if house.clock.monotonic() - charged_s >= CHARGE_S:
-                    charged_s = house.clock.monotonic()
-                    serving.charge_unclosed()
-                    house.residents.expire()
+                house.residents.expire()
                 if house.clock.monotonic() - looked_s >= EXPIRE_S:
                     looked_s = house.clock.monotonic()
                     expire_captures(house)
