@@ -87,6 +87,7 @@ def invert_classes(
     seed: int,
     answers: AnswerKind | None = None,
     public: bool = True,
+    start: Records | None = None,
     clip: tuple[float, float] | None = None,
 ) -> Inversion:
     """Make a record for each class that the model takes for it.
@@ -98,7 +99,9 @@ def invert_classes(
         budget: Queries, those with gradients included.
         seed: Of every random choice.
         answers: What the model is said to answer; found out when not given.
-        public: Use the public records; without them, the climb begins in the middle of the range.
+        public: Use the public records, and begin at their mean.
+        start: Where the climb begins without them, (...), clipped; the middle of the range when
+            not given. The mean of a population is far better, and often known where no record is.
         clip: Least and greatest value of the input; that of the public records when not given.
 
     Raises:
@@ -111,6 +114,8 @@ def invert_classes(
             f"`budget` must be from {MIN_BUDGET} to {MAX_BUDGET} queries; got {budget}",
             code="attack.settings",
         )
+    if start is not None:
+        _check_start(start, data.shape, public=public)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(data.others[0]))
     half = len(order) // 2
@@ -125,8 +130,9 @@ def invert_classes(
     checked = Checked(model)
     white = checked.differentiable is not None
     axes = _Axes.of(
-        data.others[0][crowd].reshape(half, -1), public=public, blind=not white, clip=clip
-    )
+        data.others[0][crowd].reshape(half, -1),
+        public=public, blind=not white, clip=clip, start=start,
+    )  # fmt: skip
     climb = _Climb(oracle, checked, axes, data.shape, first.shape[1])
     records = climb.run(white=white)
     final = oracle.soft(oracle.ask(records))
@@ -150,6 +156,19 @@ def invert_classes(
     )
 
 
+def _check_start(start: Records, shape: tuple[int, ...], *, public: bool) -> None:
+    if public:
+        raise InputError(
+            "with public records the climb begins at their mean: give `start` without them",
+            code="attack.settings",
+        )
+    if start.shape != shape or not np.isfinite(start).all():
+        raise InputError(
+            f"`start` must be one finite record of shape {shape}; got {start.shape}",
+            code="attack.records",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Axes:
     """Coordinates of the climb, (k,): records are middle + coordinates @ rows, clipped."""
@@ -162,7 +181,13 @@ class _Axes:
 
     @classmethod
     def of(
-        cls, flat: Records, *, public: bool, blind: bool, clip: tuple[float, float] | None
+        cls,
+        flat: Records,
+        *,
+        public: bool,
+        blind: bool,
+        clip: tuple[float, float] | None,
+        start: Records | None,
     ) -> "_Axes":
         wide = flat.astype(np.float64)
         low, high = wide.min(axis=0), wide.max(axis=0)
@@ -170,7 +195,10 @@ class _Axes:
             low, high = np.full_like(low, clip[0]), np.full_like(high, clip[1])
         if not public:
             width = np.where(high > low, (high - low) / 4, 0.0)
-            return cls((low + high) / 2, np.diag(width), low, high, 0.0)
+            middle = (low + high) / 2
+            if start is not None:
+                middle = np.clip(start.reshape(-1).astype(np.float64), low, high)
+            return cls(middle, np.diag(width), low, high, 0.0)
         middle = wide.mean(axis=0)
         spread = np.where(wide.std(axis=0) > 0, wide.std(axis=0), 1.0)
         # In units of each feature: one with large numbers must not be the only axis.

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from attack_victims import Affine
+from sklearn.datasets import load_digits
 from thieves import Softmax, known, softmax
 
 from vallum.attack import (
@@ -21,6 +22,7 @@ from vallum.attack import (
 )
 from vallum.attack.lira import confidence, halves, log_ratio
 from vallum.attack.rates import MIN_FOR_01, separation, tpr_at
+from vallum.attack.surrogate import fit_network
 from vallum.base import GateError, InputError
 
 
@@ -255,6 +257,38 @@ def test_classes_are_inverted_with_and_without_a_gradient(white: Any, public: An
     low, high = data.others[0].min(), data.others[0].max()
     assert found.records.min() >= low
     assert found.records.max() <= high
+
+
+def test_miface_does_better_from_a_known_mean_than_from_the_middle_of_the_range() -> None:
+    x, y = load_digits(return_X_y=True)
+    x, y = (x / 16).astype(np.float32), y.astype(np.intp)
+    data = Known((x[:900], y[:900]), (x[900:], y[900:]))
+    rng = np.random.default_rng(1)
+    model = fit_network(x[:900], np.eye(10)[y[:900]], hidden=0, rng=rng, rate=3e-2)
+    known, blind = (
+        invert_classes(
+            model, data, budget=20_000, seed=0, public=False, start=start, clip=(0.0, 1.0)
+        ).report
+        for start in (x[900:].mean(axis=0), None)
+    )
+    assert known.attack == "MIFace"
+    assert known.confidence > 0.99
+    assert known.separation.auc_low > blind.separation.auc_high
+
+
+@pytest.mark.parametrize(
+    ("start", "public", "code"),
+    [
+        pytest.param(np.zeros(12, np.float32), True, "attack.settings", id="and-public-records"),
+        pytest.param(np.zeros(5, np.float32), False, "attack.records", id="another-shape"),
+        pytest.param(np.full(12, np.nan, np.float32), False, "attack.records", id="not-finite"),
+    ],
+)
+def test_a_start_that_fits_nothing_is_refused(start: Any, public: Any, code: str) -> None:
+    model, data, _ = clusters()
+    with pytest.raises(InputError) as refused:
+        invert_classes(model, data, budget=5000, seed=0, public=public, start=start)
+    assert refused.value.code == code
 
 
 def test_inversion_of_labels_or_within_too_few_queries_is_an_error() -> None:
