@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vallum.base import IntegrityError
 from vallum.crypto.fingerprint import BLOCK_BYTES, Fingerprint
+from vallum.workspace.folder_events import FolderEvents
 
 PACKAGES = ("vallum", "onnxruntime", "numpy", "msgspec")
 _CACHE = "__pycache__"
@@ -46,6 +47,7 @@ class RunningCode:
         self._known: dict[str, _Known] = {}
         self._places: dict[str, _Look] = {}
         self._prints = Fingerprint()
+        self._events = FolderEvents()
         self._buffer = memoryview(bytearray(BLOCK_BYTES))
 
     @classmethod
@@ -96,7 +98,8 @@ class RunningCode:
             IntegrityError: A file changed, came or went.
         """
         if not self._known:
-            files, self._places = self._walk()
+            self._events.follow(self._walk()[1])
+            files, self._places = self._walk()  # again: what came since is told, or found here
             for path, seen in files:
                 stale = _is_stale(path)  # before it is read: it may be replaced at any moment
                 known = self._read(path, seen)
@@ -105,6 +108,7 @@ class RunningCode:
         places = self._places
         if self._moved():
             files, places = self._walk()
+            self._events.follow(places)
             for path, seen in files:
                 if path not in self._known:
                     if f"/{_CACHE}/" not in path:
@@ -128,6 +132,15 @@ class RunningCode:
             if not at % _AT_ONCE:
                 yield at / len(held)
         self._places = places  # only if all is well: what was found once is found again
+
+    def stirred(self) -> bool:
+        """Tell whether something happened to the files since this was asked, or may have.
+
+        What comes after a move or a mount of a folder above them counts, too.
+        """
+        # Both: what is told is told once.
+        moved = any(_look(str(one)) != self._places.get(str(one)) for one in self._folders)
+        return self._events.stirred() or moved
 
     def hashes(self) -> Iterator[float]:
         """Compare every byte of every file, a little at a time.

@@ -4,10 +4,11 @@ The model as it is stored: each object's times, length and tag are compared ever
 which costs a look at its name; what moved is hashed at once. Once a minute every byte is
 authenticated, which finds what changed without a trace. The deployment's own record: its MAC is
 checked where anything was committed since, and once a minute. The code that serves: `environment`,
-a part of its 2,000 files at a time.
+a part of its 2,000 files at a time, and once a minute while the kernel says that nothing happens.
 """
 
 from collections.abc import Callable, Iterator
+from math import inf
 
 from vallum.base import IntegrityError, NotFoundError, VallumError
 from vallum.schema import Deployment, Part
@@ -40,6 +41,7 @@ class StoredModels:
         self._code_looks: Iterator[float] = iter(())
         self._hashes: Iterator[float] | None = None
         self._hashed = self._hashed_s = 0.0  # what share of them is done, and when they began
+        self._looked_s = self._stirred_s = -inf  # when the code was looked at, and was touched
         self._part = 0
         self._told = ""
 
@@ -147,7 +149,7 @@ class StoredModels:
         now_s = self._monotonic()
         try:
             if part == 0:
-                self._code_looks = code.looks()
+                self._code_looks = self._due(code, now_s)
             _go_on(self._code_looks, part / (PARTS - 1))  # the first looks at folders and models
             share = (now_s - self._hashed_s) / VERIFY_S
             if self._hashes is not None and share > self._hashed:
@@ -155,11 +157,24 @@ class StoredModels:
             if self._hashes is None or share >= 1.0:
                 self._hashes, self._hashed, self._hashed_s = code.hashes(), 0.0, now_s
         except IntegrityError as error:
+            self._looked_s = -inf  # what starts on it later is stopped as soon
             stopped, self._ids = self._ids, []
             for identity in stopped:
                 self._serving.fail(
                     DeploymentFailed(deployment_id=identity, code=error.code, reason=error.message)
                 )
+
+    def _due(self, code: RunningCode, now_s: float) -> Iterator[float]:
+        """Return looks at the code, none where the kernel says that nothing happened to it.
+
+        What was opened to be written may be changed through its mapping later: it is watched on.
+        """
+        if code.stirred():
+            self._stirred_s = now_s
+        if now_s - self._stirred_s >= VERIFY_S > now_s - self._looked_s:
+            return iter(())
+        self._looked_s = now_s
+        return code.looks()
 
 
 def _go_on(work: Iterator[float], share: float) -> float:

@@ -2,8 +2,9 @@
 
 import io
 import json
+import mmap
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -238,6 +239,71 @@ def test_changed_code_that_left_no_trace_is_found_within_a_minute_by_parts(
     known = watched._code._known[path]  # as if it looked as before
     watched._code._known[path] = replace(known, look=_look(path) or ())
     assert parts_until_failed(place, watched, time) < 60
+
+
+def count_looks(monkeypatch: pytest.MonkeyPatch) -> list[RunningCode]:
+    looked: list[RunningCode] = []
+    real = RunningCode.looks
+
+    def noting(self: RunningCode) -> Iterator[float]:
+        looked.append(self)
+        return real(self)
+
+    monkeypatch.setattr(RunningCode, "looks", noting)
+    return looked
+
+
+def test_quiet_code_is_looked_at_once_a_minute_and_touched_code_every_time(
+    watched: StoredModels, time: Time, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time.now_s = VERIFY_S  # since the folders are followed
+    watched.check()
+    looked = count_looks(monkeypatch)
+    while time.now_s + LOOK_S < 2 * VERIFY_S:
+        time.now_s += LOOK_S
+        watched.check()
+    assert not looked
+    time.now_s += LOOK_S
+    watched.check()
+    assert len(looked) == 1
+    (tmp_path / "code/serve.py").touch()
+    for _ in range(3):
+        time.now_s += LOOK_S
+        watched.check()
+    assert len(looked) == 4
+
+
+def test_code_that_is_changed_through_a_mapping_is_found_while_it_was_touched_lately(
+    place: Place, watched: StoredModels, time: Time, tmp_path: Path
+) -> None:
+    with (tmp_path / "code/serve.py").open("r+b") as file:
+        mapped = mmap.mmap(file.fileno(), 0)
+    time.now_s += LOOK_S
+    watched.check()
+    assert state(place) is DeploymentState.STARTING  # there is no gateway
+    mapped[0:1] = b"y"  # the kernel tells nobody
+    mapped.flush()
+    time.now_s += LOOK_S
+    watched.check()
+    assert state(place) is DeploymentState.FAILED
+    mapped.close()
+
+
+def test_what_starts_on_changed_code_later_is_stopped_as_soon(
+    place: Place, watched: StoredModels, time: Time, tmp_path: Path
+) -> None:
+    (tmp_path / "code/serve.py").write_text("x = 2\n")
+    watched.check()
+    assert state(place) is DeploymentState.FAILED
+    for _ in range(int(3 * VERIFY_S / LOOK_S)):
+        time.now_s += LOOK_S
+        watched.check()
+    place.do("endpoint.deploy", api.EndpointDeploy(endpoint="e", deployment="green", model="m"))
+    watched.check()
+    shown = place.do("endpoint.show", api.Named(name="e")).value
+    assert isinstance(shown, api.EndpointShown)
+    assert {one.state for one in shown.deployments} == {DeploymentState.FAILED}
+    assert len(shown.deployments) == 2
 
 
 def test_what_runs_cannot_be_deleted_under_it(place: Place, watched: StoredModels) -> None:
