@@ -28,7 +28,7 @@ class FolderEvents:
 
     def __init__(self) -> None:
         """Open; where that fails something always happened."""
-        self._followed: set[str] = set()
+        self._blind = True
         self._file = -1
         try:
             self._library = ctypes.CDLL(None)
@@ -37,19 +37,19 @@ class FolderEvents:
             pass
         if self._file >= 0:
             weakref.finalize(self, os.close, self._file)
-        self._blind = self._file < 0
 
     def follow(self, folders: Iterable[str]) -> None:
-        """Follow folders, each without those below it; one that cannot be followed blinds all."""
-        for folder in folders:
-            if folder in self._followed or self._blind:
-                continue
-            self._blind = not self._add(os.fsencode(folder))
-            self._followed.add(folder)
+        """Follow the folders that have these names now, each without those below it.
+
+        One that cannot be followed blinds all, until the next call.
+        """
+        # A name may stand for another folder than before; to follow the same one twice is nothing.
+        added = [self._add(os.fsencode(folder)) for folder in folders if self._file >= 0]
+        self._blind = not added or not all(added)
 
     def stirred(self) -> bool:
         """Tell whether something happened in a followed folder, or may have."""
-        if self._blind or not self._followed:
+        if self._blind:
             return True
         told = False
         try:

@@ -1,6 +1,7 @@
 """What the kernel tells of folders, and what it is not believed."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +67,21 @@ def test_a_kernel_that_gives_no_events_leaves_nothing_quiet(
     events = FolderEvents()
     events.follow([str(folder)])
     assert events.stirred()
+
+
+def test_a_folder_with_an_old_name_is_followed_anew(folder: Path) -> None:
+    code = RunningCode((folder,))
+    cache = folder / "__pycache__"
+    cache.mkdir()
+    (cache / "a.pyc").write_bytes(b"compiled")
+    code.verify()
+    shutil.rmtree(cache)
+    cache.mkdir()
+    assert code.stirred()
+    code.verify()
+    assert not code.stirred()
+    (cache / "a.pyc").write_bytes(b"compiled")
+    assert code.stirred()
 
 
 def test_more_events_than_the_kernel_keeps_are_an_event(folder: Path) -> None:
