@@ -20,7 +20,7 @@ from vallum.workspace.desk import AsyncDesk, Desk, read_token
 from vallum.workspace.engines.ray_room import RayPlace
 
 _COLLECT_S = 300
-_OFTEN, _NEVER = 10, 1 << 30
+_OFTEN, _NEVER = 100, 1 << 30
 
 
 def main() -> None:
@@ -93,13 +93,13 @@ def main() -> None:
     # A collection of everything takes 40 ms and more while thousands of connections are open, in
     # which nobody is answered: not every other second, as Python would, and not of the modules.
     gc.freeze()
-    gc.set_threshold(gc.get_threshold()[0], 3, _NEVER)
+    gc.set_threshold(gc.get_threshold()[0], _NEVER, _NEVER)
     Server(config).run(sockets=sockets)
 
 
 async def _collect() -> None:
     """Collect the oldest garbage where Python would have."""
-    if gc.get_count()[2] > _OFTEN:
+    if gc.get_count()[1] > _OFTEN:
         gc.collect()
 
 

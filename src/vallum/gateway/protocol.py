@@ -5,13 +5,15 @@ and one TLS record for head and body. One that waits goes on as a task. Requests
 are answered one by one, in order; while one waits, no further one is read.
 
 Bounds, before anybody is known: connections, bytes of a head, time for a head, time and bytes for
-a body, time of silence. docs/adr/0010-own-protocol.md says why uvicorn's own protocol is not used.
+a body, time of silence. Who sends in crumbs is heard more and more seldom (docs/adr/0120), so that
+thousands  uvicorn's own protocol is not used.
 
 Source: RFC 9112 (the grammar is llhttp's, strict), RFC 9110.
 """
 
 import asyncio
 import secrets
+import socket
 import time
 import types
 from collections import deque
@@ -34,9 +36,12 @@ from vallum.guard import MAX_BODY_BYTES
 
 _LOG = structlog.get_logger("vallum.gateway")
 MAX_HEAD_BYTES = 32 * 1024
-HEAD_S = 30.0  # the crowd bounds the slow: sent away, they would come again for a handshake
+HEAD_S = 60.0  # the crowd bounds the slow: sent away, they would come again for a handshake
 _SPREAD = 33  # per cent
 BODY_S = 30.0
+_CRUMB_BYTES = 512  # what is smaller, and completes nothing, is a crumb
+_CRUMBS = 16  # so many may come within a second: some send each line by itself
+_CRUMBS_S = 1.0
 _MAX_WIRE_BYTES = 2 * MAX_BODY_BYTES  # of a body as sent: with chunk headers and trailers
 _HIGH_WATER_BYTES = 64 * 1024  # of a body that nobody has asked for yet
 _TICK_S = 0.1  # at least, between two looks at what is late
@@ -95,7 +100,9 @@ class Connection(asyncio.Protocol):
         self.newcomer: Guest | None = None
         # Not all who came together are to come back together.
         self._head_s = HEAD_S * (1 + (secrets.randbelow(2 * _SPREAD) - _SPREAD) / 100)
-        self._deadline_s = self._looks_s = 0.0
+        self._since_s = self._deadline_s = self._looks_s = 0.0
+        self._crumbs = 0  # of the arriving request
+        self._apart = False  # from the event loop, until a piece is no crumb or time is up
         self._timer: asyncio.TimerHandle | None = None
 
     # -- transport ------------------------------------------------------------------------------
@@ -108,7 +115,8 @@ class Connection(asyncio.Protocol):
         secured = transport.get_extra_info("ssl_object")
         self._certificate = (secured and secured.getpeercert(binary_form=True)) or b""
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn lists its own types
-        self._deadline_s = time.monotonic() + self._head_s
+        self._since_s = time.monotonic()
+        self._deadline_s = self._since_s + self._head_s
         self._look(self._head_s)
         if self.newcomer is not None:
             self._app.crowd.gone(self.newcomer)
@@ -146,6 +154,10 @@ class Connection(asyncio.Protocol):
             self._refuse(InputError("this is not HTTP/1.1", code="score.http"))
         if not self._arriving.complete:
             self._bound(len(data))
+            if len(data) < _CRUMB_BYTES and not self._arriving.wanted:
+                self._crumb()
+        elif self._apart:
+            self._listen()
         if self._queue and self._answering is None:
             self._run()
 
@@ -174,7 +186,7 @@ class Connection(asyncio.Protocol):
         if self._certificate:
             self._arriving.certificate = self._certificate
         self._url = b""
-        self._wire_bytes = 0
+        self._wire_bytes = self._crumbs = 0
 
     def on_url(self, url: bytes) -> None:
         """Gather the target, which may come in pieces."""
@@ -316,6 +328,8 @@ class Connection(asyncio.Protocol):
         """Take the body that the gateway now waits for."""
         if self._arriving.headers.get(b"expect", b"").lower() == b"100-continue" and not self._lost:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._apart:
+            self._listen()
         self._flow()
 
     def _flow(self) -> None:
@@ -356,9 +370,37 @@ class Connection(asyncio.Protocol):
 
     def _within(self, seconds: float) -> None:
         """Set a deadline that may be earlier than the one before."""
-        self._deadline_s = time.monotonic() + seconds
+        self._since_s = time.monotonic()
+        self._deadline_s = self._since_s + seconds
         if self._deadline_s < self._looks_s:
             self._look(seconds)
+
+    def _crumb(self) -> None:
+        """Let the kernel gather what comes in crumbs, for as long again as it took until now.
+
+        It tells at once when there is more than a crumb (`SO_RCVLOWAT`), or the last of all. What
+        came in time is heard in time.
+        """
+        self._crumbs += 1
+        now_s = time.monotonic()
+        took_s = now_s - self._since_s
+        if self._crumbs > _CRUMBS or took_s > _CRUMBS_S:
+            pause_s = min(max(took_s, _TICK_S), self._deadline_s - _CRUMBS_S - now_s)
+            if pause_s >= _TICK_S:
+                self._apart = True
+                self._hear(_CRUMB_BYTES)
+                if now_s + pause_s < self._looks_s:
+                    self._look(pause_s)
+
+    def _listen(self) -> None:
+        """Hear every byte again."""
+        self._apart = False
+        self._hear(1)
+
+    def _hear(self, least_bytes: int) -> None:
+        if not self._transport.is_closing():  # then its descriptor may be another's
+            heard = self._transport.get_extra_info("socket")
+            heard.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least_bytes)
 
     def _look(self, seconds: float) -> None:
         """Look at the deadline once, then: ten thousand idle connections are to cost nothing."""
@@ -368,18 +410,23 @@ class Connection(asyncio.Protocol):
         self._timer = self._loop.call_later(seconds, self._tick)
 
     def _tick(self) -> None:
+        if self._apart:
+            self._listen()  # who has more to say is heard in the loop's next turn
         left_s = self._deadline_s - time.monotonic()
         self._look(max(left_s, _TICK_S))
         if left_s > 0:
             return
         if self._write_paused or (self._ended and self._answering is None):
             self._transport.abort()
-        elif self._answering is None:
+        elif self._answering is not None:
+            if not self._answering.complete:
+                self._answering.late = True
+                self._answering.keep_alive = False
+                self._answering.fail(InputError("the body came too slowly", code="score.slow"))
+        elif self._arriving.complete or self._arriving.headed:
             self._close()
-        elif not self._answering.complete:
-            self._answering.late = True
-            self._answering.keep_alive = False
-            self._answering.fail(InputError("the body came too slowly", code="score.slow"))
+        else:  # it never asked: a farewell in TLS would take as long as a request
+            self._transport.abort()
 
 
 @types.coroutine

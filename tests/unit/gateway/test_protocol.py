@@ -299,6 +299,80 @@ def test_slow_heads_and_bodies_and_silence_end(
         assert client.recv(1) == b""
 
 
+@pytest.fixture
+def pieces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return how many bytes each turn of the event loop received."""
+    received: list[int] = []
+    heard = Connection.data_received
+
+    def data_received(self: Connection, data: bytes) -> None:
+        received.append(len(data))
+        heard(self, data)
+
+    monkeypatch.setattr(Connection, "data_received", data_received)
+    return received
+
+
+def test_who_sends_a_head_in_crumbs_is_heard_seldom_and_answered(
+    served: Served, pieces: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "_CRUMBS_S", 0.05)
+    whole = post("/", b"", "X: " + "y" * 150, CLOSE)
+    begun_s = time.monotonic()
+    answer = served.talk(*(whole[at : at + 1] for at in range(len(whole))), pause_s=0.005)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert time.monotonic() - begun_s < 2 * len(whole) * 0.005 + 5  # not the minute of its head
+    # 17 at most until it is held for the first time, then whenever the time has doubled.
+    assert len(pieces) < 40 < len(whole)
+    assert sum(pieces) == len(whole)
+
+
+def test_what_is_no_crumb_is_heard_at_once(
+    served: Served, pieces: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "_CRUMBS", 1)
+    monkeypatch.setattr(protocol, "_TICK_S", 20.0)
+    with served.client() as client:
+        client.sendall(b"POST / HTTP/1.1\r\n")
+        time.sleep(0.1)
+        client.sendall(b"Host: a\r\n")
+        time.sleep(0.1)
+        client.sendall(b"X: 1\r\n")  # stays in the kernel
+        time.sleep(0.1)
+        assert len(pieces) == 2
+        client.sendall(b"Y: %b\r\nContent-Length: 2\r\n\r\nok" % (b"y" * 600))
+        assert client.recv(65536).endswith(b"ok")
+        client.sendall(post("/", b"small", CLOSE))  # and after a request everything is
+        assert received(client).endswith(b"small")
+
+
+def test_a_head_of_crumbs_that_came_in_time_is_answered(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_S", 3.0)
+    monkeypatch.setattr(protocol, "_SPREAD", 1)
+    monkeypatch.setattr(protocol, "_CRUMBS_S", 0.5)
+    whole = post("/", b"", CLOSE)
+    with served.client() as client:
+        client.sendall(whole[:20])
+        time.sleep(1.6)
+        client.sendall(whole[20:-1])  # held until it is nearly too old
+        time.sleep(0.5)
+        client.sendall(whole[-1:])
+        assert received(client).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_body_that_is_waited_for_may_come_in_crumbs(
+    served: Served, pieces: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "_CRUMBS", 1)
+    monkeypatch.setattr(protocol, "_TICK_S", 20.0)
+    whole = post("/", b"crumb" * 4, CLOSE)
+    parts = whole[:20], whole[20:-20], *[b"crumb"] * 4  # held until the whole head is there
+    assert served.talk(*parts, pause_s=0.05).endswith(b"crumb" * 4)
+    assert pieces[-4:] == [5] * 4
+
+
 def test_a_crowd_makes_room_for_who_comes_and_keeps_who_is_known() -> None:
     with contextlib.closing(Served(most=3)) as served, contextlib.ExitStack() as stack:
 
