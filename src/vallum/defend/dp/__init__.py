@@ -6,8 +6,11 @@ imports torch, and nothing here imports torch, jax or keras before a training is
 
 from vallum.defend.dp.api import make_private, make_private_jax, make_private_keras, train
 from vallum.defend.dp.boosting import BoostedTrees
+from vallum.defend.dp.kernels import steady
 from vallum.defend.dp.linear import LinearRegression, LogisticRegression
 from vallum.defend.dp.spend import Accountant, Spend, epsilon_of, leave_report, noise_multiplier_of
+
+steady()  # before anybody computes anything
 
 __all__ = [
     "Accountant",

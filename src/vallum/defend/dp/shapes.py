@@ -87,7 +87,8 @@ class Shapes:
             size *= 2
         warnings.warn(
             "what is computed about a sample depends in its last bits on the samples beside it: "
-            "the accounted sensitivity does not cover that",
+            "the accounted sensitivity does not cover that; where torch runs on MKL, start Python "
+            "with MKL_CBWR=AUTO in the environment",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -1,7 +1,11 @@
 """What is computed about a sample has the same bits whoever else is in its batch."""
 
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +14,7 @@ from hypothesis import strategies as st
 
 from vallum.base import InputError
 from vallum.defend.dp import Spend
+from vallum.defend.dp.kernels import steady
 
 torch = pytest.importorskip("torch", reason="the extra `dptrain` is not installed")
 
@@ -33,6 +38,43 @@ def kernel(*, from_size: int, without_place: int = 0) -> Any:
         return (found + (torch.arange(size) if size < without_place else 0))[None]
 
     return trial
+
+
+@pytest.mark.parametrize(
+    ("flags", "given", "mode"),
+    [("avx2 avx512f", None, None), ("avx2", None, "AUTO"), ("avx2", "OFF", "OFF")],
+    ids=["wide", "narrow", "narrow, chosen"],
+)
+def test_mkl_is_told_where_places_matter(
+    flags: str, given: str | None, mode: str | None, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """And nothing where they do not, or where somebody chose."""
+    monkeypatch.delenv("MKL_CBWR", raising=False)
+    if given is not None:
+        monkeypatch.setenv("MKL_CBWR", given)
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu sse {flags}\n")
+    steady(tmp_path / "cpuinfo")
+    assert os.environ.get("MKL_CBWR") == mode
+    steady(tmp_path / "none")
+    assert os.environ.get("MKL_CBWR") == (mode or "AUTO")
+
+
+NARROW = """
+import torch
+import vallum.defend.dp
+torch.manual_seed(0)
+x, weight = torch.randn(64, 5), torch.randn(8, 5)
+place = [*range(1, 64), 0]
+one, other = (torch.nn.functional.linear(rows, weight) for rows in (x[place], x))
+raise SystemExit(not torch.equal(one, other[place]))
+"""
+
+
+def test_a_narrow_product_of_a_row_has_the_same_bits_in_every_place() -> None:
+    """In a process of its own: MKL reads its mode once."""
+    without = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
+    subprocess.run([sys.executable, "-c", NARROW], env=without, check=True, timeout=120)  # noqa: S603 - our own program
 
 
 def test_batches_are_filled_to_the_next_size_that_was_tried() -> None:
