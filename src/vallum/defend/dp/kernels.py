@@ -12,8 +12,8 @@ def steady(processors: Path = Path("/proc/cpuinfo")) -> None:
 
     Without AVX-512 its narrow products are added up in an order that depends on where a row begins:
     no size of batches gives a sample the same bits in every place. MKL reads its mode from the
-    environment, once, at its first call. With AVX-512 places were never seen to matter, and the
-    mode costs up to a tenth of the speed.
+    environment, once, at its first call. With AVX-512 places were seen to matter in the smallest
+    batches alone, which are filled up, and the mode costs up to an eighth of the speed.
 
     Source: oneMKL Developer Guide, Conditional Numerical Reproducibility.
 
