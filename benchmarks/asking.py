@@ -102,9 +102,12 @@ def opened(port: int, count: int, *, tls: bool) -> Iterator[list[Asker]]:
 
 
 def closed_loop(
-    askers: Iterable[Asker], request: bytes, seconds: float
+    askers: Iterable[Asker], request: bytes, seconds: float, begun_s: list[float] | None = None
 ) -> tuple[list[float], Unavailable]:
-    """Ask on each connection as soon as it has its answer; return how many seconds each took."""
+    """Ask on each connection as soon as it has its answer; return how many seconds each took.
+
+    When each began goes into `begun_s`.
+    """
     times: list[float] = []
     none = Unavailable()
     clock = time.perf_counter
@@ -122,6 +125,8 @@ def closed_loop(
             now = clock()
             if none.took(answer):
                 times.append(now - one.since_s)
+                if begun_s is not None:
+                    begun_s.append(one.since_s)
             else:
                 time.sleep(0.1 / len(by_number))
             if now < end:
@@ -134,12 +139,15 @@ def closed_loop(
 
 
 def paced(
-    askers: Iterable[Asker], request: bytes, due_s: Iterable[float]
+    askers: Iterable[Asker],
+    request: bytes,
+    due_s: Iterable[float],
+    begun_s: list[float] | None = None,
 ) -> tuple[list[float], Unavailable]:
     """Ask at given times, in seconds from now; return how long each took from when it was due.
 
     What is due while all connections wait is asked when one is free, and its wait counts: no
-    coordinated omission.
+    coordinated omission. When each was due goes into `begun_s`.
     """
     times: list[float] = []
     none = Unavailable()
@@ -157,5 +165,7 @@ def paced(
             if answer := one.answer():
                 if none.took(answer):
                     times.append(clock() - one.since_s)
+                    if begun_s is not None:
+                        begun_s.append(one.since_s)
                 free.append(one)
     return times, none

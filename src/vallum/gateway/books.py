@@ -15,7 +15,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from vallum.base import InputError, NotFoundError, VallumError
+from vallum.base import InputError, NotFoundError, UnavailableError, VallumError
 from vallum.gateway.beside import Beside
 from vallum.gateway.bundle import MAX_ANSWERS, TTL_S, Bundle, empty_close, recovered, set_aside
 from vallum.gateway.routes import Known, Route, Running
@@ -55,6 +55,7 @@ class Books:
         self._begin = begin
         self._unknown: Counter[tuple[str, str]] = Counter()
         self._seen: deque[CallerSeen] = deque(maxlen=MAX_UNKNOWN)
+        self._opening: dict[str, asyncio.Future[VallumError | None]] = {}  # by deployment
 
     async def recover(self) -> None:
         """Close what a killed gateway left."""
@@ -73,24 +74,49 @@ class Books:
 
     async def bundle(self, route: Route, running: Running) -> Bundle:
         """Return a bundle of a deployment with room in it; opened if there is none."""
-        bundle = running.bundle
-        while bundle is None or bundle.full:
-            bundle = await self._open(route, running)
+        while (bundle := running.room()) is None:
+            await asyncio.sleep(0)  # into a task: the client of the control process needs one
+            other = self._opening.get(running.served.id)
+            if other is None:
+                await self._open(route, running)
+            else:
+                await asyncio.wait((other,))
+                if (failed := other.result()) is not None:
+                    raise failed
         return bundle
 
-    async def _open(self, route: Route, running: Running) -> Bundle:
-        await asyncio.sleep(0)  # into a task: the client of the control process needs one
-        opened = await self._announce(route, running)
-        if running.bundle is None or running.bundle.full:
-            full, running.bundle = (
-                running.bundle,
-                Bundle.create(self._spool, opened.id, time.monotonic()),
-            )
-            if full is not None:
-                self._begin(self._hand_in(full))
-        else:  # another request was faster: ours closes empty
-            await self._desk.call("/bundle/close", empty_close(opened.id), Acknowledged)
-        return running.bundle
+    async def _open(self, route: Route, running: Running) -> None:
+        """Open a bundle; who needs one meanwhile waits for it.
+
+        A bundle for each would have the requests after a silence wait for one another's syncs.
+        """
+        if running.room() is not None:
+            return
+        done = self._opening[running.served.id] = asyncio.get_running_loop().create_future()
+        failed: VallumError | None = UnavailableError("whoever asked gave up", code="score.bundle")
+        try:
+            opened = await self._announce(route, running)
+            if running.room() is None:
+                full, running.bundle = running.bundle, await self._made(opened)
+                if full is not None:
+                    self._begin(self._hand_in(full))
+            else:  # one that was opened ahead came first: ours closes empty
+                await self._close_empty(opened)
+            failed = None
+        except VallumError as error:
+            failed = error
+            raise
+        finally:
+            del self._opening[running.served.id]
+            done.set_result(failed)
+
+    async def _made(self, opened: BundleOpened) -> Bundle:
+        try:
+            return Bundle.create(self._spool, opened.id, time.monotonic())
+        except OSError as error:  # such as a full disk
+            _LOG.error("no bundle is opened", kind=type(error).__name__)
+            await self._close_empty(opened)
+            raise UnavailableError("there is no room for records", code="score.bundle") from error
 
     async def _announce(self, route: Route, running: Running) -> BundleOpened:
         """Have the log say that a bundle begins: durable before the first answer in it."""

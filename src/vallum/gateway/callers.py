@@ -23,6 +23,7 @@ class Callers:
         self._desk = desk
         self._key = secrets.token_bytes(32)  # tokens are not kept, their keyed digests are
         self._known: dict[tuple[bytes, str, bool], Known] = {}
+        self._asking: dict[tuple[bytes, str, bool], asyncio.Event] = {}
         self.generation = -1
 
     def follow(self, generation: int) -> None:
@@ -79,6 +80,28 @@ class Callers:
         if held is not None:
             return held
         await asyncio.sleep(0)  # into a task: the client of the control process needs one
+        key = self._key_of(token, name, request, picks=picks)
+        if (other := self._asking.get(key)) is not None:
+            await other.wait()
+            held = self.recall(token, name, request, picks=picks)
+            if held is not None:
+                return held
+        done = self._asking.setdefault(key, asyncio.Event())
+        try:
+            return await self._ask(key, token, route, request)
+        finally:
+            done.set()
+            if self._asking.get(key) is done:
+                del self._asking[key]
+
+    async def _ask(
+        self,
+        key: tuple[bytes, str, bool],
+        token: bytes,
+        route: Route | None,
+        request: Request,
+    ) -> Known:
+        _, name, picks = key
         got = await self._desk.call(
             "/authorize",
             AuthorizeAsk(
@@ -108,5 +131,5 @@ class Callers:
         if got.generation == self.generation:
             if len(self._known) >= MAX_TOKENS:
                 self._known.clear()
-            self._known[self._key_of(token, name, request, picks=picks)] = known
+            self._known[key] = known
         return known

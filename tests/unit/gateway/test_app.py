@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import struct
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,73 @@ def test_no_request_waits_while_a_busy_bundle_is_replaced(
         assert (before.count, before.pending, before.path.exists()) == (121, 0, False)
         assert (await gateway.answer(asked("quick", key))).status == 200
         assert running.bundle.count == 1
+
+    with_models(inner, tmp_path, work)
+
+
+def counting(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count what the gateway asks the control process."""
+    counted: Counter[str] = Counter()
+    call = gateway._books._desk.call
+
+    async def counts(path: str, *more: Any) -> Any:
+        counted[path] += 1
+        return await call(path, *more)
+
+    monkeypatch.setattr(gateway._books._desk, "call", counts)
+    return counted
+
+
+async def together(gateway: Gateway, key: str, count: int = 8) -> set[int]:
+    answers = await asyncio.gather(*(gateway.answer(asked("quick", key)) for _ in range(count)))
+    return {one.status for one in answers}
+
+
+def test_requests_that_come_together_after_a_silence_wait_for_one_question_each(
+    inner: Inner, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(gateway: Gateway) -> None:
+        counted = counting(gateway, monkeypatch)
+        assert await together(gateway, key) == {200}
+        (running,) = gateway._routes["quick"].running
+        assert (counted["/authorize"], counted["/bundle/open"], counted["/bundle/close"]) == (
+            1,
+            1,
+            0,
+        )
+        assert running.bundle is not None
+        assert running.bundle.count == 8
+
+    with_models(inner, tmp_path, work)
+
+
+def test_who_is_refused_is_refused_each_time(
+    inner: Inner, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One question for all would leave refusals out of the log and of the count of failures."""
+
+    async def work(gateway: Gateway) -> None:
+        counted = counting(gateway, monkeypatch)
+        assert await together(gateway, key[:-1] + ("a" if key[-1] != "a" else "b"), 3) == {401}
+        assert counted["/authorize"] == 3
+        assert await together(gateway, key) == {200}
+
+    with_models(inner, tmp_path, work)
+
+
+def test_a_disk_that_is_full_fails_who_waits_for_a_bundle_and_is_asked_again(
+    inner: Inner, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    async def work(gateway: Gateway) -> None:
+        counted = counting(gateway, monkeypatch)
+        with monkeypatch.context() as patched:
+            patched.setattr(Bundle, "create", full)
+            assert await together(gateway, key) == {503}
+        assert (counted["/bundle/open"], counted["/bundle/close"]) == (1, 1)
+        assert await together(gateway, key) == {200}
 
     with_models(inner, tmp_path, work)
 

@@ -1,0 +1,129 @@
+"""What the host takes from a virtual machine, second by second: its stalls are nobody's latency.
+
+    with stolen.watched() as host:
+        ...
+    calm = host.calm(begun_s)
+
+Linux keeps two clocks of each processor: of time, and of the time in which it ran and the host did
+not run something else in its place ("steal"). How far they are apart is in
+`/sys/kernel/debug/sched/debug`, in nanoseconds; `/proc/stat` has it in hundredths of a second. Read
+every 20 ms, which takes 0.3 ms, it tells the moments in which a virtual machine was a machine.
+
+What takes long is not left out for taking long: it is calm or not by when it began. The moments
+after a stall are not calm until four times as much has gone by as was taken: what waited is
+answered by then, at half of what a server can do. Which moments are calm depends on the host, and on
+nothing that is measured but for this: who computes more is robbed more often.
+
+Source: Linux, `kernel/sched/core.c` (`update_rq_clock_task`), `kernel/sched/debug.c`.
+"""
+
+import contextlib
+import ctypes
+import os
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+EVERY_S = 0.02
+LEAST_MS = 0.05  # what is less is how exact the clocks are
+REPAID = 4  # times what was taken: for so long things are not what they were
+_CLOCKS = re.compile(rb"\.clock(_task)?\s*:\s*([\d.]+)")
+_DEBUG = Path("sched/debug")
+
+
+class Host:
+    """What the host took while it was watched."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / _DEBUG).open("rb", buffering=0)
+        self._end = threading.Event()
+        self._found: list[tuple[float, float]] = [self._read()]
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> tuple[float, float]:
+        """Return now, and the milliseconds that the host took until now of all processors."""
+        self._file.seek(0)
+        text = b""
+        while part := self._file.read(1 << 16):
+            text += part
+        clocks = [(bool(task), float(ms)) for task, ms in _CLOCKS.findall(text)]
+        return time.perf_counter(), sum(-ms if task else ms for task, ms in clocks)
+
+    def _watch(self) -> None:
+        while not self._end.wait(EVERY_S):
+            self._found.append(self._read())
+
+    def close(self) -> None:
+        """Look a last time."""
+        self._end.set()
+        self._thread.join()
+        self._found.append(self._read())
+        self._file.close()
+
+    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return when each moment began, and the milliseconds that the host took in it."""
+        at_s, took_ms = np.array(self._found).T
+        return at_s, np.diff(took_ms)
+
+    def took_share(self) -> float:
+        """Return what the host took of all processors, from 0 to 1."""
+        at_s, took_ms = self._moments()
+        return float(took_ms.sum() / 1e3 / (at_s[-1] - at_s[0]) / (os.cpu_count() or 1))
+
+    def calm(self, begun_s: Sequence[float]) -> np.ndarray:
+        """Tell of moments (seconds of `perf_counter`) whether the host took nothing around them."""
+        at_s, took_ms = self._moments()
+        robbed = took_ms > LEAST_MS
+        calm, debt_ms = np.zeros(len(took_ms), dtype=bool), 1.0  # who knows what was before
+        for at in range(len(took_ms) - 1):
+            calm[at] = debt_ms <= 0 and not robbed[at] and not robbed[at + 1]
+            debt_ms = max(0.0, debt_ms - (at_s[at + 1] - at_s[at]) * 1e3)
+            debt_ms += REPAID * took_ms[at] if robbed[at] else 0.0
+        moment = np.searchsorted(at_s, begun_s, side="right") - 1
+        inside = (moment >= 0) & (moment < len(calm))
+        return inside & calm[np.clip(moment, 0, len(calm) - 1)]
+
+    def rate(self, begun_s: Sequence[float]) -> tuple[float, float]:
+        """Return how often something began in a second in which the host took nothing.
+
+        And for how many seconds it took nothing.
+        """
+        at_s, took_ms = self._moments()
+        counts = np.histogram(begun_s, at_s)[0]
+        calm = (took_ms <= LEAST_MS) & (at_s[:-1] >= min(begun_s)) & (at_s[1:] <= max(begun_s))
+        seconds = float(np.diff(at_s)[calm].sum())
+        return (float(counts[calm].sum() / seconds) if seconds else 0.0), seconds
+
+
+@contextlib.contextmanager
+def debugfs() -> Iterator[Path | None]:
+    """Yield where the kernel's debug files are, or None: only root sees them."""
+    usual = Path("/sys/kernel/debug")
+    if os.access(usual / _DEBUG, os.R_OK):
+        yield usual
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    with tempfile.TemporaryDirectory() as name:
+        if libc.mount(b"none", name.encode(), b"debugfs", 0, None):
+            yield None
+            return
+        try:
+            yield Path(name) if (Path(name) / _DEBUG).exists() else None
+        finally:
+            libc.umount2(name.encode(), 2)  # MNT_DETACH
+
+
+@contextlib.contextmanager
+def watched(folder: Path) -> Iterator[Host]:
+    """Watch the host until the end."""
+    host = Host(folder)
+    try:
+        yield host
+    finally:
+        host.close()
