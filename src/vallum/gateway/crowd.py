@@ -3,7 +3,11 @@
 A connection costs whoever opens it next to nothing, and here a descriptor and some kilobytes: who
 opens enough of them would leave none for others. When there is no room, the oldest connection ends
 that has asked nothing which its caller may: it is a slow one, or nobody's. Callers with a right
-keep theirs.
+keep theirs. While half of the places are free, strangers may take their time: who is sent away
+comes again, and a handshake costs more than a place (docs/adr/0121).
+
+Source: Envoy's overload manager, which shortens time-outs the more of a resource is taken
+(`envoy.overload_actions.reduce_timeouts`).
 """
 
 import contextlib
@@ -31,6 +35,11 @@ class Crowd:
         self._most = most
         self._strangers: OrderedDict[Guest, None] = OrderedDict()
         self._known: set[Guest] = set()
+
+    @property
+    def roomy(self) -> bool:
+        """Tell whether more than half of the places are free."""
+        return len(self._strangers) + len(self._known) < self._most // 2
 
     def come(self, guest: Guest) -> bool:
         """Take one in, if need be for the oldest stranger; tell whether there was room."""

@@ -5,8 +5,8 @@ and one TLS record for head and body. One that waits goes on as a task. Requests
 are answered one by one, in order; while one waits, no further one is read.
 
 Bounds, before anybody is known: connections, bytes of a head, time for a head, time and bytes for
-a body, time of silence. Who sends in crumbs is heard more and more seldom (docs/adr/0120), so that
-thousands  uvicorn's own protocol is not used.
+a body, time of silence. Who sends in crumbs is heard more and more seldom (docs/adr/0120), and sent
+away sooner the fewer places are left (docs/adr/0121). Uvicorn's own protocol knows no such bounds.
 
 Source: RFC 9112 (the grammar is llhttp's, strict), RFC 9110.
 """
@@ -36,7 +36,8 @@ from vallum.guard import MAX_BODY_BYTES
 
 _LOG = structlog.get_logger("vallum.gateway")
 MAX_HEAD_BYTES = 32 * 1024
-HEAD_S = 60.0  # the crowd bounds the slow: sent away, they would come again for a handshake
+HEAD_S = 60.0
+PATIENCE_S = 600.0  # with strangers, while the crowd has room: sent away, they would come again
 _SPREAD = 33  # per cent
 BODY_S = 30.0
 _CRUMB_BYTES = 512  # what is smaller, and completes nothing, is a crumb
@@ -423,8 +424,15 @@ class Connection(asyncio.Protocol):
                 self._answering.late = True
                 self._answering.keep_alive = False
                 self._answering.fail(InputError("the body came too slowly", code="score.slow"))
-        elif self._arriving.complete or self._arriving.headed:
+        elif self._arriving.headed:
             self._close()
+        elif (
+            self._stranger
+            and self._app.crowd.roomy
+            and self._deadline_s + self._head_s < self._since_s + PATIENCE_S
+        ):
+            self._deadline_s += self._head_s
+            self._look(self._head_s)
         else:  # it never asked: a farewell in TLS would take as long as a request
             self._transport.abort()
 

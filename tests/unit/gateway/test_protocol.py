@@ -283,6 +283,7 @@ def test_slow_heads_and_bodies_and_silence_end(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "HEAD_S", 0.1)
+    monkeypatch.setattr(protocol, "PATIENCE_S", 0.3)
     monkeypatch.setattr(protocol, "BODY_S", 0.1)
     monkeypatch.setattr(protocol, "_TICK_S", 0.05)
     assert served.talk(b"") == b""
@@ -350,6 +351,7 @@ def test_a_head_of_crumbs_that_came_in_time_is_answered(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "HEAD_S", 3.0)
+    monkeypatch.setattr(protocol, "PATIENCE_S", 3.0)
     monkeypatch.setattr(protocol, "_SPREAD", 1)
     monkeypatch.setattr(protocol, "_CRUMBS_S", 0.5)
     whole = post("/", b"", CLOSE)
@@ -371,6 +373,37 @@ def test_a_body_that_is_waited_for_may_come_in_crumbs(
     parts = whole[:20], whole[20:-20], *[b"crumb"] * 4  # held until the whole head is there
     assert served.talk(*parts, pause_s=0.05).endswith(b"crumb" * 4)
     assert pieces[-4:] == [5] * 4
+
+
+def test_slow_heads_of_strangers_end_when_half_of_the_places_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_S", 0.1)
+    monkeypatch.setattr(protocol, "_TICK_S", 0.05)
+    with contextlib.closing(Served(most=8)) as served, contextlib.ExitStack() as stack:
+
+        def slow(path: str) -> socket.socket:
+            client = stack.enter_context(served.client())
+            if path:
+                client.sendall(post(path, b"x"))
+                assert received(client, close=False).endswith(b"x")
+            client.sendall(b"POST / HT")
+            client.settimeout(0.5)
+            return client
+
+        known, stranger, silent = slow("/known"), slow("/"), stack.enter_context(served.client())
+        assert known.recv(1) == b""  # nobody could make it leave
+        silent.settimeout(0.5)
+        for patient in (stranger, silent):
+            with pytest.raises(TimeoutError):
+                patient.recv(1)
+        stranger.sendall(b"TP/1.1\r\nHost: a\r\n\r\n")
+        assert received(stranger, close=False).startswith(b"HTTP/1.1 200 ")
+        stranger.sendall(b"POST / HT")
+        more = [slow("/known") for _ in range(1)] + [slow("") for _ in range(2)]
+        for one in (*more, stranger, silent):
+            one.settimeout(5)
+            assert one.recv(1) == b""
 
 
 def test_a_crowd_makes_room_for_who_comes_and_keeps_who_is_known() -> None:
