@@ -382,28 +382,30 @@ def test_slow_heads_of_strangers_end_when_half_of_the_places_are_taken(
     monkeypatch.setattr(protocol, "_TICK_S", 0.05)
     with contextlib.closing(Served(most=8)) as served, contextlib.ExitStack() as stack:
 
-        def slow(path: str) -> socket.socket:
+        def asked(path: str) -> socket.socket:
             client = stack.enter_context(served.client())
-            if path:
-                client.sendall(post(path, b"x"))
-                assert received(client, close=False).endswith(b"x")
-            client.sendall(b"POST / HT")
-            client.settimeout(0.5)
+            client.sendall(post(path, b"x"))
+            assert received(client, close=False).endswith(b"x")
             return client
 
-        known, stranger, silent = slow("/known"), slow("/"), stack.enter_context(served.client())
-        assert known.recv(1) == b""  # nobody could make it leave
-        silent.settimeout(0.5)
+        known, stranger = asked("/known"), asked("/")
+        silent = stack.enter_context(served.client())
+        for slow in (known, stranger):
+            slow.sendall(b"POST / HT")
+        known.settimeout(5)
+        assert known.recv(1) == b""  # it would never make room
         for patient in (stranger, silent):
+            patient.settimeout(0.3)
             with pytest.raises(TimeoutError):
                 patient.recv(1)
         stranger.sendall(b"TP/1.1\r\nHost: a\r\n\r\n")
         assert received(stranger, close=False).startswith(b"HTTP/1.1 200 ")
         stranger.sendall(b"POST / HT")
-        more = [slow("/known") for _ in range(1)] + [slow("") for _ in range(2)]
-        for one in (*more, stranger, silent):
-            one.settimeout(5)
-            assert one.recv(1) == b""
+        for _ in range(4):
+            asked("/known")
+        for late in (stranger, silent):
+            late.settimeout(5)
+            assert late.recv(1) == b""
 
 
 def test_a_crowd_makes_room_for_who_comes_and_keeps_who_is_known() -> None:
