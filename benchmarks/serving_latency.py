@@ -89,7 +89,7 @@ def ask(
     """
     begun_s: list[float] = []
     gc.disable()  # who asks is not to be late
-    if due_s and os.geteuid() == 0:
+    if due_s:
         stolen.put_first([os.getpid()])
     with asking.opened(port, http.CONNECTIONS, tls=tls) as askers:
         if due_s:
@@ -144,14 +144,14 @@ class Asked:
 
     def round(self, debug: Path | None, due_s: list[float]) -> None:
         """Ask at given times."""
-        if debug is None:
-            self._took.append(np.array(self._ask(due_s, 0.0)[1]))
-            return
         stolen.put_first(http.tree(self._root))
-        with stolen.watched(debug) as host:
+        with contextlib.ExitStack() as stack:
+            host = None if debug is None else stack.enter_context(stolen.watched(debug))
             begun_s, took = self._ask(due_s, 0.0)
         stolen.put_first(http.tree(self._root), first=False)
         self._took.append(np.array(took))
+        if host is None:
+            return
         calm = self._took[-1][host.calm(begun_s)]
         if len(calm) >= ENOUGH:
             self._calm.append(calm)

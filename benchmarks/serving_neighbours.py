@@ -194,8 +194,7 @@ def evenly(port: int, key: str, queue: Any) -> None:
     Puts when each began, the seconds it took and how many were refused.
     """
     gc.disable()  # who asks is not to be late
-    if os.geteuid() == 0:
-        stolen.put_first([os.getpid()])
+    stolen.put_first([os.getpid()])
     due_s = [at * PAUSE_S / HONEST for at in range(int(SECONDS / PAUSE_S * HONEST))]
     begun_s: list[float] = []
     with asking.opened(port, HONEST, tls=True) as askers:
@@ -302,13 +301,12 @@ def main() -> None:
         other = up.owner.endpoints.keys("e", kind="secondary").secret
         port = up.gateway_port
         gateway = children(up.process.pid, "vallum.gateway")
-        if debug is not None:
-            stolen.put_first(tree(up.process.pid))
         print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f};")
         print(f"medians of {rounds} rounds of {SECONDS:.0f} s, quiet and disturbed in turn;")
         print("the ratio is the median of the rounds' ratios. Then the same of all requests that")
         print("began while the host took nothing, and of how many, quiet or disturbed, at least\n")
         if {"noisy", "loris"} & {*given.what}:
+            stolen.put_first(tree(up.process.pid))
             five = "quiet p50 ms | p99 | disturbed p50 | p99 | p99 ratio"
             print(f"| what | {five} | calm: {five} | of | beside |")
             print(f"|---|{'---:|' * 11}---|")
@@ -352,6 +350,7 @@ def main() -> None:
             other_server.kill()
         print(f"\nRequests of the honest caller that got no answer: {sum(REFUSED)}")
         if "soak" in given.what:
+            stolen.put_first(tree(up.process.pid), first=False)
             up.owner.endpoints.update("e", rate_per_s=1_000_000, burst=1_000_000)
             print("\n| requests | gateway, MiB |\n|---:|---:|")
             asked, held = 0, []

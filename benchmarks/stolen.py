@@ -1,6 +1,6 @@
 """What the host takes from a virtual machine, second by second: its stalls are nobody's latency.
 
-    with stolen.watched() as host:
+    with stolen.debugfs() as folder, stolen.watched(folder) as host:
         ...
     calm = host.calm(begun_s)
 
@@ -12,7 +12,9 @@ every 20 ms, which takes 0.3 ms, it tells the moments in which a virtual machine
 What takes long is not left out for taking long: it is calm or not by when it began. The moments
 after a stall are not calm until four times as much has gone by as was taken: what waited is
 answered by then, at half of what a server can do. Which moments are calm depends on the host, and
-on nothing that is measured but for this: who computes more is robbed more often.
+on nothing that is measured but for this: who computes more is robbed more often. Not seen is what
+slows a processor down without taking it, and anything on a machine whose host does not tell: there
+all moments are calm.
 
 Source: Linux, `kernel/sched/core.c` (`update_rq_clock_task`), `kernel/sched/debug.c`.
 """
@@ -102,13 +104,14 @@ class Host:
 
 
 def put_first(pids: Iterable[int], *, first: bool = True) -> None:
-    """Have processes run before all others of the machine (`SCHED_RR`), or no more. For root.
+    """Have processes run before all others of the machine (`SCHED_RR`), or no more.
 
-    The others are those of whoever lends the machine: agents, reclaim of memory.
+    The others are those of whoever lends the machine: agents, reclaim of memory. Who is not root
+    changes nothing.
     """
     policy, priority = (os.SCHED_RR, 1) if first else (os.SCHED_OTHER, 0)
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError, PermissionError):
             for thread in Path(f"/proc/{pid}/task").iterdir():
                 os.sched_setscheduler(int(thread.name), policy, os.sched_param(priority))
 

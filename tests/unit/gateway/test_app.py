@@ -265,11 +265,8 @@ def test_requests_that_come_together_after_a_silence_wait_for_one_question_each(
         counted = counting(gateway, monkeypatch)
         assert await together(gateway, key) == {200}
         (running,) = gateway._routes["quick"].running
-        assert (counted["/authorize"], counted["/bundle/open"], counted["/bundle/close"]) == (
-            1,
-            1,
-            0,
-        )
+        paths = ("/authorize", "/bundle/open", "/bundle/close")
+        assert [counted[path] for path in paths] == [1, 1, 0]
         assert running.bundle is not None
         assert running.bundle.count == 8
 
@@ -290,12 +287,13 @@ def test_who_is_refused_is_refused_each_time(
     with_models(inner, tmp_path, work)
 
 
+def full(*_: Any) -> Any:
+    raise OSError(errno.ENOSPC, "no space left on device")
+
+
 def test_a_disk_that_is_full_fails_who_waits_for_a_bundle_and_is_asked_again(
     inner: Inner, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> Any:
-        raise OSError(errno.ENOSPC, "no space left on device")
-
     async def work(gateway: Gateway) -> None:
         counted = counting(gateway, monkeypatch)
         with monkeypatch.context() as patched:
@@ -310,9 +308,6 @@ def test_a_disk_that_is_full_fails_who_waits_for_a_bundle_and_is_asked_again(
 def test_a_full_disk_ends_no_timer_of_the_gateway(
     inner: Inner, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> Any:
-        raise OSError(errno.ENOSPC, "no space left on device")
-
     async def work(gateway: Gateway) -> None:
         route, running, before = await busy_for_long(gateway, key)
         with monkeypatch.context() as patched:
