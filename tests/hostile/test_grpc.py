@@ -2,6 +2,9 @@
 
 import contextlib
 import gzip
+import resource
+import select
+import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,6 +15,8 @@ import numpy as np
 import pytest
 from certificates import PEOPLE, authority, client
 from running import WIDTH, Up, deploy, free_port, prepare, running
+
+from vallum.gateway.crowd import MAX_RPC_CONNECTIONS
 
 grpc = pytest.importorskip("grpc", reason="gRPC is an extra")
 pytest.importorskip("tritonclient", reason="an unchanged client")
@@ -221,6 +226,31 @@ def test_bounds_hold_before_anything_is_parsed(served: Served) -> None:
         assert caught.value.code() is Code.UNIMPLEMENTED
     with served.stub() as stub:  # and after all of it
         assert stub.ModelInfer(question(), metadata=metadata, timeout=20).id == "seven"
+
+
+def test_connections_beyond_the_bound_are_ended(served: Served) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+    more = 64
+    with contextlib.ExitStack() as stack:
+        poll, opened = select.poll(), []
+        for _ in range(MAX_RPC_CONNECTIONS + more):
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", served.port)))
+            opened.append(one)
+            poll.register(one, select.POLLIN)
+        ended: set[int] = set()
+        until_s = time.monotonic() + 8  # later those that do not shake hands are ended, too
+        while len(ended) < more and time.monotonic() < until_s:
+            for number, _ in poll.poll(100):
+                ended.add(number)
+                poll.unregister(number)
+        assert more <= len(ended) < more + 16
+        with served.up.http() as http:  # the others' door
+            url = f"https://127.0.0.1:{served.up.gateway_port}/livez"
+            assert http.get(url).status_code == 200
+    with served.stub() as stub:
+        live = stub.ServerLive(published.ServerLiveRequest(), timeout=20, wait_for_ready=True)
+    assert live.live
 
 
 def test_a_deadline_ends_a_call_and_no_plain_text_is_served(served: Served) -> None:

@@ -56,7 +56,7 @@ def main() -> None:
         if arguments.ray_replicas
         else None,
     )
-    gateway.crowd = Crowd(room())
+    gateway.crowd = Crowd(room(rpc=bool(arguments.grpc)))
     sockets = [socket.socket(fileno=one) for one in arguments.listen_fd]
     secured = arguments.cert is not None  # a Unix socket is not
     if not secured and any(one.family != socket.AF_UNIX for one in sockets):

@@ -16,6 +16,7 @@ from collections import OrderedDict
 from typing import Final, Protocol
 
 MAX_CONNECTIONS: Final = 16_384
+MAX_RPC_CONNECTIONS: Final = 1_024  # of gRPC, which accepts by itself: each carries many calls
 _RESERVED: Final = 512  # descriptors for bundles, model processes and the control process
 
 
@@ -63,10 +64,15 @@ class Crowd:
         self._known.discard(guest)
 
 
-def room() -> int:
-    """Return how many connections this process has descriptors for; ask for more where it may."""
+def room(*, rpc: bool = False) -> int:
+    """Return how many connections this process has descriptors for; ask for more where it may.
+
+    Args:
+        rpc: It serves gRPC, too, which needs its own.
+    """
+    reserved = _RESERVED + (MAX_RPC_CONNECTIONS if rpc else 0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + _RESERVED
+    wanted = MAX_CONNECTIONS + reserved
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -75,4 +81,4 @@ def room() -> int:
             soft = wanted
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
-    return min(MAX_CONNECTIONS, max(soft - _RESERVED, soft // 2))
+    return min(MAX_CONNECTIONS, max(soft - reserved, soft // 2))

@@ -25,6 +25,7 @@ import structlog
 from vallum.base import InputError, UnauthenticatedError, UnavailableError, VallumError
 from vallum.base.networks import UNIX_PEER
 from vallum.gateway.admission import LIMIT, POLICY
+from vallum.gateway.crowd import MAX_RPC_CONNECTIONS
 from vallum.gateway.protocol import App
 from vallum.gateway.wire import MAX_HEADERS, Answer, Request, problem_of
 from vallum.guard import MAX_BODY_BYTES
@@ -59,6 +60,7 @@ _CODES: Mapping[int, grpc.StatusCode] = {
 }
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_BODY_BYTES),
+    ("grpc.max_allowed_incoming_connections", MAX_RPC_CONNECTIONS),
     ("grpc.max_concurrent_streams", STREAMS),
     ("grpc.max_metadata_size", METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", METADATA_BYTES),
