@@ -1,12 +1,13 @@
 """What this gateway was lent of budgets and quotas; the ledger is with the control process."""
 
-import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple
 
-from vallum.base import LimitExceededError, UnavailableError, VallumError
+from vallum.base import LimitExceededError
+from vallum.gateway.together import Together
 from vallum.schema import InformationBudget, Quota
 from vallum.schema.serving import LoanAsk, LoanGiven
 from vallum.workspace.desk import AsyncDesk
@@ -47,7 +48,7 @@ class Allowances:
     def __init__(self, desk: AsyncDesk) -> None:
         self._desk = desk
         self._held: OrderedDict[Whose, Allowance] = OrderedDict()
-        self._asking: dict[Whose, asyncio.Future[VallumError | None]] = {}
+        self._together: Together[Whose] = Together()
 
     def get(self, whose: Whose, terms: Terms) -> Allowance | None:
         """Return what is held in the window that lasts, under these terms."""
@@ -69,36 +70,18 @@ class Allowances:
             UnavailableError: The control process does not answer.
             VallumError: There is no such budget any more.
         """
+        return await self._together.once(whose, partial(self._borrow, whose, terms, amount))
+
+    async def _borrow(self, whose: Whose, terms: Terms, amount: int) -> Allowance | None:
         asked_s = time.monotonic()
-        await asyncio.sleep(0)  # into a task: the client of the control process needs one
-        other = self._asking.get(whose)
-        if other is not None:
-            await asyncio.wait((other,))
-            failed = other.result()
-            if failed is not None:
-                raise failed
-            return None
-        done = self._asking[whose] = asyncio.get_running_loop().create_future()
-        failed = UnavailableError("whoever asked gave up", code="score.loan")
-        try:
-            got = await self._desk.call(
-                "/loan",
-                LoanAsk(
-                    endpoint_id=whose.endpoint_id,
-                    subject=whose.subject,
-                    amount=amount,
-                    per=whose.per,
-                ),
-                LoanGiven,
-            )
-            held = self._take(whose, terms, got, asked_s)
-            failed = None
-        except VallumError as error:
-            failed = error
-            raise
-        finally:
-            del self._asking[whose]
-            done.set_result(failed)
+        got = await self._desk.call(
+            "/loan",
+            LoanAsk(
+                endpoint_id=whose.endpoint_id, subject=whose.subject, amount=amount, per=whose.per
+            ),
+            LoanGiven,
+        )
+        held = self._take(whose, terms, got, asked_s)
         return None if got.amount else held
 
     def _take(self, whose: Whose, terms: Terms, got: LoanGiven, asked_s: float) -> Allowance:

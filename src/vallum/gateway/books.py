@@ -8,6 +8,7 @@ import secrets
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from vallum.base import InputError, NotFoundError, UnavailableError, VallumError
 from vallum.gateway.beside import Beside
 from vallum.gateway.bundle import MAX_ANSWERS, TTL_S, Bundle, empty_close, recovered, set_aside
 from vallum.gateway.routes import Known, Route, Running
+from vallum.gateway.together import Together
 from vallum.guard.session import Arrays
 from vallum.schema.serving import (
     Acknowledged,
@@ -55,7 +57,7 @@ class Books:
         self._begin = begin
         self._unknown: Counter[tuple[str, str]] = Counter()
         self._seen: deque[CallerSeen] = deque(maxlen=MAX_UNKNOWN)
-        self._opening: dict[str, asyncio.Future[VallumError | None]] = {}  # by deployment
+        self._together: Together[str] = Together()  # by deployment
 
     async def recover(self) -> None:
         """Close what a killed gateway left."""
@@ -75,40 +77,20 @@ class Books:
     async def bundle(self, route: Route, running: Running) -> Bundle:
         """Return a bundle of a deployment with room in it; opened if there is none."""
         while (bundle := running.room()) is None:
-            await asyncio.sleep(0)  # into a task: the client of the control process needs one
-            other = self._opening.get(running.served.id)
-            if other is None:
-                await self._open(route, running)
-            else:
-                await asyncio.wait((other,))
-                if (failed := other.result()) is not None:
-                    raise failed
+            # one for each would have the requests after a silence wait for one another's syncs
+            await self._together.once(running.served.id, partial(self._open, route, running))
         return bundle
 
     async def _open(self, route: Route, running: Running) -> None:
-        """Open a bundle; who needs one meanwhile waits for it.
-
-        A bundle for each would have the requests after a silence wait for one another's syncs.
-        """
         if running.room() is not None:
             return
-        done = self._opening[running.served.id] = asyncio.get_running_loop().create_future()
-        failed: VallumError | None = UnavailableError("whoever asked gave up", code="score.bundle")
-        try:
-            opened = await self._announce(route, running)
-            if running.room() is None:
-                full, running.bundle = running.bundle, await self._made(opened)
-                if full is not None:
-                    self._begin(self._hand_in(full))
-            else:  # one that was opened ahead came first: ours closes empty
-                await self._close_empty(opened)
-            failed = None
-        except VallumError as error:
-            failed = error
-            raise
-        finally:
-            del self._opening[running.served.id]
-            done.set_result(failed)
+        opened = await self._announce(route, running)
+        if running.room() is not None:  # one that was opened ahead came first: ours closes empty
+            await self._close_empty(opened)
+            return
+        full, running.bundle = running.bundle, await self._made(opened)
+        if full is not None:
+            self._begin(self._hand_in(full))
 
     async def _made(self, opened: BundleOpened) -> Bundle:
         try:
