@@ -172,6 +172,21 @@ def tree(root: int) -> list[int]:
     return found
 
 
+def answering(root: int) -> list[int]:
+    """Return those of a process and all below it that a request's answer waits for.
+
+    Of ours the gateway and the model processes, not the control process beside them, which hears
+    of a request when it has been answered.
+    """
+    found = tree(root)
+    ours = []
+    for pid in found:
+        with contextlib.suppress(OSError):
+            if b"vallum.gateway" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                ours.append(pid)
+    return ours or found
+
+
 def tree_cpu_s(root: int) -> float:
     """Return the seconds of CPU of a process and all below it."""
     total = 0.0

@@ -54,6 +54,7 @@ SETTLE_S = 60.0
 MIB = 1024 * 1024
 GROWTH = 1.05  # after the first tenth
 LEAST_CALM = 500  # requests
+LOOK_S = 0.02  # at the host, of whom 80 questions a second see little
 REFUSED: list[int] = []  # requests of honest callers, by round
 
 
@@ -212,7 +213,7 @@ class Heard:
     def ask(self, port: int, key: str, debug: Path | None) -> None:
         """Have the caller ask for a round."""
         with contextlib.ExitStack() as stack:
-            host = None if debug is None else stack.enter_context(stolen.watched(debug))
+            host = None if debug is None else stack.enter_context(stolen.watched(debug, LOOK_S))
             queue: Any = multiprocessing.Queue()
             process = start(evenly, port, key, queue)
             begun_s, times, none = queue.get(timeout=SECONDS + 60)
